@@ -1,0 +1,51 @@
+# make setup | demo | test | test-slow | check | format | bench | clean
+# PYTHON=/path/to/python chooses the interpreter for the virtual environment; WORKERS=N the test processes.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check format bench clean
+
+# A command by that name may exist and still not run (version managers), or come without venv, so each is tried.
+RUNS := import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell $(p) -c '$(RUNS)' >/dev/null 2>&1 && echo $(p))))
+UNSUPPORTED = guidedflow needs Python 3.11 or 3.12 with venv, found $(or $(PYTHON),neither); install one, or name one by make setup PYTHON=/path/to/python3.11
+WORKERS ?= 2
+BIN := .venv/bin
+READY := .venv/.ready
+
+help:  ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(READY)  ## make .venv and install the pinned dependencies
+
+$(READY): pyproject.toml constraints.txt
+	@$(BIN)/python -c '$(RUNS)' 2>/dev/null || { test -n "$(PYTHON)" && $(PYTHON) -c '$(RUNS)' 2>/dev/null; } || \
+	  { echo "$(UNSUPPORTED)" >&2; exit 1; }
+	@$(BIN)/python -c '$(RUNS)' 2>/dev/null || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## collect, train, evaluate: the table and the picture of the README
+	$(BIN)/guidedflow demo
+
+test: $(READY)  ## the tests that take seconds
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+
+test-slow: $(READY)  ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+check: $(READY)  ## format, lint, types, layers
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## write the format and the fixes that are safe
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(READY)  ## every speed claim, beside the floor that it is measured against
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+clean:  ## remove what the other commands made, but no run and no dataset
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

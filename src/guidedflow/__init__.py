@@ -1,0 +1,65 @@
+"""Offline reinforcement learning with flow policies, guided by value at training time and at test time.
+
+The public names are imported on first use, so that `import guidedflow` (and with it the start of every
+simulator process) stays free of JAX. This module does not know what the names mean.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from guidedflow.algorithms import BC as BC
+    from guidedflow.algorithms import FQL as FQL
+    from guidedflow.algorithms import GFP as GFP
+    from guidedflow.data.dataset import Dataset as Dataset
+    from guidedflow.data.dataset import Transitions as Transitions
+    from guidedflow.data.load import load_dataset as load_dataset
+    from guidedflow.evaluation import evaluate as evaluate
+    from guidedflow.guidance import DenoisedGradient as DenoisedGradient
+    from guidedflow.guidance import JacobianGradient as JacobianGradient
+    from guidedflow.guidance import NoisyGradient as NoisyGradient
+    from guidedflow.guidance import RolloutGradient as RolloutGradient
+    from guidedflow.guidance import Unguided as Unguided
+    from guidedflow.sampling import GradientAscent as GradientAscent
+    from guidedflow.sampling import Sampler as Sampler
+    from guidedflow.trained import Trained as Trained
+    from guidedflow.trained import load_policy as load_policy
+    from guidedflow.training import Plan as Plan
+    from guidedflow.training import train as train
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "BC": "algorithms",
+    "FQL": "algorithms",
+    "GFP": "algorithms",
+    "Dataset": "data.dataset",
+    "DenoisedGradient": "guidance",
+    "GradientAscent": "sampling",
+    "JacobianGradient": "guidance",
+    "NoisyGradient": "guidance",
+    "RolloutGradient": "guidance",
+    "Sampler": "sampling",
+    "Transitions": "data.dataset",
+    "Unguided": "guidance",
+    "evaluate": "evaluation",
+    "load_dataset": "data.load",
+    "load_policy": "trained",
+    "Plan": "training",
+    "Trained": "trained",
+    "train": "training",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,70 @@
+"""What an algorithm is, and the one place where gradients are taken.
+
+An algorithm holds hyperparameters and no arrays. It knows transitions; it knows no dataset, no environment and no loop.
+"""
+
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import PRNGKeyArray
+
+from guidedflow.policy import Policy
+from guidedflow.types import Metrics, Scalar, Transition
+
+Network = TypeVar("Network")
+State = TypeVar("State")
+Loss = Callable[..., tuple[Scalar, Metrics]]
+"""loss(network, *data of one transition) -> its loss, and what is worth reporting."""
+
+
+class Algorithm(Protocol[State]):
+    """One paper's algorithm: how its state begins, how it learns from a batch, and the policies that come out."""
+
+    def init(self, example: Transition, key: PRNGKeyArray) -> State:
+        """The state before the first update, for transitions shaped like `example`."""
+        ...
+
+    def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
+        """One gradient step of every network, all taken at the same parameters; metrics are scalars."""
+        ...
+
+    def policies(self, state: State) -> dict[str, Policy]:
+        """The policies by name, the main one first."""
+        ...
+
+
+class Learner(NamedTuple, Generic[Network]):
+    """A network and the state of the optimiser that trains it."""
+
+    network: Network
+    optimizer: optax.OptState
+
+    @classmethod
+    def init(cls, network: Network, optimizer: optax.GradientTransformation) -> "Learner[Network]":
+        """Before the first step."""
+        return cls(network, optimizer.init(network))
+
+    def step(
+        self, optimizer: optax.GradientTransformation, loss: Loss, *data: Any
+    ) -> tuple["Learner[Network]", Metrics]:
+        """One step down the mean of `loss` over a batch; all that the loss sees but `network` is a constant.
+
+        Every leaf of `data` has a leading batch axis. The metrics of the loss are averaged too.
+        """
+
+        def mean_loss(network: Network) -> tuple[Scalar, Metrics]:
+            losses, metrics = jax.vmap(loss, in_axes=(None, *[0] * len(data)))(network, *data)
+            return jnp.mean(losses), jax.tree.map(jnp.mean, metrics)
+
+        gradient, metrics = jax.grad(mean_loss, has_aux=True)(self.network)
+        with jax.numpy_dtype_promotion("standard"):  # Adam raises its decay to the power of an integer count
+            updates, state = optimizer.update(gradient, self.optimizer, self.network)
+        return Learner(optax.apply_updates(self.network, updates), state), metrics
+
+
+def polyak(target: Network, online: Network, tau: float) -> Network:
+    """tau online + (1 - tau) target, leaf by leaf."""
+    return jax.tree.map(lambda target, online: tau * online + (1 - tau) * target, target, online)

@@ -1,0 +1,103 @@
+"""FQL: Flow Q-Learning (arXiv 2502.02538). A flow clones the data; a one-step actor is distilled from it and climbs Q.
+
+    critic   | Q(s, a) - (r + gamma agg Q'(s', mu(s', z'))) |^2
+    flow     | v(s, a_t, t) - (a - x0) |^2
+    actor    alpha | mu(s, z) - flow(s, z) |^2 - scale Q(s, mu(s, z))
+
+Errors are means over action dimensions, Q is the mean over the ensemble in the actor's loss, and scale is 1 unless
+`normalize_q`. Networks, noise sharing, clipping and the order of updates follow the authors' code (seohongpark/fql,
+719d044). This file does not know of horizons and discounts: they are in the data.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PRNGKeyArray
+
+from guidedflow import distillation
+from guidedflow.algorithm import polyak
+from guidedflow.distillation import Noise, State
+from guidedflow.flow import clip, integrate
+from guidedflow.losses import flow_matching_error, squared_error, value_scale
+from guidedflow.networks import Aggregate, Critic, OneStepActor, RawTime, VelocityField
+from guidedflow.policy import Policy
+from guidedflow.settings import hyperparameters
+from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
+
+
+@hyperparameters
+class FQL:
+    """Flow Q-Learning: a one-step actor that climbs the critic while it stays near a flow cloned from the data."""
+
+    alpha: float = 10.0
+    """Weight of the distance to the flow; its scale is that of Q, and published values span 3 to 30000."""
+    normalize_q: bool = False
+    """Divide the actor's Q by its mean absolute value over the batch; then start with alpha from 0.03 to 10."""
+    aggregate: Aggregate = Aggregate.mean
+    """How the critic's target combines the ensemble."""
+    tau: float = 0.005
+    """Rate at which the target critic follows the critic."""
+    learning_rate: float = 3e-4
+    """Step size of Adam, for all networks."""
+    flow_steps: int = 10
+    """Euler steps from noise to action."""
+    hidden: tuple[int, ...] = (512, 512, 512, 512)
+    """Sizes of the hidden layers of every network."""
+
+    def init(self, example: Transition, key: PRNGKeyArray) -> State:
+        return distillation.init(example, self.hidden, RawTime(), self.optimizer, key)
+
+    def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
+        return self.step(state, batch, distillation.draw(batch, key))
+
+    def policies(self, state: State) -> dict[str, Policy]:
+        return distillation.policies(state, self.aggregate, self.flow_steps)
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """Adam, one state a network."""
+        return optax.adam(self.learning_rate)
+
+    def step(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
+        """One update with the given noise."""
+        actor, flow, critic, target_critic = (
+            state.actor.network, state.flow.network, state.critic.network, state.target_critic
+        )  # fmt: skip
+
+        def act(observation: Observation, noise: Array) -> Action:
+            return clip(actor.given(observation)(noise))
+
+        def value(observation: Observation, action: Action) -> Scalar:
+            return jnp.mean(critic.given(observation)(action))
+
+        if self.normalize_q:
+            scale = value_scale(jax.vmap(value)(batch.observation, jax.vmap(act)(batch.observation, noise.action)))
+        else:
+            scale = jnp.ones(())
+
+        def critic_loss(critic: Critic, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
+            next_action = act(data.next_observation, noise.next_action)
+            next_value = self.aggregate(target_critic.given(data.next_observation)(next_action))
+            values = critic.given(data.observation)(data.action)
+            loss = squared_error(values, data.reward + data.discount * next_value)
+            return loss, {"critic_loss": loss, "q": jnp.mean(values)}
+
+        def flow_loss(flow: VelocityField, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
+            velocity = flow.given(data.observation)
+            error = flow_matching_error(velocity, noise.flow_source, data.action, noise.flow_time)
+            return error, {"flow_loss": error}
+
+        def actor_loss(actor: OneStepActor, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
+            action = actor.given(data.observation)(noise.action)
+            imitation = clip(integrate(flow.given(data.observation), noise.action, self.flow_steps))
+            distillation = squared_error(action, imitation)
+            q_loss = -scale * value(data.observation, clip(action))
+            loss = self.alpha * distillation + q_loss
+            return loss, {"actor_loss": loss, "distillation_loss": distillation, "q_loss": q_loss}
+
+        actor_learner, actor_metrics = state.actor.step(self.optimizer, actor_loss, batch, noise)
+        flow_learner, flow_metrics = state.flow.step(self.optimizer, flow_loss, batch, noise)
+        critic_learner, critic_metrics = state.critic.step(self.optimizer, critic_loss, batch, noise)
+        # The target follows the critic of before this step, as in the published code.
+        next_state = State(actor_learner, flow_learner, critic_learner, polyak(target_critic, critic, self.tau))
+        return next_state, {**critic_metrics, **flow_metrics, **actor_metrics}

@@ -1,0 +1,179 @@
+"""GFP: Guided Flow Policy (arXiv 2512.03973). Actor and flow guide each other through the critic.
+
+    critic   | Q(s, a) - (r + gamma target(s')) |^2
+    flow     g(s, a) | v(s, a_t, t) - (a - x0) |^2                 VaBC: clones what beats the actor
+    actor    alpha | mu(s, z) - flow(s, z) |^2 - scale Q(s, mu(s, z))
+
+    g(s, a) = sigmoid(scale (Q'(s, a) - reference) / temperature),   scale = 1 / mean |Q(s, mu(s, z))|
+
+Q' is the target critic; errors are means over action dimensions; one z serves the actor, the flow that it is distilled
+from, and the reference. Clipping, aggregation and the order of updates follow the authors' code
+(Simple-Robotics/guided-flow-policy, 49f6b17). This file does not know of horizons and discounts: they are in the data.
+"""
+
+import enum
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PRNGKeyArray
+
+from guidedflow import distillation
+from guidedflow.algorithm import polyak
+from guidedflow.distillation import Noise, State
+from guidedflow.flow import clip, integrate
+from guidedflow.losses import advantage_weight, flow_matching_error, softmax_weight, squared_error, value_scale
+from guidedflow.networks import Aggregate, Critic, OneStepActor, SinusoidalTime, VelocityField
+from guidedflow.policy import Policy
+from guidedflow.settings import Choice, hyperparameters
+from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
+
+Act = Callable[[Observation, Array], Action]
+"""From an observation and noise to a clipped action."""
+
+
+def actor_target(value: Callable[[Action], Scalar], actor: Act, flow: Act, data: Transition, noise: Array) -> Scalar:
+    """Q'(s', actor(s')): Eq. 6."""
+    return value(actor(data.next_observation, noise))
+
+
+def mean_target(value: Callable[[Action], Scalar], actor: Act, flow: Act, data: Transition, noise: Array) -> Scalar:
+    """The mean of Q'(s', actor(s')) and Q'(s', flow(s')): Eq. 7 as it is written."""
+    return (value(actor(data.next_observation, noise)) + value(flow(data.next_observation, noise))) / 2
+
+
+def published_mean_target(
+    value: Callable[[Action], Scalar], actor: Act, flow: Act, data: Transition, noise: Array
+) -> Scalar:
+    """The mean of Q'(s', actor(s')) and Q'(s', flow(s)): Eq. 7 as all published numbers were made (appendix B.1)."""
+    return (value(actor(data.next_observation, noise)) + value(flow(data.observation, noise))) / 2
+
+
+class Target(Choice):
+    """What the critic bootstraps from."""
+
+    actor = enum.member(actor_target)
+    mean = enum.member(mean_target)
+    published_mean = enum.member(published_mean_target)
+
+
+def actor_reference(value: Callable[[Action], Scalar], proposal: Action, imitation: Action) -> Scalar:
+    """The value of the actor's action: Eq. 10."""
+    return value(proposal)
+
+
+def min_reference(value: Callable[[Action], Scalar], proposal: Action, imitation: Action) -> Scalar:
+    """The smaller value of the actor's and the flow's action: Eq. 13."""
+    return jnp.minimum(value(proposal), value(imitation))
+
+
+class Reference(Choice):
+    """What a data action has to beat to be cloned."""
+
+    actor = enum.member(actor_reference)
+    min = enum.member(min_reference)
+
+
+class Weight(Choice):
+    """How an advantage over the reference becomes a weight of cloning."""
+
+    softmax = enum.member(softmax_weight)
+    advantage = enum.member(advantage_weight)
+
+
+@hyperparameters
+class GFP:
+    """Guided Flow Policy: a one-step actor, and the flow that clones only what the critic prefers to the actor."""
+
+    alpha: float = 1.0
+    """Weight of the actor's distance to the flow, against a Q of mean absolute value 1; published: 0.01 to 10."""
+    temperature: float = 1e-3
+    """Sharpness (eta) of the choice between data and actor; 0 clones everything; published: 1e-6 to 0.1."""
+    aggregate: Aggregate = Aggregate.mean
+    """How the ensemble's values become one, everywhere."""
+    target: Target = Target.actor
+    """What the critic bootstraps from; published_mean is the release's form of mean."""
+    reference: Reference = Reference.actor
+    """What a data action has to beat to be cloned."""
+    weight: Weight = Weight.softmax
+    """From an advantage to a weight of cloning; advantage is the unclipped exponential of the ablation."""
+    tau: float = 0.005
+    """Rate at which the target critic follows the critic."""
+    learning_rate: float = 3e-4
+    """Step size of Adam, for all networks."""
+    flow_steps: int = 10
+    """Euler steps from noise to action."""
+    hidden: tuple[int, ...] = (512, 512, 512, 512)
+    """Sizes of the hidden layers of every network."""
+
+    def init(self, example: Transition, key: PRNGKeyArray) -> State:
+        return distillation.init(example, self.hidden, SinusoidalTime(), self.optimizer, key)
+
+    def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
+        return self.step(state, batch, distillation.draw(batch, key))
+
+    def policies(self, state: State) -> dict[str, Policy]:
+        return distillation.policies(state, self.aggregate, self.flow_steps)
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """Adam, one state a network."""
+        return optax.adam(self.learning_rate)
+
+    def step(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
+        """One update with the given noise."""
+        actor, flow, critic, target_critic = (
+            state.actor.network, state.flow.network, state.critic.network, state.target_critic
+        )  # fmt: skip
+
+        def act(observation: Observation, noise: Array) -> Action:
+            return clip(actor.given(observation)(noise))
+
+        def imitate(observation: Observation, noise: Array) -> Action:
+            return clip(integrate(flow.given(observation), noise, self.flow_steps))
+
+        def value_given(critic: Critic, observation: Observation) -> Callable[[Action], Scalar]:
+            values = critic.given(observation)
+            return lambda action: self.aggregate(values(action))
+
+        def value(observation: Observation, action: Action) -> Scalar:
+            return value_given(critic, observation)(action)
+
+        # What both policies do at s with the same z: constants of every loss below.
+        proposals = jax.vmap(act)(batch.observation, noise.action)
+        imitations = jax.vmap(imitate)(batch.observation, noise.action)
+        scale = value_scale(jax.vmap(value)(batch.observation, proposals))
+
+        def critic_loss(critic: Critic, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
+            next_value = value_given(target_critic, data.next_observation)
+            bootstrap = self.target(next_value, act, imitate, data, noise.next_action)
+            values = critic.given(data.observation)(data.action)
+            loss = squared_error(values, data.reward + data.discount * bootstrap)
+            return loss, {"critic_loss": loss, "q": jnp.mean(values)}
+
+        def flow_loss(
+            flow: VelocityField, data: Transition, noise: Noise, proposal: Action, imitation: Action
+        ) -> tuple[Scalar, Metrics]:
+            reference_value = value_given(target_critic, data.observation)
+            reference = self.reference(reference_value, proposal, imitation)
+            weight = self.weight(reference_value(data.action), reference, scale, self.temperature)
+            velocity = flow.given(data.observation)
+            loss = weight * flow_matching_error(velocity, noise.flow_source, data.action, noise.flow_time)
+            return loss, {"flow_loss": loss, "weight": weight, "q_reference": reference}
+
+        def actor_loss(
+            actor: OneStepActor, data: Transition, noise: Noise, imitation: Action
+        ) -> tuple[Scalar, Metrics]:
+            action = actor.given(data.observation)(noise.action)
+            distillation = squared_error(action, imitation)
+            q_loss = -scale * value(data.observation, clip(action))
+            loss = self.alpha * distillation + q_loss
+            return loss, {"actor_loss": loss, "distillation_loss": distillation, "q_loss": q_loss}
+
+        actor_learner, actor_metrics = state.actor.step(self.optimizer, actor_loss, batch, noise, imitations)
+        flow_learner, flow_metrics = state.flow.step(self.optimizer, flow_loss, batch, noise, proposals, imitations)
+        critic_learner, critic_metrics = state.critic.step(self.optimizer, critic_loss, batch, noise)
+        # The target follows the critic of before this step, as in the published code.
+        next_state = State(actor_learner, flow_learner, critic_learner, polyak(target_critic, critic, self.tau))
+        return next_state, {**critic_metrics, **flow_metrics, **actor_metrics}

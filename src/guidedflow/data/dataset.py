@@ -1,0 +1,135 @@
+"""Episodes as columns over rows, and the transitions cut from them.
+
+Two different things end a transition's future: `masks` says whether to bootstrap from its next observation, `last`
+where a recording stops. An observation is stored once; a transition is a pair of indices into the rows. This module
+does not know of files, suites, environments or algorithms.
+"""
+
+import hashlib
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Float32, Int, PRNGKeyArray, Shaped
+
+from guidedflow.errors import InputError
+from guidedflow.types import Transition
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Episodes end to end; an episode of L actions has L + 1 rows.
+
+    The final row of an episode, where `last` is True, only holds its last observation: action, reward and mask of that
+    row belong to no transition. `masks` is 0 where the value of the next observation must not count. Observations are
+    float32, or uint8 for images. Raises `InputError` for columns of another type, length or rank, for a number that is
+    not finite, and for an episode that does not end.
+    """
+
+    name: str
+    observations: Shaped[np.ndarray, " rows *observation"]
+    actions: Float32[np.ndarray, "rows action"]
+    rewards: Float32[np.ndarray, " rows"]
+    masks: Float32[np.ndarray, " rows"]
+    last: Bool[np.ndarray, " rows"]
+
+    def __post_init__(self) -> None:
+        rows = len(self.observations)
+        for key, column in self._columns().items():
+            if len(column) != rows:
+                raise InputError(f"dataset {self.name!r}: {key} has {len(column)} rows, observations has {rows}")
+            if (row := first_unfinite_row(column)) is not None:
+                raise InputError(f"dataset {self.name!r}: {key} is not finite in row {row}")
+        if rows == 0 or not self.last[-1]:
+            raise InputError(f"dataset {self.name!r}: the final row must end an episode, but `last` is not True there")
+
+    def __len__(self) -> int:
+        """Number of transitions."""
+        return len(self.last) - self.episodes
+
+    def __repr__(self) -> str:
+        columns = [f"{key}={column.dtype}{list(column.shape)}" for key, column in self._columns().items()]
+        return f"Dataset({self.name!r}, episodes={self.episodes}, transitions={len(self)}, {', '.join(columns)})"
+
+    @cached_property
+    def episodes(self) -> int:
+        """Number of episodes."""
+        return int(np.count_nonzero(self.last))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the contents, shapes and types in hexadecimal digits; the name does not count."""
+        digest = hashlib.sha256()
+        for key, column in self._columns().items():
+            digest.update(f"{key} {column.dtype.str} {column.shape}\n".encode())
+            digest.update(np.ascontiguousarray(column).data)
+        return digest.hexdigest()
+
+    def cut(self, discount: float = 0.99) -> "Transitions":
+        """All transitions, on the device; `discount` is per step and is 0 where the mask is."""
+        starts = np.flatnonzero(~self.last).astype(np.int32)
+        return Transitions(
+            observations=jnp.asarray(self.observations),
+            actions=jnp.asarray(self.actions),
+            rewards=jnp.asarray(self.rewards[starts]),
+            discounts=jnp.asarray(self.masks[starts] * np.float32(discount)),
+            starts=jnp.asarray(starts),
+            nexts=jnp.asarray(starts + np.int32(1)),
+        )
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "name"}
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False, repr=False)
+class Transitions:
+    """Transitions on the device: a pytree, so that a compiled update takes it as an argument and draws from it."""
+
+    observations: Shaped[Array, " rows *observation"]
+    actions: Float[Array, "rows action"]
+    rewards: Float[Array, " transitions"]
+    discounts: Float[Array, " transitions"]
+    starts: Int[Array, " transitions"]
+    nexts: Int[Array, " transitions"]
+
+    def __len__(self) -> int:
+        return self.starts.shape[0]
+
+    def __repr__(self) -> str:
+        shapes = [f"{field.name}={getattr(self, field.name).shape}" for field in fields(self)]
+        return f"Transitions({', '.join(shapes)})"
+
+    def example(self) -> Transition:
+        """The first transition, without a batch axis: what an algorithm's `init` needs to know shapes."""
+        return Transition(*(column[0] for column in self.take(jnp.zeros(1, jnp.int32))))
+
+    def take(self, indices: Int[Array, " batch"]) -> Transition:
+        """The transitions of these indices, each field with a leading batch axis."""
+        starts, nexts = self.starts[indices], self.nexts[indices]
+        return Transition(
+            observation=self.observations[starts],
+            action=self.actions[starts],
+            reward=self.rewards[indices],
+            discount=self.discounts[indices],
+            next_observation=self.observations[nexts],
+            next_action=self.actions[nexts],
+        )
+
+    def sample(self, key: PRNGKeyArray, batch_size: int) -> Transition:
+        """A batch drawn uniformly with replacement; a gather, to be traced inside a compiled update."""
+        return self.take(jax.random.randint(key, (batch_size,), 0, len(self)))
+
+
+def first_unfinite_row(column: np.ndarray) -> int | None:
+    """Index of the first row with a NaN or an infinity; block by block, so that no second copy is made."""
+    if column.dtype.kind != "f":
+        return None
+    block = max(1, 2**20 // max(1, column[:1].size))
+    for begin in range(0, len(column), block):
+        finite = np.isfinite(column[begin : begin + block])
+        if not finite.all():
+            return begin + int(np.argmin(finite.reshape(len(finite), -1).all(axis=1)))
+    return None

@@ -1,0 +1,195 @@
+"""OGBench's dataset files (Park et al., arXiv 2410.20092), with the rewards and masks of a single task.
+
+A file holds `observations`, `actions`, `terminals`, `qpos`, `qvel` and, for scene and puzzle, `button_states`. An
+episode of L actions has L + 1 rows and `terminals` is True on the last of them: where a recording ends (`last`), not
+where a task is solved. Rewards and masks are OGBench's own relabelling of the state s, not of its successor: the mask
+is 0 exactly where the task is solved at s. This module does not know how a file was made, nor what is learned from it.
+"""
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from guidedflow import environments
+from guidedflow.data.collect import FOLDER, collectable
+from guidedflow.data.dataset import Dataset, first_unfinite_row
+from guidedflow.environments import Task
+from guidedflow.errors import InputError
+
+ACTION_LIMIT = np.float32(1 - 1e-5)
+"""Actions are clipped to this as FQL and GFP published, so that no action lies on the edge of the box."""
+
+Shape = tuple[int, ...]
+
+_TYPES = {"f": "float", "u": "uint8", "iu": "integer", "bfiu": "boolean"}
+_DAMAGE = (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
+
+
+def load(task: str, path: Path | None = None, validation: bool = False) -> Dataset:
+    """The dataset of a single task, rewards and masks as relabelled by OGBench, actions clipped to `ACTION_LIMIT`.
+
+    `path` is the training file, or a folder that holds it under OGBench's name; by default OGBench's own folder. The
+    validation file lies beside it. Raises `InputError` for an unknown task, a missing file, and a file that is damaged
+    or belongs to another environment.
+    """
+    parsed = environments.parse(task)
+    if parsed.number is None:
+        example = f"{task.removesuffix('-v0')}-singletask-task1-v0"
+        raise InputError(f"{task!r} names a dataset without a reward: name one of its five tasks, such as {example!r}")
+    file = locate(parsed, path, validation)
+    env = environments.make(task)
+    try:
+        with _Archive(file, _expected(env)) as archive:
+            last = archive.ends()
+            # What only relabelling needs is dropped before the large column is read.
+            rewards, masks = _relabel(archive, parsed, env)
+            actions = archive.read("actions").astype(np.float32, copy=False)
+            observations = archive.read("observations")
+    finally:
+        env.close()
+    return Dataset(
+        name=task,
+        observations=observations.astype(env.observation_space.dtype, copy=False),
+        actions=np.clip(actions, -ACTION_LIMIT, ACTION_LIMIT, out=actions),
+        rewards=rewards,
+        masks=masks,
+        last=last,
+    )
+
+
+def locate(task: Task, path: Path | None = None, validation: bool = False) -> Path:
+    """The file of a task's dataset. Raises `InputError`, with both ways to get it, where there is none."""
+    place = (FOLDER if path is None else Path(path)).expanduser()
+    file = place / f"{task.dataset}.npz" if path is None or place.is_dir() else place
+    if validation:
+        file = file.with_name(f"{file.stem}-val.npz")
+    if not file.is_file():
+        out = "" if path is None else f" --out {place}"
+        collect = f"collect it by `guidedflow data collect {task.dataset}{out}`, or "
+        raise InputError(
+            f"{file} does not exist: {collect if task.dataset in collectable() else ''}download OGBench's own by "
+            f'`python -c "import ogbench; ogbench.download_datasets([{task.dataset!r}])"`'
+        )
+    return file
+
+
+def _expected(env: gymnasium.Env[Any, Any]) -> dict[str, tuple[Shape, str]]:
+    """Shape of a row and kinds of numbers (NumPy's letters) of each column that the environment's file must have."""
+    simulator: Any = env.unwrapped
+    pixels = env.observation_space.dtype == np.uint8
+    columns: dict[str, tuple[Shape, str]] = {
+        "observations": (tuple(env.observation_space.shape or ()), "u" if pixels else "f"),
+        "actions": (tuple(env.action_space.shape or ()), "f"),
+        "terminals": ((), "bfiu"),
+        "qpos": ((simulator.model.nq,), "f"),
+    }
+    buttons = getattr(simulator, "_num_buttons", 0)
+    return columns | ({"button_states": ((buttons,), "iu")} if buttons else {})
+
+
+def _relabel(archive: "_Archive", task: Task, env: gymnasium.Env[Any, Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """OGBench's rewards and masks, from the recorded states and the task's goal."""
+    from ogbench.relabel_utils import relabel_dataset
+
+    columns: dict[str, NDArray[Any]] = {
+        key: archive.read(key) for key in ("qpos", "button_states") if key in archive.expected
+    }
+    relabel_dataset(task.environment, env, columns)
+    return columns["rewards"], columns["masks"]
+
+
+class _Archive:
+    """An open file whose columns are all there, of the expected types and shapes and equally long, but still unread.
+
+    Every complaint is an `InputError` that names the file and the key, what was expected and what was found.
+    """
+
+    def __init__(self, path: Path, expected: dict[str, tuple[Shape, str]]) -> None:
+        self.path, self.expected = path, expected
+        self._archive = _open(path)
+        try:
+            self._check_headers()
+        except BaseException:
+            self._archive.close()
+            raise
+
+    def __enter__(self) -> "_Archive":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._archive.close()
+
+    def read(self, key: str) -> NDArray[Any]:
+        """A column. Raises `InputError` if its bytes are damaged or a number is not finite."""
+        try:
+            column = self._archive[key]
+        except _DAMAGE as error:
+            raise self._complaint(key, "be a readable array", f"damage ({error}); get the file again") from error
+        if (row := first_unfinite_row(column)) is not None:
+            raise self._complaint(key, "be finite", f"NaN or infinity in row {row}")
+        return column
+
+    def ends(self) -> NDArray[Any]:
+        """Where episodes end, as booleans."""
+        terminals = self.read("terminals")
+        last = terminals.astype(bool)
+        if not np.array_equal(last, terminals):
+            raise self._complaint("terminals", "be 0 or 1", str(terminals[last != terminals][0]))
+        if not last.any():
+            raise self._complaint("terminals", "be 1 in the last row of each episode", f"0 in all {len(last)} rows")
+        if not last[-1]:
+            raise self._complaint("terminals", "be 1 in the final row", "0, so the last episode is cut off")
+        return last
+
+    def _check_headers(self) -> None:
+        lengths = {}
+        for key, (shape, kinds) in self.expected.items():
+            if key not in self._archive.files:
+                use = ", since OGBench computes rewards from it" if key in ("qpos", "button_states") else ""
+                raise self._complaint(key, f"be there{use}", f"only {', '.join(self._archive.files) or 'nothing'}")
+            found, dtype = self._header(key)
+            if dtype.hasobject:
+                raise self._complaint(key, "be numbers", "pickled objects, which are never loaded")
+            if dtype.kind not in kinds:
+                raise self._complaint(key, f"be of type {_TYPES[kinds]}", str(dtype))
+            if len(found) == 0 or found[1:] != shape:
+                wanted = f"({', '.join(['rows', *map(str, shape)])})"
+                raise self._complaint(key, f"have the shape {wanted}", f"{found}; is it another environment's file?")
+            lengths[key] = found[0]
+        first, rows = next(iter(lengths.items()))
+        for key, length in lengths.items():
+            if length != rows or rows == 0:
+                raise self._complaint(key, f"have {rows or 'some'} rows as {first!r} has", str(length))
+
+    def _header(self, key: str) -> tuple[Shape, np.dtype]:
+        """Shape and type of a column, without reading it."""
+        versions = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        try:
+            with self._archive.zip.open(f"{key}.npy") as stream:
+                shape, _, dtype = versions[np.lib.format.read_magic(stream)](stream)
+        except _DAMAGE as error:
+            raise self._complaint(key, "be a readable array", f"damage ({error}); get the file again") from error
+        return shape, dtype
+
+    def _complaint(self, key: str, expected: str, found: str) -> InputError:
+        return InputError(f"{self.path}: {key!r} must {expected}, found {found}")
+
+
+def _open(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+        if magic[:2] != b"PK":
+            raise InputError(f"{path} must be an .npz archive of arrays, found a file that begins with {magic!r}")
+        return np.load(path, allow_pickle=False)
+    except zipfile.BadZipFile as error:
+        raise InputError(
+            f"{path} must be a complete .npz archive, found damage ({error}); get the file again"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error

@@ -1,0 +1,189 @@
+"""The five-minute story: collect data, train three methods on it, and see what value guidance is worth.
+
+This module does not know how anything is done; it says what is done, with which settings.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from guidedflow import files, report
+from guidedflow.algorithm import Algorithm
+from guidedflow.algorithms import BC, FQL, GFP
+from guidedflow.data.collect import collect
+from guidedflow.data.load import load_dataset
+from guidedflow.errors import InputError
+from guidedflow.provenance import commit
+from guidedflow.run import Run
+from guidedflow.trained import Trained, open_simulators
+from guidedflow.training import Plan, train
+from guidedflow.vector import Simulators
+
+ENVIRONMENT = "cube-single-noisy"
+
+
+@dataclass(frozen=True)
+class Demo:
+    """How much data, training and evaluation."""
+
+    out: Path = Path("runs/demo")
+    """Folder of the dataset, the runs, the table and the pictures; what is there already is used again."""
+    episodes: int = 120
+    """Episodes of data to collect, of 1000 steps each."""
+    tasks: tuple[int, ...] = (1,)
+    """Tasks of the environment, 1 to 5."""
+    steps: int = 10_000
+    """Updates of each method."""
+    seeds: int = 1
+    """Training seeds."""
+    hidden: tuple[int, ...] = (256, 256, 256)
+    """Sizes of the hidden layers."""
+    eval_episodes: int = 50
+    """Episodes of each final evaluation, for each seed."""
+    curve_episodes: int = 20
+    """Episodes of each point of the learning curve, for each seed."""
+    workers: int | None = None
+    """Processes; by default one a core."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the table, for one task."""
+
+    method: str
+    task: int
+    success: list[float]
+    """One number a training seed."""
+
+
+def methods(hidden: tuple[int, ...]) -> dict[str, Algorithm[Any]]:
+    """What is compared: alpha of FQL is the published one for this data, GFP's was chosen for this small budget."""
+    return {"bc": BC(hidden=hidden), "fql": FQL(alpha=30.0, hidden=hidden), "gfp": GFP(hidden=hidden)}
+
+
+LABELS = {
+    ("bc", "flow"): "BC flow",
+    ("fql", "actor"): "FQL actor",
+    ("gfp", "flow"): "GFP flow (VaBC)",
+    ("gfp", "actor"): "GFP actor",
+}
+"""The policies of the table; FQL's own flow is a BC flow again."""
+
+
+def run(plan: Demo) -> None:
+    """Do all of it, print the table, and say where the pictures are."""
+    console = Console(stderr=True)
+    if not plan.tasks or not set(plan.tasks) <= set(range(1, 6)):
+        raise InputError(f"--tasks must be numbers from 1 to 5, but is {plan.tasks}.")
+    data = _data(plan, console)
+    results = [result for task in plan.tasks for result in _task(plan, task, data, console)]
+    headers, rows = _table(plan, results)
+    told = f"{ENVIRONMENT}: success over {plan.eval_episodes} episodes a seed, {plan.seeds} seed(s), commit {commit()}"
+    Console().print(report.table(headers, rows, told))
+    files.replace(plan.out / "table.md", report.markdown(headers, rows).encode())
+    for task in plan.tasks:
+        console.print(f"picture: {_picture(plan, task)}", soft_wrap=True)
+    _film(plan, console)
+
+
+def _name(task: int) -> str:
+    return f"{ENVIRONMENT}-singletask-task{task}-v0"
+
+
+def _data(plan: Demo, console: Console) -> Path:
+    folder = plan.out / f"data-{plan.episodes}"
+    path = folder / f"{ENVIRONMENT}-v0.npz"
+    if path.exists() and path.with_name(f"{path.stem}-val.npz").exists():
+        console.print(f"using the dataset {path}", soft_wrap=True)
+        return path
+    return collect(f"{ENVIRONMENT}-v0", plan.episodes, plan.workers, 0, folder, overwrite=True)[0]
+
+
+def _task(plan: Demo, task: int, data: Path, console: Console) -> list[Result]:
+    """Train and evaluate every method on one task; a BC flow does not see rewards, so the first task's serves all."""
+    results = []
+    simulators: Simulators | None = None
+    try:
+        for name, algorithm in methods(plan.hidden).items():
+            origin = plan.tasks[0] if name == "bc" else task
+            trained = _train(plan, name, algorithm, origin, data, console)
+            simulators = simulators or open_simulators(_name(task), plan.workers)
+            for policy in trained.policies():
+                if (name, policy) in LABELS:
+                    success = _success(plan, trained, policy, task, simulators)
+                    results.append(Result(LABELS[name, policy], task, success))
+                    told = " ".join(f"{rate:.2f}" for rate in success)
+                    console.print(f"task {task}: {LABELS[name, policy]} succeeds in {told}")
+    finally:
+        if simulators is not None:
+            simulators.close()
+    return results
+
+
+def _train(plan: Demo, name: str, algorithm: Algorithm[Any], task: int, data: Path, console: Console) -> Trained:
+    out = plan.out / f"{name}-task{task}"
+    if (out / "checkpoints" / str(plan.steps)).exists():
+        console.print(f"using the run {out}", soft_wrap=True)
+        return Trained.open(out, plan.steps)
+    console.print(f"training {name} on task {task}", soft_wrap=True)
+    interval = max(plan.steps // 5, 1)
+    training = Plan(
+        steps=plan.steps,
+        seeds=plan.seeds,
+        log_interval=interval if interval < 1000 else interval // (interval // 1000),
+        eval_interval=interval,
+        eval_episodes=plan.curve_episodes,
+        checkpoint_interval=interval,
+        workers=plan.workers,
+    )
+    return train(algorithm, load_dataset(_name(task), data), training, out=out, resume=out.exists())
+
+
+def _success(plan: Demo, trained: Trained, policy: str, task: int, simulators: Simulators) -> list[float]:
+    """Success of each seed, from the rows on disk if they are there."""
+    wanted = {"task": _name(task), "policy": policy, "step": trained.step, "source": "evaluate"}
+    rows = [row for row in files.read_rows(trained.run.evaluations) if wanted.items() <= row.items()]
+    if len(rows) != plan.eval_episodes * len(trained.seeds):
+        rows = trained.evaluate(policy, episodes=plan.eval_episodes, simulators=simulators, task=_name(task)).rows
+    return report.curve(rows)[trained.step]
+
+
+def _table(plan: Demo, results: list[Result]) -> tuple[list[str], list[list[str]]]:
+    """A line for each method: the mean over seeds on each task, and their mean over tasks."""
+    headers = ["method", *(f"task {task}" for task in plan.tasks), *(["mean"] if len(plan.tasks) > 1 else [])]
+    rows = []
+    for label in LABELS.values():
+        means = [_mean(result.success) for result in results if result.method == label]
+        cells = [*means, *([_mean(means)] if len(means) > 1 else [])]
+        rows.append([label, *(f"{cell:.2f}" for cell in cells)])
+    return headers, rows
+
+
+def _mean(numbers: list[float]) -> float:
+    return sum(numbers) / len(numbers)
+
+
+def _picture(plan: Demo, task: int) -> Path:
+    """Success against updates, of all methods on one task."""
+    curves: dict[str, Mapping[int, list[float]]] = {}
+    for (name, policy), label in LABELS.items():
+        run = plan.out / f"{name}-task{plan.tasks[0] if name == 'bc' else task}"
+        rows = files.read_rows(Run.open(run).evaluations)
+        chosen = [row for row in rows if (row["source"], row["policy"]) == ("training", policy)]
+        if name != "bc" or task == plan.tasks[0]:
+            curves[label] = report.curve(chosen)
+    return report.draw(curves, plan.out / f"success-task{task}.png", _name(task))
+
+
+def _film(plan: Demo, console: Console) -> None:
+    """A short film of GFP's actor; without a graphics library, a line that says so."""
+    path = plan.out / "gfp-actor.mp4"
+    try:
+        Trained.open(plan.out / f"gfp-task{plan.tasks[0]}").film(path, "actor", episodes=2)
+    except InputError as error:
+        console.print(f"no film: {error}", soft_wrap=True)
+    else:
+        console.print(f"film: {path}", soft_wrap=True)

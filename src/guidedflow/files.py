@@ -1,0 +1,124 @@
+"""Files that are never half-written: replaced whole, or grown by whole lines.
+
+A file is written beside its place, synced and renamed, so that a reader sees the old contents or the new ones, whatever
+happens in between. A JSONL file grows by whole rows; the row that a crash tore is not a row.
+This module does not know what is written, nor which files make a run.
+"""
+
+import contextlib
+import json
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from guidedflow.errors import InputError
+
+Row = Mapping[str, Any]
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write `data` to `path` and wait until the disk holds it; raises OSError and may leave a part of it."""
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk holds the names in `folder`, new and renamed ones included."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Make `data` the contents of `path`, all of it or none; raises InputError where the disk refuses."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        write_synced(part, data)
+        os.replace(part, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        remove_quietly(part)
+        raise InputError(f"{path} could not be written: {reason(error)}; nothing half-written is left.") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Make `value` the contents of `path` as indented JSON, all of it or none; NaN raises ValueError."""
+    replace(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def append(path: Path, data: bytes) -> None:
+    """Add `data`, whole lines, in one write, synced; a line that a crash tore is closed first and swallows nothing."""
+    try:
+        with open(path, "a+b") as file:
+            file.write(b"\n" + data if _is_torn(file) else data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise InputError(f"{path} could not be written: {reason(error)}; its earlier rows are unharmed.") from error
+
+
+def append_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Add one line of JSON a row, all in one write, synced."""
+    append(path, b"".join(_line(row) for row in rows))
+
+
+def replace_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Make `rows` the only rows of `path`, all of them or none."""
+    replace(path, b"".join(_line(row) for row in rows))
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSONL file, without the line that a crash tore; a missing file has none.
+
+    A broken line before the last one is left out too, and a warning tells its number.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InputError(f"{path} could not be read: {reason(error)}.") from error
+    rows = []
+    for number, line in enumerate(lines[:-1], start=1):
+        row = _parse(line)
+        if row is not None:
+            rows.append(row)
+        elif line:
+            warnings.warn(f"{path}: line {number} is not a JSON object and is left out.", stacklevel=2)
+    return rows
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused, in its own few words."""
+    return error.strerror or str(error)
+
+
+def remove_quietly(path: Path) -> None:
+    """Remove a leftover file where the disk lets us; the error that left it behind is the one to tell."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _line(row: Row) -> bytes:
+    return (json.dumps(row, allow_nan=False) + "\n").encode()
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _is_torn(file: IO[bytes]) -> bool:
+    if file.seek(0, os.SEEK_END) == 0:
+        return False
+    file.seek(-1, os.SEEK_END)
+    return bool(file.read(1) != b"\n")

@@ -1,0 +1,248 @@
+"""A run on disk: a folder that one process at a time may write to.
+
+    config.json            what was asked for: command, settings, dataset and its fingerprint, versions
+    metrics.jsonl          the source of truth of training; metrics.csv and tensorboard/ are views of it
+    evaluations.jsonl      one raw row an episode
+    checkpoints/STEP/      the whole state
+
+This module does not know what is in these files beside the configuration, nor how a run is trained or evaluated.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from guidedflow import files
+from guidedflow.errors import InputError, did_you_mean
+
+FORMAT = 1
+MARK = "guidedflow_run"  # its presence in config.json tells a run from any other folder
+CONFIG = "config.json"
+LOCK = ".lock"
+
+MAY_CHANGE = frozenset(
+    {"steps", "log_interval", "eval_interval", "eval_episodes", "eval_workers", "checkpoint_interval", "keep"}
+    | {"workers", "wandb", "versions", "commit"}
+)
+"""Entries of the configuration that a resumed run may change, because they leave the mathematics alone."""
+
+NOT_COMPARED = frozenset({MARK, "command", "resume", "overwrite", "out"})
+
+
+class Run:
+    """A run folder and its configuration; holds the lock if `create` made it, until `close` or the end of a `with`."""
+
+    def __init__(self, path: Path, config: Mapping[str, Any], lock: int | None = None) -> None:
+        self.path = path
+        self.config = dict(config)
+        self._lock = lock
+
+    @classmethod
+    def create(cls, path: Path, config: Mapping[str, Any], resume: bool = False, overwrite: bool = False) -> "Run":
+        """Make a run at `path`, or take up the one that is there, and lock it.
+
+        Raises InputError if something is there and neither `resume` nor `overwrite` is set, if it is not a run, if
+        another process writes to it, or if a setting that a resumed run must keep has changed. `resume` with nothing
+        there starts afresh; `overwrite` empties a run, and never a folder that is not one.
+        """
+        path = Path(path).resolve()
+        config = json.loads(json.dumps({MARK: FORMAT, **config}, allow_nan=False))
+        if resume and overwrite:
+            raise InputError("A run is either resumed or overwritten; give --resume or --overwrite, not both.")
+        _refuse_stranger(path, known=resume or overwrite)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = _acquire(path)
+        except OSError as error:
+            raise InputError(f"{path} cannot be a run folder: {files.reason(error)}.") from error
+        try:
+            _refuse_stranger(
+                path, known=resume or overwrite
+            )  # again: another process may have made and left a run meanwhile
+            if (path / CONFIG).exists() and resume:
+                _check_settings(path, _read_config(path), config)
+            elif (path / CONFIG).exists():
+                _clear(path)
+            files.write_json(path / CONFIG, config)
+        except BaseException:
+            _release(lock)
+            raise
+        return cls(path, config, lock)
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """The run at `path`, to be read; raises InputError if there is none."""
+        path = Path(path)
+        if not path.is_dir():
+            names = [entry.name for entry in path.parent.iterdir() if entry.is_dir()] if path.parent.is_dir() else []
+            raise InputError(
+                f"There is no run at {path}{did_you_mean(path.name, names)}; expected a folder with {CONFIG}."
+            )
+        return cls(path, _read_config(path))
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """The rows of training, one a log interval."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def evaluations(self) -> Path:
+        """The rows of evaluation, one an episode."""
+        return self.path / "evaluations.jsonl"
+
+    def close(self) -> None:
+        """Let another process write to the run."""
+        _release(self._lock)
+        self._lock = None
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+
+def _refuse_stranger(path: Path, known: bool) -> None:
+    """Raise InputError unless `path` is free, or is a run and `known` says that the caller expects one."""
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file; expected a folder for the run, or a path where there is nothing.")
+    if not path.exists() or not _contents(path):
+        return
+    if not known:
+        _refuse_in_use(path)
+        raise InputError(
+            f"{path} exists and is not empty; add --resume to continue it, --overwrite to replace it, "
+            "or choose another --out."
+        )
+    _read_config(path)
+
+
+def _contents(path: Path) -> list[str]:
+    """What a folder holds, without what a run leaves there before it has a configuration."""
+    return sorted(entry.name for entry in path.iterdir() if entry.name not in (LOCK, f".{CONFIG}.part"))
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """The configuration of a run; raises InputError if `path` is not one."""
+    try:
+        config = json.loads((path / CONFIG).read_bytes())
+    except OSError as error:
+        raise InputError(
+            f"{path} is not a run of guidedflow: {CONFIG} cannot be read: {files.reason(error)}."
+        ) from error
+    except (ValueError, RecursionError):
+        raise InputError(f"{path} is not a run of guidedflow: its {CONFIG} is not JSON.") from None
+    if not isinstance(config, dict) or MARK not in config:
+        raise InputError(f"{path} is not a run of guidedflow: its {CONFIG} has no entry {MARK!r}.")
+    if config[MARK] != FORMAT:
+        raise InputError(f"{path} is a run of format {config[MARK]!r}; this version of guidedflow reads {FORMAT}.")
+    return config
+
+
+def _acquire(path: Path) -> int:
+    """Lock the folder for this process; the system lets go of it however the process ends, so no lock is ever stale."""
+    descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        error = _in_use(path, descriptor)
+        os.close(descriptor)
+        raise error from None
+    except OSError as error:  # some network file systems cannot lock
+        warnings.warn(f"{path} cannot be locked: {files.reason(error)}; start no second process on it.", stacklevel=3)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def _refuse_in_use(path: Path) -> None:
+    """Raise InputError if a process holds the lock of the folder; writes nothing."""
+    try:
+        descriptor = os.open(path / LOCK, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _in_use(path, descriptor) from None
+    except OSError:
+        return
+    finally:
+        os.close(descriptor)
+
+
+def _in_use(path: Path, descriptor: int) -> InputError:
+    owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+    return InputError(f"{path} is in use by process {owner or 'unknown'}; wait until it ends, or choose another --out.")
+
+
+def _release(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)
+
+
+def _clear(path: Path) -> None:
+    """Empty the folder of a run, its lock aside; the configuration goes last, so that what a crash leaves is a run."""
+    try:
+        for name in [*(name for name in _contents(path) if name != CONFIG), CONFIG]:
+            entry = path / name
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+    except OSError as error:
+        raise InputError(f"{path} could not be overwritten: {files.reason(error)}.") from error
+
+
+def _check_settings(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raise InputError if a setting that must stay has changed; list the other changes in one warning."""
+    saved, asked = dict(_flat(old)), dict(_flat(new))
+    changed = [name for name in {**saved, **asked} if saved.get(name, _UNSET) != asked.get(name, _UNSET)]
+    changed = [name for name in changed if name.split(".")[0] not in NOT_COMPARED]
+    told = {name: f"{name} {_told(saved, name)} -> {_told(asked, name)}" for name in changed}
+    for name in changed:
+        if name.split(".")[-1] == "fingerprint":
+            raise InputError(
+                f"{path} was trained on another dataset (fingerprint {saved.get(name)}, now {asked.get(name)}); "
+                "give the same dataset, or choose another --out."
+            )
+    fixed = [told[name] for name in changed if name.split(".")[0] not in MAY_CHANGE]
+    if fixed:
+        raise InputError(
+            f"{path} cannot be resumed with other settings ({'; '.join(fixed)}); "
+            "give the saved ones, or choose another --out."
+        )
+    if told:
+        warnings.warn(f"{path} is resumed with changes: {'; '.join(told.values())}.", stacklevel=3)
+
+
+_UNSET = object()
+
+
+def _told(settings: Mapping[str, Any], name: str) -> str:
+    return json.dumps(settings[name]) if name in settings else "(not set)"
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings under dotted names, such as `algorithm.alpha`."""
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,79 @@
+"""Settings: frozen dataclasses whose numbers can be traced, and choices that are functions.
+
+A float setting is a leaf of the pytree, so one compiled update serves every value of it, and a sweep over values is a
+`jax.vmap`. All else (sizes, counts, choices) is static structure. This module does not know what is set, nor who
+reads it.
+"""
+
+import dataclasses
+import enum
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+
+from guidedflow.errors import InputError, did_you_mean
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True)
+def hyperparameters(cls: type[T]) -> type[T]:
+    """Class decorator: a frozen dataclass and a pytree; float fields and nested settings are its leaves."""
+    frozen = dataclasses.dataclass(frozen=True)(cls)
+    hints = typing.get_type_hints(frozen)
+    names = [field.name for field in dataclasses.fields(frozen)]  # type: ignore[arg-type]
+    traced = [name for name in names if _is_traced(hints[name])]
+    static = [name for name in names if name not in traced]
+    return jax.tree_util.register_dataclass(frozen, data_fields=traced, meta_fields=static)
+
+
+def _is_traced(hint: Any) -> bool:
+    """Floats, nested settings, and unions or protocols of these hold numbers; everything else is structure."""
+    if hint is float or dataclasses.is_dataclass(hint) or getattr(hint, "_is_protocol", False):
+        return True
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return any(_is_traced(part) for part in typing.get_args(hint))
+    return False
+
+
+class Choice(enum.Enum):
+    """A setting whose values are named functions: members are `enum.member(function)`, and are called as such."""
+
+    def __call__(self, *args: Any) -> Any:
+        return self.value(*args)
+
+
+def to_plain(settings: Any) -> Any:
+    """Settings as JSON's own types: a dataclass becomes a dictionary, a choice its name."""
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+        return {field.name: to_plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
+    if isinstance(settings, Choice):
+        return settings.name
+    if isinstance(settings, tuple):
+        return [to_plain(item) for item in settings]
+    return settings
+
+
+def from_plain(cls: type[T], plain: Mapping[str, Any]) -> T:
+    """The settings of class `cls` that `to_plain` wrote; an unknown name or choice is an `InputError`."""
+    hints = typing.get_type_hints(cls)
+    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    for name in plain:
+        if name not in names:
+            raise InputError(f"{cls.__name__} has no setting {name!r}{did_you_mean(name, names)}.")
+    return cls(**{name: _restore(hints[name], value, f"{cls.__name__}.{name}") for name, value in plain.items()})
+
+
+def _restore(hint: Any, value: Any, where: str) -> Any:
+    if isinstance(hint, type) and issubclass(hint, Choice):
+        if value not in hint.__members__:
+            raise InputError(f"{where} is {value!r}; expected one of {', '.join(hint.__members__)}.")
+        return hint[value]
+    if typing.get_origin(hint) is tuple:
+        return tuple(value)
+    if hint is float:
+        return float(value)
+    return value

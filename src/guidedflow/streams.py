@@ -1,0 +1,26 @@
+"""Streams of random numbers: every key is a seed, a named stream and a position in it.
+
+No random state is ever saved. Resuming is exact, and evaluating cannot change training, because the key of a step is a
+function of its number. This module does not know what the numbers are used for.
+"""
+
+import enum
+
+import jax
+from jaxtyping import Array, Int, PRNGKeyArray
+
+
+class Stream(enum.IntEnum):
+    """What a key is for; values never change, because they are part of every result."""
+
+    INIT = 0
+    TRAINING_EPISODES = 1
+    REPORTING_EPISODES = 2
+    SELECTION_EPISODES = 3
+    DATA = 4
+    UPDATE = 5
+
+
+def stream_key(seed: int | Int[Array, ""], stream: Stream, step: int | Int[Array, ""] = 0) -> PRNGKeyArray:
+    """The key of one step of a stream."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), stream), step)

@@ -1,0 +1,282 @@
+"""What a run tells while it trains: rows on disk, TensorBoard, W&B, and a progress bar.
+
+`metrics.jsonl` is the source of truth, one row a log interval with a list of one number a seed under each metric:
+`{"step": 1000, "seconds": 12.5, "steps_per_second": 80.1, "seeds": [0, 1], "critic/loss": [0.25, 0.5]}`; a number that
+is not finite is null. `metrics.csv` and TensorBoard are views of it. Progress goes to standard error, so that standard
+output stays free for results.
+This module does not know what is trained, nor which metrics there are.
+"""
+
+import csv
+import io
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from jaxtyping import Float
+from rich.console import Console
+from tensorboardX import SummaryWriter
+
+from guidedflow import files
+from guidedflow.errors import InputError
+from guidedflow.progress import Progress
+
+Metrics = Mapping[str, Float[np.ndarray, " seeds"]]
+Numbers = Mapping[str, float]
+FIXED = ("step", "seed", "seconds", "steps_per_second")
+
+
+class Tracker:
+    """Everything that a run reports, for the seeds that it trains together; a context manager.
+
+    `total` is the number of steps of the whole run, `shown` names the metrics that the progress bar carries.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        seeds: Sequence[int],
+        total: int,
+        *,
+        shown: Sequence[str] = (),
+        wandb: Literal["online", "offline"] | None = None,
+        config: Mapping[str, Any] | None = None,
+        console: Console | None = None,
+    ) -> None:
+        self.folder = folder
+        self.seeds = list(seeds)
+        self._metrics, self._evaluations = folder / "metrics.jsonl", folder / "evaluations.jsonl"
+        self._progress = Progress(total, shown, console or Console(stderr=True))
+        self._wandb = None if wandb is None else _WandB(folder, self.seeds, wandb, config or {})
+        self._tensorboard: _TensorBoard | None = None
+        self._purge: int | None = None
+        self._last, self._columns, self._started = -1, list(FIXED), time.monotonic()
+        self._take_up(files.read_rows(self._metrics))
+
+    def rewind(self, step: int | None) -> None:
+        """Forget every row beyond `step` (None: all), torn ones included, as if the run had just come to it.
+
+        Evaluations that were asked for (their source is not "training") stay. To end with the rows of an undisturbed
+        run, write the rows of a step before its checkpoint. Each file is replaced whole.
+        """
+        reached = -1 if step is None else step
+        rows = [row for row in files.read_rows(self._metrics) if row["step"] <= reached]
+        evaluations = [
+            row
+            for row in files.read_rows(self._evaluations)
+            if row.get("source", "training") != "training" or row["step"] <= reached
+        ]
+        for path, kept in ((self._metrics, rows), (self._evaluations, evaluations)):
+            if path.exists():
+                files.replace_rows(path, kept)
+        self._take_up(rows)
+        self._purge = reached + 1
+        self._write_csv(rows)
+
+    def log(self, step: int, metrics: Metrics, steps_per_second: float) -> None:
+        """Write the metrics of one log interval, one number a seed; steps only grow, and `rewind` goes back."""
+        if step <= self._last:
+            raise ValueError(f"step {step} does not come after step {self._last}, which is logged already")
+        values = {name: self._per_seed(name, value) for name, value in metrics.items()}
+        fixed = {"step": step, "seconds": self._seconds(), "steps_per_second": round(float(steps_per_second), 3)}
+        row = {**fixed, "seeds": self.seeds, **values}
+        files.append_rows(self._metrics, [row])
+        self._last = step
+        self._extend_csv(row)
+        for index, seed in enumerate(self.seeds):
+            numbers = {name: _number(value[index]) for name, value in values.items()}
+            self._publish(step, seed, {**numbers, "steps_per_second": float(steps_per_second)})
+
+    def episodes(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write the raw rows of an evaluation, and publish the means of each policy and seed."""
+        files.append_rows(self._evaluations, rows)
+        success: dict[tuple[int, str], list[str]] = defaultdict(list)
+        for (step, seed, policy), group in _grouped(rows).items():
+            means = {name: _mean(row[name] for row in group) for name in ("success", "return", "length")}
+            self._publish(step, seed, {f"evaluation/{policy}/{name}": value for name, value in means.items()})
+            success[step, policy].append(f"{means['success']:.2f}")
+        for (step, policy), rates in success.items():
+            self._progress.note(f"step {step:,}: {policy} succeeds in {' '.join(rates)}")
+
+    def advance(self, step: int, metrics: Metrics, steps_per_second: float) -> None:
+        """Move the progress bar, or print a line where there is no terminal."""
+        self._progress.advance(step, metrics, steps_per_second)
+
+    def note(self, text: str) -> None:
+        """Tell a line without disturbing the progress bar."""
+        self._progress.note(text)
+
+    def close(self) -> None:
+        """Take the progress bar away and finish what trackers hold back."""
+        self._progress.close()
+        for tracker in self._trackers():
+            tracker.close()
+        self._tensorboard = self._wandb = None
+
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _trackers(self) -> "list[_Adapter]":
+        return [tracker for tracker in (self._tensorboard, self._wandb) if tracker is not None]
+
+    def _take_up(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._last = rows[-1]["step"] if rows else -1
+        self._columns = _columns(rows)
+        self._started = time.monotonic() - (rows[-1]["seconds"] if rows else 0.0)
+
+    def _seconds(self) -> float:
+        return round(time.monotonic() - self._started, 3)
+
+    def _per_seed(self, name: str, value: Any) -> list[float | None]:
+        array = np.asarray(value, dtype=np.float32)
+        if array.shape != (len(self.seeds),):
+            raise ValueError(
+                f"metric {name!r} has shape {array.shape}; expected one number for each of {len(self.seeds)} seeds"
+            )
+        if name in (*FIXED, "seeds"):
+            raise ValueError(f"metric {name!r} has the name of a column that every row has")
+        return [_shortest(number) for number in array]
+
+    def _publish(self, step: int, seed: int, numbers: Numbers) -> None:
+        # TensorBoard opens late, so that it knows from which step on an interrupted run's points are void.
+        self._tensorboard = self._tensorboard or _TensorBoard(self.folder / "tensorboard", self.seeds, self._purge)
+        for tracker in self._trackers():
+            tracker.publish(step, seed, numbers)
+
+    def _extend_csv(self, row: Mapping[str, Any]) -> None:
+        path = self.folder / "metrics.csv"
+        columns = _columns([row], self._columns)
+        if columns != self._columns or not path.exists():
+            self._columns = columns
+            self._write_csv(files.read_rows(self._metrics))
+        else:
+            files.append(path, _csv(columns, [row]))
+
+    def _write_csv(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        header = _csv_line(safe_cell(name) for name in self._columns)
+        files.replace(self.folder / "metrics.csv", (header + _csv(self._columns, rows).decode()).encode())
+
+
+def check_finite(metrics: Metrics) -> str | None:
+    """The name of the first metric that is not finite, with the index of its seed among several; None if all are."""
+    for name, value in metrics.items():
+        bad = np.flatnonzero(~np.isfinite(np.atleast_1d(np.asarray(value, dtype=np.float64))))
+        if bad.size:
+            return name if np.size(value) == 1 else f"{name} (seed {bad[0]} of {np.size(value)})"
+    return None
+
+
+def safe_cell(value: object) -> object:
+    """A cell that no spreadsheet takes for a formula: a text that begins like one is quoted; numbers stay numbers."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value
+
+
+class _Adapter(Protocol):
+    """A tracker that takes one seed's numbers at one step."""
+
+    def publish(self, step: int, seed: int, numbers: Numbers) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _TensorBoard:
+    """One TensorBoard run a seed, so that seeds are curves of their own."""
+
+    def __init__(self, folder: Path, seeds: Sequence[int], purge: int | None) -> None:
+        # A suffix, because two writers that start within one second would take the same file, and empty it.
+        suffix = f".{time.time_ns()}"
+        self._writers = {
+            seed: SummaryWriter(str(folder / f"seed-{seed}"), purge_step=purge, flush_secs=10, filename_suffix=suffix)
+            for seed in seeds
+        }
+
+    def publish(self, step: int, seed: int, numbers: Numbers) -> None:
+        for name, number in numbers.items():
+            self._writers[seed].add_scalar(name, number, step)
+
+    def close(self) -> None:
+        for writer in self._writers.values():
+            writer.close()
+
+
+class _WandB:
+    """One W&B run; with several seeds each metric is named by its seed."""
+
+    def __init__(self, folder: Path, seeds: Sequence[int], mode: str, config: Mapping[str, Any]) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise InputError(
+                f"Logging to W&B needs the package wandb ({error}); install it: pip install 'guidedflow[wandb]'."
+            ) from error
+        self._several = len(seeds) > 1
+        try:
+            self._run = wandb.init(dir=str(folder), name=folder.name, mode=mode, config=dict(config))
+        except wandb.Error as error:
+            raise InputError(
+                f"W&B did not start: {str(error).rstrip('.')}; --wandb offline needs no account."
+            ) from error
+        self._run.define_metric("*", step_metric="step")  # W&B's own counter cannot go back when a run is resumed
+
+    def publish(self, step: int, seed: int, numbers: Numbers) -> None:
+        prefix = f"seed-{seed}/" if self._several else ""
+        self._run.log({"step": step, **{prefix + name: number for name, number in numbers.items()}})
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def _grouped(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[int, int, str], list[Mapping[str, Any]]]:
+    groups: dict[tuple[int, int, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row["step"], row["seed"], row["policy"]].append(row)
+    return groups
+
+
+def _mean(numbers: Iterable[float]) -> float:
+    return float(np.mean([float(number) for number in numbers]))
+
+
+def _shortest(number: Any) -> float | None:
+    """The shortest decimal that reads back as the same number in its own precision; null for what JSON cannot say."""
+    return float(str(number)) if math.isfinite(number) else None
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _columns(rows: Iterable[Mapping[str, Any]], known: Sequence[str] = FIXED) -> list[str]:
+    """The known columns, then each new one in the order in which it first appears."""
+    return list(dict.fromkeys([*known, *(name for row in rows for name in row if name != "seeds")]))
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """A line for each row and seed; what a row lacks is empty, what was not finite is nan."""
+    lines = []
+    for row in rows:
+        for index, seed in enumerate(row["seeds"]):
+            cells = {**row, "seed": seed}
+            lines.append(_csv_line(_cell(cells.get(name, ""), index) for name in columns))
+    return "".join(lines).encode()
+
+
+def _cell(value: Any, index: int) -> object:
+    value = value[index] if isinstance(value, list) else value
+    return "nan" if value is None else safe_cell(value)
+
+
+def _csv_line(cells: Iterable[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(list(cells))
+    return text.getvalue()

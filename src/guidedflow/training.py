@@ -1,0 +1,270 @@
+"""Train an algorithm on a dataset: compiled intervals of updates, and what happens between them.
+
+    interval    `log_interval` updates of every seed in one compiled call: sampling, gradients, Adam
+    between     metrics, evaluation, checkpoint, in this order, so that a resumed run writes what any other does
+
+The key of an update is a function of seed and step, so there is no random state to save. This module knows no
+algorithm and no suite.
+"""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from guidedflow import checkpoint
+from guidedflow.algorithm import Algorithm
+from guidedflow.algorithms import ALGORITHMS
+from guidedflow.data.dataset import Dataset, Transitions
+from guidedflow.errors import InputError
+from guidedflow.evaluation import evaluate
+from guidedflow.provenance import commit, versions
+from guidedflow.run import Run
+from guidedflow.settings import to_plain
+from guidedflow.streams import Stream, stream_key
+from guidedflow.tracking import Tracker, check_finite
+from guidedflow.trained import Trained, initial_state, open_simulators, seeds_of
+from guidedflow.types import Metrics
+from guidedflow.vector import Simulators
+
+SHOWN = ("critic_loss", "flow_loss", "distillation_loss", "q_loss")
+"""The losses that the progress bar shows, of those that an algorithm has."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a run trains, on how much at once, and what it does on the way."""
+
+    steps: int = 1_000_000
+    """Updates."""
+    seed: int = 0
+    """First seed; the run trains this one and those that follow it."""
+    seeds: int = 1
+    """Seeds trained together, as one compiled program."""
+    batch_size: int = 256
+    """Transitions an update."""
+    discount: float = 0.99
+    """Discount (gamma) of one environment step."""
+    log_interval: int = 1000
+    """Updates between two rows of metrics; also the length of a compiled call."""
+    eval_interval: int = 0
+    """Updates between two evaluations of every policy; 0: only when asked."""
+    eval_episodes: int = 20
+    """Episodes of each policy and seed in such an evaluation."""
+    checkpoint_interval: int = 0
+    """Updates between two checkpoints; 0: only at the end."""
+    workers: int | None = None
+    """Simulator processes; by default one a core."""
+    wandb: Literal["online", "offline"] | None = None
+    """Also log to Weights & Biases."""
+
+    def check(self) -> None:
+        """Raises `InputError` for a plan that cannot be carried out."""
+        for name in ("steps", "seeds", "batch_size", "log_interval", "eval_episodes"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{_flag(name)} must be at least 1, but is {getattr(self, name)}.")
+        if not 0 <= self.seed < 2**31:
+            raise InputError(f"--seed must lie between 0 and 2^31 - 1, but is {self.seed}.")
+        if not 0 <= self.discount <= 1:
+            raise InputError(f"--discount must lie between 0 and 1, but is {self.discount}.")
+        for name in ("eval_interval", "checkpoint_interval"):
+            interval = getattr(self, name)
+            if interval < 0 or interval % self.log_interval:
+                raise InputError(
+                    f"--{_flag(name)} must be 0 or a multiple of --log-interval {self.log_interval}, but is {interval}."
+                )
+
+
+def train(
+    algorithm: Algorithm[Any],
+    dataset: Dataset,
+    plan: Plan = Plan(),
+    *,
+    out: Path | str,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Trained:
+    """Train `algorithm` on `dataset` into the run folder `out`, and return what it learned.
+
+    Raises `InputError` for a plan that cannot be carried out, a folder that is in use or holds something, and a loss
+    that is no longer finite.
+    """
+    plan.check()
+    transitions = dataset.cut(plan.discount)
+    config = _configuration(algorithm, dataset, transitions, plan)
+    with ExitStack() as stack:
+        run = stack.enter_context(Run.create(Path(out), config, resume, overwrite))
+        tracker = stack.enter_context(
+            Tracker(run.path, seeds_of(config), plan.steps, shown=SHOWN, wandb=plan.wandb, config=config)
+        )
+        simulators = stack.enter_context(open_simulators(dataset.name, plan.workers)) if plan.eval_interval else None
+        return _Training(algorithm, plan, transitions, run, tracker, simulators).continue_()
+
+
+class _Training:
+    """One process's work on a run."""
+
+    def __init__(
+        self,
+        algorithm: Algorithm[Any],
+        plan: Plan,
+        transitions: Transitions,
+        run: Run,
+        tracker: Tracker,
+        simulators: Simulators | None,
+    ):
+        self.algorithm = algorithm
+        self.plan = plan
+        self.transitions = transitions
+        self.run = run
+        self.tracker = tracker
+        self.simulators = simulators
+        self.seeds = jnp.asarray(seeds_of(run.config), jnp.int32)
+
+    def continue_(self) -> Trained:
+        """Train from the newest intact checkpoint, or from the start, to the end."""
+        step, state = self._restore()
+        self.tracker.rewind(step or None)
+        with _interruptions() as interrupted:
+            while step < self.plan.steps:
+                end = min((step // self.plan.log_interval + 1) * self.plan.log_interval, self.plan.steps)
+                state = self._interval(state, step, end)
+                step = end
+                if self._due(step, self.plan.eval_interval):
+                    self._evaluate(state, step)
+                if self._due(step, self.plan.checkpoint_interval) or interrupted:
+                    checkpoint.save(self.run.checkpoints, step, state)
+                if interrupted:
+                    raise SystemExit(128 + interrupted[0])
+        return Trained(self.run, self.algorithm, state, step)
+
+    def _restore(self) -> tuple[int, Any]:
+        start = partial(initial_state, self.algorithm, self.transitions.example())
+        if checkpoint.latest(self.run.checkpoints) is None:
+            return 0, jax.jit(start)(self.seeds)
+        step, state = checkpoint.load(self.run.checkpoints, None, jax.eval_shape(start, self.seeds))
+        return step, jax.tree.map(jnp.asarray, state)
+
+    def _due(self, step: int, interval: int) -> bool:
+        return step == self.plan.steps or (interval > 0 and step % interval == 0)
+
+    def _interval(self, state: Any, step: int, end: int) -> Any:
+        began = time.perf_counter()
+        state, metrics = advance(
+            self.algorithm, state, self.transitions, self.seeds, step, end - step, self.plan.batch_size
+        )
+        numbers = {name: np.asarray(value) for name, value in metrics.items()}
+        speed = (end - step) / (time.perf_counter() - began)
+        if bad := check_finite(numbers):
+            raise InputError(
+                f"Training stopped between steps {step} and {end}: {bad} is no longer finite; "
+                "look for extreme rewards in the dataset, or lower --learning-rate. Earlier checkpoints are unharmed."
+            )
+        self.tracker.log(end, numbers, speed)
+        self.tracker.advance(end, numbers, speed)
+        return state
+
+    def _evaluate(self, state: Any, step: int) -> None:
+        if self.simulators is None:
+            return
+        task = self.run.config["task"]
+        for name, policy in self.algorithm.policies(state).items():
+            result = evaluate(
+                policy,
+                self.simulators,
+                task=task,
+                seeds=seeds_of(self.run.config),
+                episodes=self.plan.eval_episodes,
+                seed=self.plan.seed,
+                stream="training",
+                policy_name=name,
+                sampler=str(policy.sampler),
+                step=step,
+                source="training",
+            )
+            self.tracker.episodes(result.rows)
+
+
+@partial(jax.jit, static_argnames=("count", "batch_size"))
+def advance(
+    algorithm: Algorithm[Any],
+    state: Any,
+    transitions: Transitions,
+    seeds: Int[Array, " seeds"],
+    step: int | Int[Array, ""],
+    count: int,
+    batch_size: int,
+) -> tuple[Any, Metrics]:
+    """`count` updates from `step` on, of all seeds; returns the state and each metric's mean, one number a seed."""
+
+    def one_seed(state: Any, seed: Int[Array, ""]) -> tuple[Any, Metrics]:
+        def update(state: Any, step: Int[Array, ""]) -> tuple[Any, Metrics]:
+            batch = transitions.sample(stream_key(seed, Stream.DATA, step), batch_size)
+            return algorithm.update(state, batch, stream_key(seed, Stream.UPDATE, step))
+
+        state, metrics = jax.lax.scan(update, state, step + jnp.arange(count))
+        return state, jax.tree.map(jnp.mean, metrics)
+
+    return jax.vmap(one_seed)(state, seeds)
+
+
+@contextmanager
+def _interruptions() -> Iterator[list[int]]:
+    """A list that receives the first SIGINT or SIGTERM, so that the interval can end and be saved."""
+    received: list[int] = []
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+
+    try:
+        previous = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread, where signals are somebody else's
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _configuration(algorithm: Algorithm[Any], dataset: Dataset, transitions: Transitions, plan: Plan) -> dict[str, Any]:
+    """All that it takes to tell, repeat and resume a run."""
+    name = next((name for name, cls in ALGORITHMS.items() if cls is type(algorithm)), type(algorithm).__name__)
+    example = transitions.example()
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "task": dataset.name,
+        "algorithm": {"name": name, **to_plain(algorithm)},
+        **to_plain(plan),
+        "dataset": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "transitions": len(dataset),
+            "episodes": dataset.episodes,
+        },
+        "transition": {
+            "observation_shape": list(example.observation.shape),
+            "observation_dtype": str(example.observation.dtype),
+            "action_size": example.action.size,
+        },
+        "versions": {**versions(), "device": jax.devices()[0].device_kind},
+        "commit": commit(),
+    }
+
+
+def _flag(name: str) -> str:
+    return name.replace("_", "-")

@@ -1,0 +1,77 @@
+"""A counting game that starts in no time, for whatever needs an environment but not a simulator.
+
+The seed decides how long an episode lasts; observations tell the seed and the time, so that tests can see who is where.
+"""
+
+import os
+import signal
+import sys
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from guidedflow.errors import InputError
+
+
+class Countdown(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
+    """An episode of seed s takes 1 + s modulo `longest` steps and succeeds where that number is even.
+
+    The observation is (s modulo 1000, steps so far, sum of first actions); the reward is the first action. The last
+    step terminates if it succeeds, else it truncates. The action (-1, -1) raises, (-1, 1) kills the process.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float64)
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+    def __init__(self, longest: int = 20, render_mode: str | None = None) -> None:
+        self.longest = longest
+        self.render_mode = render_mode
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float64], dict[str, Any]]:
+        super().reset(seed=seed)
+        self.seed, self.time, self.total = (seed or 0) % 1000, 0, 0.0
+        self.length = 1 + (seed or 0) % self.longest
+        return self._observation(), {}
+
+    def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
+        if np.array_equal(action, [-1, -1]):
+            raise ValueError("the arm is bent")
+        if np.array_equal(action, [-1, 1]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.time += 1
+        self.total += float(action[0])
+        over, success = self.time >= self.length, self.time == self.length and self.length % 2 == 0
+        return self._observation(), float(action[0]), over and success, over and not success, {"success": success}
+
+    def render(self) -> NDArray[np.uint8]:
+        return np.full((32, 48, 3), 10 * self.time % 256, np.uint8)
+
+    def _observation(self) -> NDArray[np.float64]:
+        return np.array([self.seed, self.time, self.total])
+
+
+def unknown_task() -> gymnasium.Env[Any, Any]:
+    raise InputError("task 'cube-singel' is not known (did you mean 'cube-single'?)")
+
+
+def broken() -> gymnasium.Env[Any, Any]:
+    raise OSError("no such model")
+
+
+class ImportedJax(Countdown):
+    """Observes only whether this process has imported JAX."""
+
+    def _observation(self) -> NDArray[np.float64]:
+        return np.full(3, float("jax" in sys.modules))
+
+
+class Blind(Countdown):
+    """Finds no graphics library."""
+
+    def render(self) -> NDArray[np.uint8]:
+        raise ImportError(f"no display {os.environ['MUJOCO_GL']}")
