@@ -175,7 +175,7 @@ class _Rollout:
         self.length[indices] += 1
         self.total[indices] += steps.rewards
         over = steps.terminated | steps.truncated
-        for index, success in zip(indices[over], steps.success[over], strict=True):
+        for index, success in zip(indices[over].tolist(), steps.success[over].tolist(), strict=True):
             self._end(index, success)
         resets = self._begin(indices[over])
         going = indices[~over]
@@ -210,7 +210,7 @@ class _Rollout:
             "episode_seed": self.episode_seeds[episode],
             "return": float(self.total[index]),
             "length": int(self.length[index]),
-            "success": None if math.isnan(success) else float(success),
+            "success": None if math.isnan(success) else success,
         }
 
     def _actions(self, indices: NDArray[np.int64], observations: NDArray[Any]) -> NDArray[Any]:
@@ -222,7 +222,7 @@ class _Rollout:
             self.episode[indices],
             self.length[indices],
         )
-        actions = np.asarray(self.act(self.observations.copy(), episodes, steps))[place]
+        actions = np.asarray(self.act(self.observations, episodes, steps))[place]
         box = self.simulators.single_action_space
         if actions.shape[1:] != box.shape:
             raise InputError(

@@ -22,7 +22,7 @@ class MLP(eqx.Module):
     """Linear layers with tanh-form GELU between them, and LayerNorm after each GELU where asked; a linear output."""
 
     layers: tuple[eqx.nn.Linear, ...]
-    norms: tuple[eqx.nn.LayerNorm, ...]
+    norms: tuple["LayerNorm", ...]
 
     def __init__(
         self, inputs: int, hidden: Sequence[int], outputs: int, *, layer_norm: bool = False, key: PRNGKeyArray
@@ -30,7 +30,7 @@ class MLP(eqx.Module):
         sizes = (inputs, *hidden, outputs)
         keys = jax.random.split(key, len(sizes) - 1)
         self.layers = tuple(map(_linear, sizes[:-1], sizes[1:], keys))
-        self.norms = tuple(eqx.nn.LayerNorm(size, eps=1e-6) for size in hidden) if layer_norm else ()
+        self.norms = tuple(LayerNorm(size) for size in hidden) if layer_norm else ()
 
     def __call__(self, x: Float[Array, " inputs"]) -> Float[Array, " outputs"]:
         for i, layer in enumerate(self.layers[:-1]):
@@ -46,6 +46,25 @@ def _linear(inputs: int, outputs: int, key: PRNGKeyArray) -> eqx.nn.Linear:
     layer = eqx.nn.Linear(inputs, outputs, key=key)
     weights = initializer(key, (outputs, inputs), jnp.float32), jnp.zeros(outputs)
     return eqx.tree_at(lambda layer: (layer.weight, layer.bias), layer, weights)
+
+
+class LayerNorm(eqx.Module):
+    """(x - mean) / sqrt(variance + 1e-6) * weight + bias, the moments over the layer's units.
+
+    Equinox's own computes the same. In these few operations the compiler sees that a value and its gradient share the
+    forward pass, which saves one in seventeen of GFP's matrix products.
+    """
+
+    weight: Float[Array, " units"]
+    bias: Float[Array, " units"]
+
+    def __init__(self, size: int):
+        self.weight = jnp.ones(size)
+        self.bias = jnp.zeros(size)
+
+    def __call__(self, x: Float[Array, " units"]) -> Float[Array, " units"]:
+        centred = x - jnp.mean(x)
+        return centred * jax.lax.rsqrt(jnp.mean(jnp.square(centred)) + 1e-6) * self.weight + self.bias
 
 
 class TimeEmbedding(Protocol):

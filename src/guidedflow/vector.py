@@ -13,13 +13,14 @@ JAX, because its workers import it.
 import contextlib
 import multiprocessing
 import os
+import selectors
 import sys
 import types
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any, NamedTuple, NoReturn, Self
+from typing import Any, NamedTuple, NoReturn
 
 import gymnasium
 import numpy as np
@@ -76,6 +77,7 @@ class Simulators(gymnasium.vector.VectorEnv):
         self.workers = min(number, workers or available_cores())
         self._timeout = timeout
         self._connections: list[Connection] = []
+        self._ears: list[selectors.BaseSelector] = []
         self._processes: list[BaseProcess] = []
         self._sent: deque[tuple[NDArray[np.int64], list[int]]] = deque()
         self._board: Board | None = None
@@ -97,6 +99,8 @@ class Simulators(gymnasium.vector.VectorEnv):
                 process.start()
                 theirs.close()
                 self._connections.append(ours)
+                self._ears.append(selectors.DefaultSelector())  # Made once: `Connection.poll` makes one a call.
+                self._ears[-1].register(ours, selectors.EVENT_READ)
                 self._processes.append(process)
                 self._hand_over(worker, factory)
         casts: list[Cast] = [self._answer(worker) for worker in range(self.workers)]
@@ -141,19 +145,21 @@ class Simulators(gymnasium.vector.VectorEnv):
         steps = np.arange(self.num_envs) if indices is None else np.asarray(indices, np.int64)
         chosen = np.concatenate([steps, np.fromiter(resets, np.int64, len(resets))])
         board = self._open()
-        if self._busy[chosen].any() or len(np.unique(chosen)) < len(chosen):
+        if self._busy[chosen].any() or len(set(chosen.tolist())) < len(chosen):
             raise RuntimeError(f"simulators: a batch for environments {chosen.tolist()} overlaps one on its way")
         if self._over[steps].any():
             over = steps[self._over[steps]].tolist()
             raise gymnasium.error.ResetNeeded(f"simulators: the episodes of environments {over} are over; reset them")
         board.actions[steps] = actions
         self._busy[chosen] = True
-        concerned = sorted(set((chosen % self.workers).tolist()))
-        for worker in concerned:
-            mine = steps[steps % self.workers == worker].tolist()
-            fresh = {int(index): seed for index, seed in resets.items() if index % self.workers == worker}
-            self._send(worker, ("advance", mine, fresh))
-        self._sent.append((chosen, concerned))
+        orders: dict[int, tuple[str, list[int], dict[int, int | None]]] = {}
+        for index in steps.tolist():
+            orders.setdefault(index % self.workers, ("advance", [], {}))[1].append(index)
+        for index, seed in resets.items():
+            orders.setdefault(index % self.workers, ("advance", [], {}))[2][int(index)] = seed
+        for worker, order in orders.items():
+            self._send(worker, order)
+        self._sent.append((chosen, list(orders)))
 
     def step_wait(self) -> Steps:
         """The result of the oldest batch that is on its way; arrays are copies, first the steps, then the resets."""
@@ -212,6 +218,8 @@ class Simulators(gymnasium.vector.VectorEnv):
 
     def close_extras(self, patience: float = 5.0) -> None:
         """Stop the workers: ask, then terminate, then kill, each time waiting up to `patience` seconds."""
+        for ear in self._ears:
+            ear.close()
         for connection in self._connections:
             with contextlib.suppress(OSError):
                 connection.send(None)
@@ -223,12 +231,12 @@ class Simulators(gymnasium.vector.VectorEnv):
                 process.join(patience)
             if all(process.exitcode is not None for process in self._processes):
                 break
-        self._connections, self._processes = [], []
+        self._connections, self._ears, self._processes = [], [], []
         if self._board is not None:
             self._board.close()
             self._board = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Simulators":
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -250,7 +258,7 @@ class Simulators(gymnasium.vector.VectorEnv):
 
     def _answer(self, worker: int) -> Any:
         try:
-            if not self._connections[worker].poll(self._timeout):
+            if not self._ears[worker].select(self._timeout):
                 self._fail(RuntimeError(f"simulators: worker {worker} was silent for {self._timeout:g} seconds"))
             answer = self._connections[worker].recv()
         except (EOFError, ConnectionError):

@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass, fields
 from functools import cached_property
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,9 +84,7 @@ class Dataset:
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "name"}
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, eq=False, repr=False)
-class Transitions:
+class Transitions(eqx.Module):
     """Transitions on the device: a pytree, so that a compiled update takes it as an argument and draws from it."""
 
     observations: Shaped[Array, " rows *observation"]

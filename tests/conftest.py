@@ -1,0 +1,31 @@
+"""Strict arithmetic, checked shapes, and where the tests' data lie."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+# Before anything of the library is imported: annotations of shapes and types are checked at each call.
+install_import_hook("guidedflow", "beartype.beartype")
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+_TESTS = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Published datasets of real size, which are too large for the repository."""
+    folder = _TESTS.parents[1] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("published datasets are not here: expected them in ../shared/data, beside the project")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Inputs and results of published code."""
+    return Path(os.environ.get("GUIDEDFLOW_GOLDEN", _TESTS / "golden"))

@@ -1,0 +1,130 @@
+"""Transitions never step over the end of an episode, and carry the rewards and discounts of their own row."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guidedflow.data.dataset import Dataset, Transitions, first_unfinite_row
+from guidedflow.errors import InputError
+
+lengths = st.lists(st.integers(0, 6), min_size=1, max_size=8).filter(any)
+
+
+def episodes(lengths, pixels=False):
+    """Rows that tell where they are: the observation is (episode, step), action and reward are the row's number."""
+    where = [(episode, step) for episode, length in enumerate(lengths) for step in range(length + 1)]
+    rows = np.arange(len(where), dtype=np.float32)
+    return Dataset(
+        name="counted",
+        observations=np.array(where, np.uint8 if pixels else np.float32),
+        actions=rows[:, None],
+        rewards=-rows,
+        masks=(rows % 3 != 0).astype(np.float32),
+        last=np.array([step == lengths[episode] for episode, step in where]),
+    )
+
+
+@settings(deadline=None)
+@given(lengths)
+def test_a_transition_leads_to_the_next_step_of_its_episode(lengths):
+    dataset = episodes(lengths)
+    cut = jax.tree.map(np.asarray, dataset.cut(discount=0.9))
+    assert len(dataset) == len(cut) == sum(lengths)
+    assert dataset.episodes == len(lengths)
+    steps = cut.observations[cut.nexts] - cut.observations[cut.starts]
+    np.testing.assert_array_equal(steps, np.tile([0, 1], (len(dataset), 1)))
+    np.testing.assert_array_equal(cut.rewards, -cut.starts)
+    np.testing.assert_array_equal(cut.discounts, np.float32(0.9) * (cut.starts % 3 != 0))
+
+
+def test_a_batch_has_what_its_indices_point_to():
+    transitions = episodes([2, 0, 3]).cut(discount=0.5)
+    batch = transitions.take(jnp.array([1, 2, 4]))
+    np.testing.assert_array_equal(batch.observation, [[0, 1], [2, 0], [2, 2]])
+    np.testing.assert_array_equal(batch.next_observation, [[0, 2], [2, 1], [2, 3]])
+    np.testing.assert_array_equal(batch.action, [[1], [4], [6]])
+    np.testing.assert_array_equal(batch.next_action, [[2], [5], [7]])
+    np.testing.assert_array_equal(batch.reward, [-1, -4, -6])
+    np.testing.assert_array_equal(batch.discount, [0.5, 0.5, 0])
+
+
+@settings(max_examples=10, deadline=None)
+@given(lengths, st.integers(0, 2**31), st.sampled_from([1, 40]))
+def test_a_sample_is_made_of_transitions_of_the_dataset(lengths, seed, batch_size):
+    transitions = episodes(lengths).cut()
+    batch = transitions.sample(jax.random.key(seed), batch_size)
+    assert all(len(column) == batch_size for column in batch)
+    assert np.isin(batch.action[:, 0], transitions.starts).all()
+
+
+def test_a_sample_is_uniform_and_repeats_for_its_key():
+    transitions = episodes([3, 1, 6]).cut()
+    draw = jax.jit(Transitions.sample, static_argnums=2)
+    batch = draw(transitions, jax.random.key(0), 20_000)
+    again = draw(transitions, jax.random.key(0), 20_000)
+    np.testing.assert_array_equal(batch.reward, again.reward)
+    _, counts = np.unique(batch.action, return_counts=True)
+    assert len(counts) == 10
+    np.testing.assert_allclose(counts, 2000, rtol=0.1)
+
+
+def test_images_stay_bytes_and_numbers_single_precision():
+    batch = episodes([4], pixels=True).cut().sample(jax.random.key(1), 3)
+    assert batch.observation.dtype == batch.next_observation.dtype == jnp.uint8
+    assert {column.dtype for column in (batch.action, batch.reward, batch.discount)} == {jnp.dtype(jnp.float32)}
+
+
+def test_an_example_is_the_first_transition_without_a_batch_axis():
+    transitions = episodes([2, 2]).cut()
+    example, batch = transitions.example(), transitions.take(jnp.arange(1))
+    assert all(np.array_equal(one, many[0]) for one, many in zip(example, batch, strict=True))
+
+
+def test_observations_are_stored_once_and_transitions_are_a_pytree():
+    transitions = episodes([5, 5]).cut()
+    assert transitions.observations.shape == (12, 2)
+    leaves, structure = jax.tree.flatten(transitions)
+    assert len(leaves) == 6
+    assert len(jax.tree.unflatten(structure, leaves)) == 10
+    assert jax.eval_shape(lambda transitions: transitions, transitions).actions.shape == (12, 1)
+
+
+def test_the_fingerprint_tells_contents_apart_and_ignores_the_name():
+    dataset = episodes([3, 2])
+    assert dataclasses.replace(dataset, name="renamed").fingerprint == dataset.fingerprint
+    rewards = dataset.rewards.copy()
+    rewards[0] += 1
+    assert dataclasses.replace(dataset, rewards=rewards).fingerprint != dataset.fingerprint
+    assert episodes([2, 3]).fingerprint != dataset.fingerprint
+
+
+def test_a_dataset_shows_shapes_and_not_numbers():
+    shown = repr(episodes([3, 2]))
+    assert "episodes=2, transitions=5, observations=float32[7, 2]" in shown
+    assert "array(" not in shown
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "sentence"),
+    [
+        ("rewards", np.array([0, np.nan, 0, 0], np.float32), "rewards is not finite in row 1"),
+        ("observations", np.array([[0.0], [1], [2], [np.inf]], np.float32), "observations is not finite in row 3"),
+        ("last", np.array([False, True, True, False]), "the final row must end an episode"),
+    ],
+)
+def test_columns_that_cannot_be_cut_are_refused(column, value, sentence):
+    with pytest.raises(InputError, match=sentence):
+        dataclasses.replace(episodes([1, 1]), **{column: value})
+
+
+def test_the_first_row_that_is_not_finite_is_found_in_any_block():
+    column = np.zeros((3000, 1000), np.float32)
+    assert first_unfinite_row(column) is None
+    column[2999, 17] = column[2990, 3] = np.nan
+    assert first_unfinite_row(column) == 2990
+    assert first_unfinite_row(np.zeros(3, np.uint8)) is None

@@ -1,0 +1,149 @@
+"""Settings: floats are traced, everything else is structure, and all of it can be written down and read back."""
+
+import dataclasses
+import enum
+import json
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from guidedflow.algorithms import ALGORITHMS
+from guidedflow.algorithms.gfp import GFP, Reference, Target, Weight
+from guidedflow.errors import InputError
+from guidedflow.networks import Aggregate
+from guidedflow.settings import Choice, from_plain, hyperparameters, to_plain
+
+
+class Shape(Choice):
+    double = enum.member(lambda x: 2 * x)
+    square = enum.member(lambda x: x * x)
+
+
+@hyperparameters
+class Inner:
+    rate: float = 0.5
+    count: int = 3
+
+
+@hyperparameters
+class Outer:
+    alpha: float = 1.0
+    steps: int = 10
+    sizes: tuple[int, ...] = (8, 8)
+    shape: Shape = Shape.double
+    inner: Inner = Inner()
+    maybe: Inner | None = None
+
+
+def test_floats_of_all_depths_are_leaves_and_nothing_else_is() -> None:
+    assert jax.tree.leaves(Outer(alpha=2.0, inner=Inner(rate=0.25))) == [2.0, 0.25]
+    assert jax.tree.leaves(Outer(maybe=Inner(rate=0.125))) == [1.0, 0.5, 0.125]
+
+
+def test_another_float_is_the_same_structure_and_another_size_is_not() -> None:
+    """So a compiled update serves every float, and is compiled anew for another size or choice."""
+    structure = jax.tree.structure(Outer())
+    assert jax.tree.structure(Outer(alpha=7.0, inner=Inner(rate=0.1))) == structure
+    for other in (Outer(steps=11), Outer(sizes=(8,)), Outer(shape=Shape.square), Outer(inner=Inner(count=4))):
+        assert jax.tree.structure(other) != structure
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Outer().alpha = 2.0  # type: ignore[misc]
+
+
+def test_equal_settings_are_equal() -> None:
+    assert Outer(alpha=2.0) == Outer(alpha=2.0)
+    assert Outer(alpha=2.0) != Outer(alpha=3.0)
+
+
+@jax.jit
+def scaled(settings: Outer, x: jax.Array) -> jax.Array:
+    return settings.alpha * settings.shape(x) + settings.inner.rate * settings.steps
+
+
+def test_one_compiled_function_serves_every_float() -> None:
+    before = scaled._cache_size()
+    for alpha in (1.0, 2.0, 3.0):
+        assert scaled(Outer(alpha=alpha), jnp.float32(3.0)) == 6 * alpha + 5
+    assert scaled._cache_size() == before + 1
+
+
+def test_a_sweep_over_floats_is_a_vmap() -> None:
+    alphas = jnp.array([1.0, 2.0, 10.0])
+    swept = jax.vmap(lambda alpha: scaled(Outer(alpha=alpha), jnp.float32(3.0)))(alphas)
+    assert swept.tolist() == [11.0, 17.0, 65.0]
+
+
+def test_alpha_of_an_algorithm_can_be_mapped() -> None:
+    alphas = jnp.array([0.1, 1.0, 10.0])
+    assert jax.vmap(lambda alpha: GFP(alpha=alpha).alpha * 2)(alphas).tolist() == pytest.approx([0.2, 2.0, 20.0])
+
+
+def test_a_choice_is_called_as_the_function_that_it_names() -> None:
+    assert Shape.double(3) == 6
+    assert Shape["square"](3) == 9
+
+
+def test_plain_settings_are_what_json_can_hold() -> None:
+    plain = to_plain(Outer(maybe=Inner(count=5)))
+    assert plain == {
+        "alpha": 1.0,
+        "steps": 10,
+        "sizes": [8, 8],
+        "shape": "double",
+        "inner": {"rate": 0.5, "count": 3},
+        "maybe": {"rate": 0.5, "count": 5},
+    }
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+
+
+@pytest.mark.parametrize("cls", ALGORITHMS.values(), ids=ALGORITHMS)
+def test_default_settings_come_back_from_json(cls: type) -> None:
+    assert from_plain(cls, json.loads(json.dumps(to_plain(cls())))) == cls()
+
+
+def test_chosen_settings_come_back_from_json() -> None:
+    settings = GFP(
+        alpha=0.3,
+        temperature=0.0,
+        aggregate=Aggregate.min,
+        target=Target.published_mean,
+        reference=Reference.min,
+        weight=Weight.advantage,
+        hidden=(16, 16),
+    )
+    assert from_plain(GFP, json.loads(json.dumps(to_plain(settings)))) == settings
+
+
+def test_what_is_not_given_keeps_its_default() -> None:
+    assert from_plain(GFP, {"alpha": 3}) == GFP(alpha=3.0)
+
+
+def test_a_whole_number_becomes_the_float_that_the_setting_is() -> None:
+    """JSON writes 1.0 as 1 in some hands; an integer leaf would compile another program."""
+    assert isinstance(from_plain(GFP, {"alpha": 3}).alpha, float)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"GFP has no setting 'alhpa' \(did you mean 'alpha'\?\)\."):
+        from_plain(GFP, {"alhpa": 1.0})
+
+
+def test_an_unknown_choice_is_answered_with_all() -> None:
+    with pytest.raises(InputError, match=r"GFP\.target is 'median'; expected one of actor, mean, published_mean\."):
+        from_plain(GFP, {"target": "median"})
+
+
+@pytest.mark.parametrize("cls", ALGORITHMS.values(), ids=ALGORITHMS)
+def test_every_setting_says_what_it_is(cls: type) -> None:
+    """A string below each field becomes the help text of its flag."""
+    import ast
+    import inspect
+
+    (body,) = (node for node in ast.walk(ast.parse(inspect.getsource(cls))) if isinstance(node, ast.ClassDef))
+    for field, following in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign):
+            assert isinstance(following, ast.Expr), f"{cls.__name__}.{ast.unparse(field.target)} has no docstring"
