@@ -1,11 +1,11 @@
 """Update speed of every algorithm, as a fraction of the float32 matmul rate that the same run measures.
 
-    python benchmarks/updates.py [--json] [--algorithms BC FQL GFP] [--layers 3x256 4x512] [--seeds 1 4]
+    python benchmarks/updates.py [--json] [--algorithms bc fql gfp] [--layers 3x256 4x512] [--seeds 1 4]
 
-Operations are those of the matrix products in the update's own program: its jaxpr without dead code, loops times their
-length. The floor is a chain of 1024x1024 products in one compiled loop; each repeat times floor and update one after the
-other, and the medians of the repeats are shown. A first update is tracing, compiling and one step. Targets on a CPU: 0.80
-of the floor at 4x512, and a first update within 10 s.
+Operations are those of the matrix products in the update's own program: its jaxpr, loops times their length, without
+dead code and repetitions. The floor is a chain of 1024x1024 products in one compiled loop. Each repeat times the floor and the updates one
+after the other, and the median of their ratios is shown. A first update is tracing, compiling and one step. Targets on
+a CPU: 0.80 of the floor at 4x512, and a first update within 10 s.
 """
 
 import argparse
@@ -13,73 +13,92 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 from jax.interpreters import partial_eval
 from rich.console import Console
 from rich.table import Table
 
-from guidedflow import algorithms
-from guidedflow.types import Transition
+from guidedflow.algorithm import Algorithm
+from guidedflow.algorithms import ALGORITHMS
+from guidedflow.data.dataset import Dataset
+from guidedflow.trained import initial_state
+from guidedflow.training import advance
 
-BATCH, ROWS = 256, 10_000
-OBSERVATION, ACTION = 28, 5  # those of cube-single
+BATCH = 256
+ROWS, EPISODE, OBSERVATION, ACTION = 10_000, 200, 28, 5
 MATRIX = 1024
 SECONDS = 0.4  # of each timed call
 
 
 class Row(NamedTuple):
-    """One line of the table; rates are in operations or updates a second, a seed's update counts as one."""
+    """One line of the table; an update of each of K seeds counts as K updates."""
 
     algorithm: str
     layers: str
     seeds: int
-    gflop_per_update: float
+    gflop: float
+    """Of one update of one seed."""
     updates_per_second: float
-    gflops: float
-    floor_gflops: float
+    gflop_per_second: float
+    matmul_gflop_per_second: float
     fraction: float
     first_update_seconds: float
 
 
-def products(jaxpr: Any) -> int:
-    """Floating-point operations of all matrix products in `jaxpr`."""
-    return sum(
-        product(equation) if equation.primitive.name == "dot_general" else length * products(inner)
-        for equation in jaxpr.eqns
-        for inner, length in ([(None, 1)] if equation.primitive.name == "dot_general" else bodies(equation))
-    )
-
-
-def product(equation: Any) -> int:
-    """2 x batch x rows x contracted x columns."""
-    (contracted, _), _ = equation.params["dimension_numbers"]
-    left = equation.invars[0].aval.shape
-    return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[axis] for axis in contracted)
-
-
-def bodies(equation: Any) -> Iterator[tuple[Any, int]]:
-    """The programs inside an equation, and how often each is run."""
-    if equation.primitive.name in ("while", "cond"):
-        raise ValueError(f"the operations of {equation.primitive.name!r} depend on data and cannot be counted")
-    length = equation.params["length"] if equation.primitive.name == "scan" else 1
-    for parameter in equation.params.values():
-        for part in parameter if isinstance(parameter, tuple) else (parameter,):
-            if isinstance(part, core.ClosedJaxpr):
-                yield part.jaxpr, length
-            elif isinstance(part, core.Jaxpr):
-                yield part, length
-
-
 def operations(function: Callable[..., Any], *args: Any) -> int:
-    """Floating-point operations of the matrix products that `function(*args)` needs."""
+    """Floating-point operations of the matrix products that `function(*args)` needs, repetitions counted once."""
     jaxpr = jax.make_jaxpr(function)(*args).jaxpr
     alive, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
-    return products(alive)
+    return Products().of(alive, [("input", i) for i in range(len(alive.invars))])[0]
+
+
+class Products:
+    """Counts matrix products as a compiler would compute them: what has the same operation and operands is one value."""
+
+    def __init__(self) -> None:
+        self.known: dict[Any, list[Hashable]] = {}
+
+    def of(self, jaxpr: Any, inputs: list[Hashable]) -> tuple[int, list[Hashable]]:
+        """The operations that `jaxpr` adds to what was seen before, and the names of its outputs' values."""
+        names = dict(zip(jaxpr.invars, inputs, strict=True)) | {var: ("constant", id(var)) for var in jaxpr.constvars}
+
+        def name(atom: Any) -> Hashable:
+            return ("literal", str(atom.val)) if isinstance(atom, core.Literal) else names[atom]
+
+        total = 0
+        for equation in jaxpr.eqns:
+            added, values = self.equation(equation, [name(atom) for atom in equation.invars])
+            names |= dict(zip(equation.outvars, values, strict=True))
+            total += added
+        return total, [name(atom) for atom in jaxpr.outvars]
+
+    def equation(self, equation: Any, inputs: list[Hashable]) -> tuple[int, list[Hashable]]:
+        """The same, of one equation; a called function is looked into, a loop is one operation of many products."""
+        kind, params = equation.primitive.name, equation.params
+        called = params.get("call_jaxpr", params.get("jaxpr")) if kind != "scan" else None
+        if called is not None:
+            return self.of(getattr(called, "jaxpr", called), inputs)
+        key = (kind, str(params), *inputs)
+        if key in self.known:
+            return 0, self.known[key]
+        self.known[key] = [("value", len(self.known), i) for i in range(len(equation.outvars))]
+        if kind == "dot_general":
+            (contracted, _), _ = params["dimension_numbers"]
+            depth = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
+            return 2 * depth * math.prod(equation.outvars[0].aval.shape), self.known[key]
+        if kind == "scan":
+            body = params["jaxpr"].jaxpr
+            once, _ = Products().of(body, [("input", i) for i in range(len(body.invars))])
+            return params["length"] * once, self.known[key]
+        if kind in ("while", "cond"):
+            raise ValueError(f"how often the parts of {kind!r} run depends on data, so they cannot be counted")
+        return 0, self.known[key]
 
 
 def seconds(call: Callable[[], Any]) -> float:
@@ -110,111 +129,93 @@ def matmuls(length: int) -> Callable[[], Any]:
     return lambda: chain(matrix)
 
 
-def transitions(key: jax.Array) -> Transition:
-    """A table of random transitions on the device."""
-    keys = jax.random.split(key, 5)
-    return Transition(
-        observation=jax.random.normal(keys[0], (ROWS, OBSERVATION)),
-        action=jax.random.uniform(keys[1], (ROWS, ACTION), minval=-1.0),
-        reward=jax.random.uniform(keys[2], (ROWS,), minval=-1.0, maxval=0.0),
-        discount=jnp.full(ROWS, 0.99),
-        next_observation=jax.random.normal(keys[3], (ROWS, OBSERVATION)),
-        next_action=jax.random.uniform(keys[4], (ROWS, ACTION), minval=-1.0),
+def random_dataset() -> Dataset:
+    """Episodes of random numbers, of the shapes of cube-single."""
+    generator = np.random.default_rng(0)
+    last = np.arange(1, ROWS + 1) % EPISODE == 0
+    return Dataset(
+        name="random",
+        observations=generator.standard_normal((ROWS, OBSERVATION), np.float32),
+        actions=generator.uniform(-1, 1, (ROWS, ACTION)).astype(np.float32),
+        rewards=generator.uniform(-1, 0, ROWS).astype(np.float32),
+        masks=np.ones(ROWS, np.float32),
+        last=last,
     )
 
 
 class Updates:
-    """The compiled training loop of one algorithm: draw a batch, update, again; all seeds under one vmap."""
+    """The compiled training loop of one algorithm, as `guidedflow train` runs it."""
 
-    def __init__(self, algorithm: Any, seeds: int):
-        self.algorithm, self.table = algorithm, transitions(jax.random.key(0))
-        self.keys = jax.random.split(jax.random.key(1), seeds)
-        example = jax.tree.map(lambda column: column[0], self.table)
+    def __init__(self, algorithm: Algorithm[Any], seeds: int):
+        self.algorithm, self.seeds = algorithm, jnp.arange(seeds)
+        self.transitions = random_dataset().cut()
         start = time.perf_counter()
-        self.state = jax.jit(jax.vmap(algorithm.init, in_axes=(None, 0)))(example, self.keys)
-        seconds(self(1))
+        self.state = jax.jit(initial_state)(algorithm, self.transitions.example(), self.seeds)
+        jax.block_until_ready(self(1)())
         self.first_update = time.perf_counter() - start
+
+    def __call__(self, count: int) -> Callable[[], Any]:
+        """`count` updates of every seed in one call, always from the same state."""
+        return lambda: advance(self.algorithm, self.state, self.transitions, self.seeds, 0, count, BATCH)
 
     def operations(self) -> int:
         """Of one update of one seed."""
-        batch = jax.tree.map(lambda column: column[:BATCH], self.table)
         state = jax.tree.map(lambda leaf: leaf[0], self.state)
-        return operations(self.algorithm.update, state, batch, self.keys[0])
-
-    def __call__(self, length: int) -> Callable[[], Any]:
-        """`length` updates of every seed in one call, always from the same state."""
-
-        def train(state: Any, key: jax.Array) -> Any:
-            def step(state: Any, i: jax.Array) -> tuple[Any, Any]:
-                data_key, update_key = jax.random.split(jax.random.fold_in(key, i))
-                rows = jax.random.randint(data_key, (BATCH,), 0, ROWS)
-                return self.algorithm.update(state, jax.tree.map(lambda column: column[rows], self.table), update_key)
-
-            return jax.lax.scan(step, state, jnp.arange(length))
-
-        compiled = jax.jit(jax.vmap(train))
-        return lambda: compiled(self.state, self.keys)
+        batch = self.transitions.take(jnp.arange(BATCH))
+        return operations(self.algorithm.update, state, batch, jax.random.key(0))
 
 
 def measure(name: str, layers: str, seeds: int, repeats: int) -> Row:
     """One row of the table."""
     depth, width = map(int, layers.split("x"))
-    updates = Updates(getattr(algorithms, name)(hidden=(width,) * depth), seeds)
+    settings: Any = ALGORITHMS[name]
+    updates = Updates(settings(hidden=(width,) * depth), seeds)
     work = updates.operations()
     floor, products_each = calibrated(matmuls)
     train, updates_each = calibrated(updates)
-    pairs = [(seconds(floor), seconds(train)) for _ in range(repeats)]
-    floor_rate = statistics.median(2 * MATRIX**3 * products_each / floor for floor, _ in pairs)
-    rate = statistics.median(updates_each * seeds / train for _, train in pairs)
+    rates = [
+        (2 * MATRIX**3 * products_each / seconds(floor), seeds * updates_each / seconds(train)) for _ in range(repeats)
+    ]
+    rate = statistics.median(rate for _, rate in rates)
     return Row(
         algorithm=name,
         layers=layers,
         seeds=seeds,
-        gflop_per_update=work / 1e9,
+        gflop=work / 1e9,
         updates_per_second=rate,
-        gflops=work * rate / 1e9,
-        floor_gflops=floor_rate / 1e9,
-        fraction=work * rate / floor_rate,
+        gflop_per_second=work * rate / 1e9,
+        matmul_gflop_per_second=statistics.median(floor for floor, _ in rates) / 1e9,
+        fraction=statistics.median(work * rate / floor for floor, rate in rates),
         first_update_seconds=updates.first_update,
     )
 
 
 def show(rows: list[Row]) -> None:
-    """The rows as a table."""
-    table = Table(title=f"Updates, batch {BATCH}, {jax.devices()[0].device_kind}, {jax.device_count()} device(s)")
-    for title in (
-        "algorithm",
-        "layers",
-        "seeds",
-        "GFLOP",
-        "updates/s",
-        "GFLOP/s",
-        "matmul GFLOP/s",
-        "fraction",
-        "first",
-    ):
-        table.add_column(title, justify="left" if title in ("algorithm", "layers") else "right")
-    for row in rows:
+    """The rows as a table; the rate of the updates and that of the matrix products are in GFLOP/s."""
+    table = Table(title=f"Updates of batch {BATCH} on {jax.devices()[0].device_kind}")
+    for title in ("method", "layers", "seeds", "GFLOP", "per s", "rate", "matmul", "fraction", "first"):
+        table.add_column(title, justify="left" if title == "method" else "right")
+    for name, layers, seeds, gflop, speed, rate, floor, fraction, first in rows:
         table.add_row(
-            row.algorithm,
-            row.layers,
-            str(row.seeds),
-            f"{row.gflop_per_update:.2f}",
-            f"{row.updates_per_second:.1f}",
-            f"{row.gflops:.0f}",
-            f"{row.floor_gflops:.0f}",
-            f"{row.fraction:.2f}",
-            f"{row.first_update_seconds:.1f} s",
+            name,
+            layers,
+            str(seeds),
+            f"{gflop:.2f}",
+            f"{speed:.1f}",
+            f"{rate:.0f}",
+            f"{floor:.0f}",
+            f"{fraction:.2f}",
+            f"{first:.1f} s",
         )
     Console().print(table)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Update speed as a fraction of the float32 matmul rate.")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    parser.add_argument("--algorithms", nargs="+", default=["BC", "FQL", "GFP"])
-    parser.add_argument("--layers", nargs="+", default=["3x256", "4x512"])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 4])
+    parser.add_argument("--algorithms", nargs="+", default=list(ALGORITHMS), choices=list(ALGORITHMS))
+    parser.add_argument("--layers", nargs="+", default=["3x256", "4x512"], help="depth x width")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 4], help="trained together")
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
     rows = [
@@ -224,11 +225,8 @@ def main() -> None:
         for seeds in options.seeds
     ]
     if options.json:
-        print(
-            json.dumps(
-                {"device": jax.devices()[0].device_kind, "batch": BATCH, "rows": [row._asdict() for row in rows]}
-            )
-        )
+        device = jax.devices()[0].device_kind
+        print(json.dumps({"device": device, "batch": BATCH, "rows": [row._asdict() for row in rows]}))
     else:
         show(rows)
 

@@ -12,6 +12,7 @@ from tiny_environment import Countdown
 
 from guidedflow.errors import InputError
 from guidedflow.evaluation import episode_seeds, evaluate
+from guidedflow.streams import Stream
 from guidedflow.vector import Simulators
 
 LONGEST = 40
@@ -117,9 +118,9 @@ def test_the_same_seed_repeats_and_another_does_not(simulators):
 
 
 def test_episode_seeds_of_different_streams_are_apart_and_more_episodes_keep_the_first():
-    reporting, training = episode_seeds(0, "reporting", 100), episode_seeds(0, "training", 100)
-    assert len({*reporting, *training}) == 200
-    assert episode_seeds(0, "reporting", 10) == reporting[:10]
+    streams = Stream.REPORTING_EPISODES, Stream.TRAINING_EPISODES, Stream.SELECTION_EPISODES
+    assert len({seed for stream in streams for seed in episode_seeds(0, stream, 100)}) == 300
+    assert episode_seeds(0, streams[0], 10) == episode_seeds(0, streams[0], 100)[:10]
 
 
 def test_one_trace_serves_all_calls_while_episodes_end(simulators):

@@ -157,8 +157,8 @@ def test_golden_gfp(case: str, golden: Path) -> None:
     file = Golden(golden / f"gfp-{case}.npz")
     config = file.config
     algorithm = GFP(
-        alpha=config["alpha"],
-        temperature=config["eta_temperature"],
+        alpha=float(config["alpha"]),
+        temperature=float(config["eta_temperature"]),
         aggregate=Aggregate[config["q_agg"]],
         target=TARGETS[config["target_agg"], config["target_use_next"]],
         reference=Reference[config["guidance_agg"]],

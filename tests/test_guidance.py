@@ -170,7 +170,7 @@ def test_the_velocity_is_evaluated_once_in_a_program(guided: type) -> None:
 @pytest.mark.parametrize("guided", GUIDED)
 def test_a_guided_velocity_in_a_batch_is_the_guided_velocity_alone(guided: type) -> None:
     points = jax.random.normal(jax.random.key(0), (4, 3))
-    velocity = guided(weight=0.5)(linear, value)
+    velocity = jax.jit(guided(weight=0.5)(linear, value))
     batch = jax.vmap(velocity, in_axes=(0, None))(points, 0.3)
     for point, row in zip(points, batch, strict=True):
         np.testing.assert_allclose(row, velocity(point, 0.3), rtol=1e-5, atol=1e-6)

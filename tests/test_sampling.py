@@ -122,11 +122,11 @@ def test_refinement_climbs_from_the_clean_action() -> None:
 
 
 def test_the_candidate_of_largest_value_is_taken() -> None:
-    for start in noise(Sampler(candidates=8), 10):
-        alone = [Sampler()(inwards, never, row[None]) for row in start]
-        values = [float(value(action, 1.0)) for action in alone]
-        chosen = Sampler(candidates=8)(inwards, value, start)
-        np.testing.assert_allclose(chosen, alone[int(np.argmax(values))], rtol=1e-6)
+    starts = noise(Sampler(candidates=8), 10)
+    alone = jax.vmap(jax.vmap(lambda row: Sampler()(inwards, never, row[None])))(starts)
+    values = jax.vmap(jax.vmap(lambda action: value(action, 1.0)))(alone)
+    chosen = jax.vmap(lambda start: Sampler(candidates=8)(inwards, value, start))(starts)
+    np.testing.assert_allclose(chosen, alone[jnp.arange(10), jnp.argmax(values, axis=1)], rtol=1e-6)
 
 
 def test_candidates_are_judged_after_refinement() -> None:
@@ -147,7 +147,7 @@ def test_an_actor_that_is_no_flow_can_be_chosen_from() -> None:
 def test_more_candidates_never_have_a_smaller_value() -> None:
     start = noise(Sampler(candidates=16), 20)
     best = [
-        jax.vmap(lambda start, n=n: value(Sampler(candidates=n)(inwards, value, start[:n]), 1.0))(start)
+        jax.jit(jax.vmap(lambda start, n=n: value(Sampler(candidates=n)(inwards, value, start[:n]), 1.0)))(start)
         for n in (1, 4, 16)
     ]
     assert jnp.all(best[0] <= best[1])
@@ -170,9 +170,9 @@ def test_actions_lie_in_the_box(name: str) -> None:
 def test_an_action_in_a_batch_is_the_action_alone(name: str) -> None:
     sampler = SAMPLERS[name]
     starts = noise(sampler, 4)
-    batch = jax.vmap(lambda start: sampler(two_modes, value, start))(starts)
-    for start, action in zip(starts, batch, strict=True):
-        np.testing.assert_allclose(action, sampler(two_modes, value, start), rtol=1e-4, atol=1e-5)
+    act = jax.jit(lambda start: sampler(two_modes, value, start))
+    for start, action in zip(starts, jax.vmap(act)(starts), strict=True):
+        np.testing.assert_allclose(action, act(start), rtol=1e-4, atol=1e-5)
 
 
 def test_the_weight_can_be_mapped_and_compiled_once() -> None:

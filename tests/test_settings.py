@@ -77,9 +77,10 @@ def test_a_sweep_over_floats_is_a_vmap() -> None:
     assert swept.tolist() == [11.0, 17.0, 65.0]
 
 
-def test_alpha_of_an_algorithm_can_be_mapped() -> None:
-    alphas = jnp.array([0.1, 1.0, 10.0])
-    assert jax.vmap(lambda alpha: GFP(alpha=alpha).alpha * 2)(alphas).tolist() == pytest.approx([0.2, 2.0, 20.0])
+def test_algorithms_that_differ_in_floats_stack_into_one() -> None:
+    algorithms = [GFP(alpha=alpha) for alpha in (0.5, 1.0, 10.0)]
+    stacked = jax.tree.map(lambda *floats: jnp.array(floats), *algorithms)
+    assert jax.vmap(lambda algorithm: 2 * algorithm.alpha)(stacked).tolist() == [1.0, 2.0, 20.0]
 
 
 def test_a_choice_is_called_as_the_function_that_it_names() -> None:

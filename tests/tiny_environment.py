@@ -55,6 +55,13 @@ class Countdown(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
         return np.array([self.seed, self.time, self.total])
 
 
+class Peaceful(Countdown):
+    """The same game for policies that may do anything: no action raises or kills."""
+
+    def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
+        return super().step(action / 2)
+
+
 def unknown_task() -> gymnasium.Env[Any, Any]:
     raise InputError("task 'cube-singel' is not known (did you mean 'cube-single'?)")
 

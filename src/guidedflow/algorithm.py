@@ -4,7 +4,7 @@ An algorithm holds hyperparameters and no arrays. It knows transitions; it knows
 """
 
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ Loss = Callable[..., tuple[Scalar, Metrics]]
 """loss(network, *data of one transition) -> its loss, and what is worth reporting."""
 
 
+@runtime_checkable
 class Algorithm(Protocol[State]):
     """One paper's algorithm: how its state begins, how it learns from a batch, and the policies that come out."""
 
@@ -65,6 +66,6 @@ class Learner(NamedTuple, Generic[Network]):
         return Learner(optax.apply_updates(self.network, updates), state), metrics
 
 
-def polyak(target: Network, online: Network, tau: float) -> Network:
+def polyak(target: Network, online: Network, tau: float | Scalar) -> Network:
     """tau online + (1 - tau) target, leaf by leaf."""
     return jax.tree.map(lambda target, online: tau * online + (1 - tau) * target, target, online)

@@ -16,7 +16,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +25,9 @@ from jaxtyping import Array, Float, Key, PyTree, Shaped, UInt32
 from numpy.typing import NDArray
 
 from guidedflow.errors import InputError
+from guidedflow.streams import Stream, stream_key
 from guidedflow.vector import Simulators, Steps
 
-Stream = Literal["training", "reporting", "selection"]
-
-_STREAMS: dict[Stream, int] = {"training": 1, "reporting": 2, "selection": 3}
 _WIDEST = 32  # Rows of one policy call; see the module's docstring.
 
 
@@ -70,7 +68,7 @@ def evaluate(
     seeds: Sequence[int],
     episodes: int,
     seed: int = 0,
-    stream: Stream = "reporting",
+    stream: Stream = Stream.REPORTING_EPISODES,
     policy_name: str = "policy",
     sampler: str = "",
     step: int = 0,
@@ -90,7 +88,7 @@ def evaluate(
     if episodes < 1:
         raise InputError(f"evaluation: expected at least one episode, found {episodes}")
     _check(policy, simulators, task, seeds)
-    rollout = _Rollout(policy, simulators, seeds, episode_seeds(seed, stream, episodes), _root_key(seed, stream))
+    rollout = _Rollout(policy, simulators, seeds, episode_seeds(seed, stream, episodes), stream_key(seed, stream))
     try:
         rollout.run(watch or (lambda: None))
     finally:
@@ -102,12 +100,8 @@ def evaluate(
 
 def episode_seeds(seed: int, stream: Stream, episodes: int) -> list[int]:
     """The environment's seed of each episode, 32 bits from `np.random.SeedSequence`; more episodes keep the first."""
-    sequences = (np.random.SeedSequence([seed, _STREAMS[stream], episode]) for episode in range(episodes))
+    sequences = (np.random.SeedSequence([seed, stream, episode]) for episode in range(episodes))
     return [int(sequence.generate_state(1)[0]) for sequence in sequences]
-
-
-def _root_key(seed: int, stream: Stream) -> Key[Array, ""]:
-    return jax.random.fold_in(jax.random.key(seed), _STREAMS[stream])
 
 
 @jax.jit

@@ -7,7 +7,7 @@ its networks are trained.
 
 import enum
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -67,6 +67,7 @@ class LayerNorm(eqx.Module):
         return centred * jax.lax.rsqrt(jnp.mean(jnp.square(centred)) + 1e-6) * self.weight + self.bias
 
 
+@runtime_checkable
 class TimeEmbedding(Protocol):
     """How a network sees the time: `size` numbers; it must be hashable, because it is structure and not learned."""
 

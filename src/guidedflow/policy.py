@@ -6,7 +6,6 @@ not know how its networks were trained, nor where observations come from.
 
 import abc
 import dataclasses
-from typing import Self
 
 import equinox as eqx
 import jax
@@ -39,7 +38,7 @@ class Policy(eqx.Module):
         """The action to take; an observation of another shape is an `InputError`."""
 
     @abc.abstractmethod
-    def with_sampler(self, sampler: Sampler) -> Self:
+    def with_sampler(self, sampler: Sampler) -> "Policy":
         """The same policy, sampled in another way; what it cannot do is an `InputError`."""
 
 
@@ -64,7 +63,7 @@ class FlowPolicy(Policy):
         noise = jax.random.normal(key, (self.sampler.candidates, self.action_size))
         return self.sampler(self.flow.given(observation), _value(self.critic, self.aggregate, observation), noise)
 
-    def with_sampler(self, sampler: Sampler) -> Self:
+    def with_sampler(self, sampler: Sampler) -> "Policy":
         _check_critic(sampler, self.critic)
         return dataclasses.replace(self, sampler=sampler)
 
@@ -91,7 +90,7 @@ class ActorPolicy(Policy):
         value = _value(self.critic, self.aggregate, observation)
         return self.sampler.choose(self.actor.given(observation), value, noise)
 
-    def with_sampler(self, sampler: Sampler) -> Self:
+    def with_sampler(self, sampler: Sampler) -> "Policy":
         if not isinstance(sampler.guidance, Unguided):
             raise InputError(
                 "A one-step actor has no flow to guide; ask for the policy 'flow', or for candidates or refinement."

@@ -9,7 +9,7 @@ import dataclasses
 import enum
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
@@ -27,7 +27,19 @@ def hyperparameters(cls: type[T]) -> type[T]:
     names = [field.name for field in dataclasses.fields(frozen)]  # type: ignore[arg-type]
     traced = [name for name in names if _is_traced(hints[name])]
     static = [name for name in names if name not in traced]
-    return jax.tree_util.register_dataclass(frozen, data_fields=traced, meta_fields=static)
+
+    def flatten(settings: T) -> tuple[list[tuple[Any, Any]], tuple[Any, ...]]:
+        leaves = [(jax.tree_util.GetAttrKey(name), getattr(settings, name)) for name in traced]
+        return leaves, tuple(getattr(settings, name) for name in static)
+
+    def unflatten(structure: tuple[Any, ...], leaves: Iterable[Any]) -> T:
+        settings = object.__new__(frozen)  # past the constructor, whose types a tracer does not have
+        for name, value in zip([*traced, *static], [*leaves, *structure], strict=True):
+            object.__setattr__(settings, name, value)
+        return settings
+
+    jax.tree_util.register_pytree_with_keys(frozen, flatten, unflatten)
+    return frozen
 
 
 def _is_traced(hint: Any) -> bool:

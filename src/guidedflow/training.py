@@ -187,7 +187,7 @@ class _Training:
                 seeds=seeds_of(self.run.config),
                 episodes=self.plan.eval_episodes,
                 seed=self.plan.seed,
-                stream="training",
+                stream=Stream.TRAINING_EPISODES,
                 policy_name=name,
                 sampler=str(policy.sampler),
                 step=step,

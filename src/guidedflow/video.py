@@ -18,7 +18,8 @@ from jaxtyping import PyTree, UInt8
 from numpy.typing import NDArray
 
 from guidedflow.errors import InputError
-from guidedflow.evaluation import Evaluation, Stream, evaluate
+from guidedflow.evaluation import Evaluation, evaluate
+from guidedflow.streams import Stream
 from guidedflow.vector import Simulators
 
 _SUFFIXES = (".mp4", ".gif")
@@ -33,7 +34,7 @@ def record(
     seeds: Sequence[int],
     episodes: int = 1,
     seed: int = 0,
-    stream: Stream = "reporting",
+    stream: Stream = Stream.REPORTING_EPISODES,
     every: int = 3,
     frames_per_second: int = 15,
 ) -> Evaluation:

@@ -1,5 +1,6 @@
 """OGBench's files are read as OGBench reads them, and a file that cannot be is told apart in one sentence."""
 
+import functools
 import shutil
 import tracemalloc
 import zipfile
@@ -7,11 +8,20 @@ import zipfile
 import numpy as np
 import pytest
 
+from guidedflow import environments
 from guidedflow.data import ogbench
 from guidedflow.errors import InputError
 
 TASK = "cube-single-noisy-singletask-task1-v0"
 FILE = "cube-single-noisy-v0.npz"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_simulator():
+    """Each environment is made once, since reading a file takes no time beside it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(environments, "make", functools.cache(environments.make))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +60,7 @@ def test_rows_rewards_and_masks_are_those_of_ogbench(shared_data, tmp_path):
         task = f"cube-single-noisy-singletask-task{number}-v0"
         dataset = ogbench.load(task, shared_data / "cube-single-noisy-v0-val.npz")
         published, _ = reference.make_env_and_datasets(
-            task, dataset_path=str(tmp_path / FILE), dataset_only=True, cur_env=ogbench.environments.make(task)
+            task, dataset_path=str(tmp_path / FILE), dataset_only=True, cur_env=environments.make(task)
         )
         starts = np.flatnonzero(~dataset.last)
         assert (len(dataset), dataset.episodes, len(dataset.last)) == (20_000, 20, 20_020)
@@ -147,7 +157,7 @@ def test_a_file_that_is_cut_off_or_damaged_is_told(columns, write):
     path = write(columns)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    assert "must be a complete .npz archive, found damage" in complaint(path)
+    assert "must be a complete .npz archive, found one that is cut off" in complaint(path)
     with zipfile.ZipFile(write(columns)) as archive:
         begin = archive.getinfo("actions.npy").header_offset
     path.write_bytes(whole[: begin + 250] + b"\xff" + whole[begin + 251 :])

@@ -20,6 +20,7 @@ from guidedflow.data.collect import FOLDER, collectable
 from guidedflow.data.dataset import Dataset, first_unfinite_row
 from guidedflow.environments import Task
 from guidedflow.errors import InputError
+from guidedflow.files import reason
 
 ACTION_LIMIT = np.float32(1 - 1e-5)
 """Actions are clipped to this as FQL and GFP published, so that no action lies on the edge of the box."""
@@ -129,7 +130,7 @@ class _Archive:
         try:
             column = self._archive[key]
         except _DAMAGE as error:
-            raise self._complaint(key, "be a readable array", f"damage ({error}); get the file again") from error
+            raise self._complaint(key, "be a readable array", f"damage ({error}); get it again") from error
         if (row := first_unfinite_row(column)) is not None:
             raise self._complaint(key, "be finite", f"NaN or infinity in row {row}")
         return column
@@ -173,7 +174,7 @@ class _Archive:
             with self._archive.zip.open(f"{key}.npy") as stream:
                 shape, _, dtype = versions[np.lib.format.read_magic(stream)](stream)
         except _DAMAGE as error:
-            raise self._complaint(key, "be a readable array", f"damage ({error}); get the file again") from error
+            raise self._complaint(key, "be a readable array", f"damage ({error}); get it again") from error
         return shape, dtype
 
     def _complaint(self, key: str, expected: str, found: str) -> InputError:
@@ -184,12 +185,12 @@ def _open(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             magic = file.read(4)
-        if magic[:2] != b"PK":
-            raise InputError(f"{path} must be an .npz archive of arrays, found a file that begins with {magic!r}")
+            if magic[:2] != b"PK":
+                raise InputError(f"{path} must be an .npz archive of arrays, found a file that begins with {magic!r}")
+            if not zipfile.is_zipfile(file):
+                raise InputError(f"{path} must be a complete .npz archive, found one that is cut off; get it again")
         return np.load(path, allow_pickle=False)
     except zipfile.BadZipFile as error:
-        raise InputError(
-            f"{path} must be a complete .npz archive, found damage ({error}); get the file again"
-        ) from error
+        raise InputError(f"{path} must be a complete .npz archive, found damage ({error}); get it again") from error
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        raise InputError(f"{path} cannot be read: {reason(error)}") from error

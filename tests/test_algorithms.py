@@ -1,0 +1,169 @@
+"""The contract: what every algorithm of the table promises, whatever its paper."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from guidedflow import checkpoint
+from guidedflow.algorithm import Algorithm, Learner, polyak
+from guidedflow.algorithms import ALGORITHMS, FQL, GFP
+from guidedflow.algorithms.gfp import Reference, Target, Weight
+from guidedflow.data.dataset import Transitions
+from guidedflow.networks import Aggregate
+from guidedflow.trained import initial_state
+from guidedflow.training import advance
+from tiny_data import line
+
+BATCH = 16
+
+
+@pytest.fixture(scope="module")
+def transitions() -> Transitions:
+    return line().cut(0.9)
+
+
+@pytest.fixture(params=list(ALGORITHMS))
+def algorithm(request: pytest.FixtureRequest) -> Algorithm[Any]:
+    return ALGORITHMS[request.param](hidden=(16, 16), flow_steps=3)
+
+
+def floats(algorithm: Algorithm[Any]) -> list[str]:
+    return [name for name, value in vars(algorithm).items() if isinstance(value, float)]
+
+
+def run(algorithm: Algorithm[Any], transitions: Transitions, seeds: list[int], steps: int = 5) -> tuple[Any, Any]:
+    state = initial_state(algorithm, transitions.example(), jnp.asarray(seeds))
+    return advance(algorithm, state, transitions, jnp.asarray(seeds), 0, steps, BATCH)
+
+
+def assert_equal(a: Any, b: Any, **tolerance: float) -> None:
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
+
+
+def test_state_is_arrays_and_keeps_its_structure(algorithm: Algorithm[Any], transitions: Transitions) -> None:
+    before = initial_state(algorithm, transitions.example(), jnp.arange(2))
+    after, metrics = advance(algorithm, before, transitions, jnp.arange(2), 0, 3, BATCH)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(before))
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+    assert [(x.shape, x.dtype) for x in jax.tree.leaves(before)] == [(x.shape, x.dtype) for x in jax.tree.leaves(after)]
+    assert all(value.shape == (2,) and np.isfinite(value).all() for value in metrics.values())
+
+
+def test_every_learner_learns(algorithm: Algorithm[Any], transitions: Transitions) -> None:
+    before = initial_state(algorithm, transitions.example(), jnp.arange(1))
+    after, _ = advance(algorithm, before, transitions, jnp.arange(1), 0, 3, BATCH)
+    for name in before._fields:
+        old, new = jax.tree.leaves(getattr(before, name)), jax.tree.leaves(getattr(after, name))
+        assert any(not np.array_equal(x, y) for x, y in zip(old, new, strict=True)), name
+
+
+def test_same_seed_same_bits_and_another_seed_others(algorithm: Algorithm[Any], transitions: Transitions) -> None:
+    first, again, other = (run(algorithm, transitions, [seed])[0] for seed in (3, 3, 4))
+    assert_equal(first, again, rtol=0, atol=0)
+    assert not all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(first), jax.tree.leaves(other), strict=True))
+
+
+def test_seeds_together_equal_seeds_alone(algorithm: Algorithm[Any], transitions: Transitions) -> None:
+    together = run(algorithm, transitions, [0, 1, 2])
+    alone = [run(algorithm, transitions, [seed]) for seed in (0, 1, 2)]
+    stacked = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *alone)
+    assert_equal(together, stacked, rtol=2e-4, atol=2e-6)
+
+
+def test_settings_together_equal_settings_alone(algorithm: Algorithm[Any], transitions: Transitions) -> None:
+    """Float settings are traced, so that one compiled program maps over them."""
+    names = floats(algorithm)
+    factors = (0.5, 1.0)
+    variants = [
+        dataclasses.replace(algorithm, **{name: getattr(algorithm, name) * factor for name in names})  # type: ignore[type-var]
+        for factor in factors
+    ]
+    state = algorithm.init(transitions.example(), jax.random.key(0))
+    batch = transitions.sample(jax.random.key(1), BATCH)
+
+    def update(algorithm: Algorithm[Any]) -> Any:
+        return algorithm.update(state, batch, jax.random.key(2))
+
+    stacked = jax.tree.map(lambda *values: jnp.asarray(values), *variants)
+    together = jax.jit(jax.vmap(update))(stacked)
+    for i, variant in enumerate(variants):
+        alone = jax.jit(update)(variant)
+        assert_equal(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone, rtol=2e-4, atol=2e-6)
+
+
+def test_one_compilation_serves_every_step_and_every_float(algorithm: Algorithm[Any], transitions: Transitions) -> None:
+    compiled = advance._cache_size()
+    run(algorithm, transitions, [0], steps=7)
+    state, _ = run(algorithm, transitions, [1], steps=7)
+    advance(algorithm, state, transitions, jnp.asarray([1]), 7, 7, BATCH)
+    run(dataclasses.replace(algorithm, learning_rate=1e-3), transitions, [0], steps=7)  # type: ignore[type-var]
+    assert advance._cache_size() == compiled + 1
+
+
+def test_saved_and_loaded_policies_act_the_same(
+    algorithm: Algorithm[Any], transitions: Transitions, tmp_path: Path
+) -> None:
+    state, _ = run(algorithm, transitions, [0])
+    checkpoint.save(tmp_path, 5, state)
+    loaded = checkpoint.load(tmp_path, None, jax.eval_shape(lambda: state)).state
+    observation, key = jnp.ones(3), jax.random.key(7)
+    for name in algorithm.policies(state):
+        act = [algorithm.policies(jax.tree.map(lambda leaf: leaf[0], s))[name] for s in (state, loaded)]
+        actions = [policy(observation, key) for policy in act]
+        assert actions[0].shape == (2,)
+        assert np.all(np.abs(actions[0]) <= 1)
+        np.testing.assert_array_equal(*actions)
+
+
+def test_a_loss_moves_only_its_own_network(transitions: Transitions) -> None:
+    """The distillation target is a constant to the actor, and the actor is one to the critic and the flow."""
+    algorithm = GFP(hidden=(16, 16), flow_steps=3)
+    state = algorithm.init(transitions.example(), jax.random.key(0))
+    batch, key = transitions.sample(jax.random.key(1), BATCH), jax.random.key(2)
+    update = jax.jit(lambda algorithm: algorithm.update(state, batch, key)[0])
+    without_distillation = update(dataclasses.replace(algorithm, alpha=0.0))
+    with_distillation = update(dataclasses.replace(algorithm, alpha=10.0))
+    assert_equal(without_distillation.flow, with_distillation.flow, rtol=0, atol=0)
+    assert_equal(without_distillation.critic, with_distillation.critic, rtol=0, atol=0)
+    assert not np.array_equal(*(jax.tree.leaves(s.actor.network)[0] for s in (without_distillation, with_distillation)))
+
+
+def test_gfp_at_temperature_0_clones_everything(transitions: Transitions) -> None:
+    state, metrics = run(GFP(hidden=(16, 16), flow_steps=3, temperature=0.0), transitions, [0])
+    np.testing.assert_array_equal(metrics["weight"], 1.0)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+
+
+@pytest.mark.parametrize("choice", [*Target, *Reference, *Weight, *Aggregate])
+def test_every_choice_of_gfp_trains(choice: Any, transitions: Transitions) -> None:
+    field = {Target: "target", Reference: "reference", Weight: "weight", Aggregate: "aggregate"}[type(choice)]
+    algorithm = dataclasses.replace(GFP(hidden=(8,), flow_steps=2), **{field: choice})
+    _, metrics = run(algorithm, transitions, [0], steps=2)
+    assert all(np.isfinite(value).all() for value in metrics.values())
+
+
+def test_fql_with_normalized_q_does_not_see_the_scale_of_its_critic(transitions: Transitions) -> None:
+    """Scaling the critic's last layer by 10 leaves the actor's step where it was."""
+    algorithm = FQL(hidden=(16, 16), flow_steps=3, normalize_q=True, alpha=1.0)
+    state = algorithm.init(transitions.example(), jax.random.key(0))
+
+    def scaled(layer_state: Any, factor: float) -> Any:
+        def scale(path: Any, leaf: jax.Array) -> jax.Array:
+            return leaf * factor if ".layers[2]" in jax.tree_util.keystr(path) else leaf
+
+        return jax.tree_util.tree_map_with_path(scale, layer_state)
+
+    larger = state._replace(critic=Learner(scaled(state.critic.network, 10.0), state.critic.optimizer))
+    batch, key = transitions.sample(jax.random.key(1), BATCH), jax.random.key(2)
+    update = jax.jit(algorithm.update)
+    actors = [update(s, batch, key)[0].actor.network for s in (state, larger)]
+    assert_equal(*actors, rtol=1e-3, atol=1e-6)
+
+
+def test_polyak_is_a_weighted_mean() -> None:
+    np.testing.assert_allclose(polyak(jnp.zeros(2), jnp.ones(2), 0.25), 0.25)

@@ -1,0 +1,168 @@
+"""Policies: one observation and a key give one action in the box; what cannot be sampled is said in a sentence."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_golden import Golden, with_parameters
+
+from guidedflow.errors import InputError
+from guidedflow.flow import clip, integrate
+from guidedflow.guidance import DenoisedGradient, JacobianGradient, NoisyGradient, RolloutGradient
+from guidedflow.networks import Aggregate, Critic, OneStepActor, SinusoidalTime, VelocityField
+from guidedflow.policy import ActorPolicy, FlowPolicy, Policy
+from guidedflow.sampling import GradientAscent, Sampler
+
+KEY = jax.random.key(0)
+SHAPE, SIZE, HIDDEN = (4,), 3, (8, 8)
+OBSERVATIONS = jax.random.normal(jax.random.key(1), (5, *SHAPE))
+
+CRITIC = Critic(SHAPE, SIZE, HIDDEN, key=KEY)
+FLOW = FlowPolicy(VelocityField(SHAPE, SIZE, HIDDEN, SinusoidalTime(), key=KEY), CRITIC, Aggregate.min, Sampler())
+ACTOR = ActorPolicy(OneStepActor(SHAPE, SIZE, HIDDEN, key=KEY), CRITIC, Aggregate.min, Sampler())
+POLICIES = {"flow": FLOW, "actor": ACTOR}
+
+GUIDED = [
+    Sampler(guidance=guided(0.5)) for guided in (NoisyGradient, DenoisedGradient, JacobianGradient, RolloutGradient)
+]
+UNGUIDED = [
+    Sampler(),
+    Sampler(candidates=4),
+    Sampler(refinement=GradientAscent(0.1, 2)),
+    Sampler(refinement=GradientAscent(0.1, 2), candidates=4),
+]
+FULL = Sampler(guidance=DenoisedGradient(0.5), refinement=GradientAscent(0.1, 2), candidates=4)
+
+
+def without_critic(policy: Policy) -> Policy:
+    return dataclasses.replace(policy, critic=None)
+
+
+def name(sampler: Sampler) -> str:
+    return f"{type(sampler.guidance).__name__}-{sampler.refinement is not None}-{sampler.candidates}"
+
+
+@pytest.mark.parametrize("sampler", [*GUIDED, *UNGUIDED, FULL], ids=name)
+def test_one_observation_equals_its_row_in_a_batch(sampler: Sampler) -> None:
+    policies = [FLOW, ACTOR] if sampler in UNGUIDED else [FLOW]
+    keys = jax.random.split(KEY, len(OBSERVATIONS))
+    for policy in policies:
+        sampled = policy.with_sampler(sampler)
+        act = jax.jit(lambda observation, key, sampled=sampled: sampled(observation, key))
+        batch = jax.vmap(act)(OBSERVATIONS, keys)
+        assert batch.shape == (5, SIZE)
+        assert jnp.max(jnp.abs(batch)) <= 1
+        np.testing.assert_allclose(batch[3], act(OBSERVATIONS[3], keys[3]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+def test_the_key_is_all_that_is_random(policy: Policy) -> None:
+    action = policy(OBSERVATIONS[0], KEY)
+    np.testing.assert_array_equal(action, policy(OBSERVATIONS[0], KEY))
+    assert not jnp.allclose(action, policy(OBSERVATIONS[0], jax.random.key(1)))
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+def test_a_policy_says_what_it_takes_and_gives(policy: Policy) -> None:
+    assert policy.observation_shape == SHAPE
+    assert policy.action_size == SIZE
+    assert policy(OBSERVATIONS[0], KEY).shape == (SIZE,)
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+def test_several_seeds_are_one_policy_with_a_leading_axis(policy: Policy) -> None:
+    """Training three seeds gives one stacked policy; its row is the policy of one seed."""
+    stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf, -leaf]), policy)
+    actions = jax.vmap(lambda policy: policy(OBSERVATIONS[0], KEY))(stacked)
+    np.testing.assert_allclose(actions[0], policy(OBSERVATIONS[0], KEY), rtol=1e-4, atol=1e-6)
+    assert len(np.unique(np.asarray(actions), axis=0)) == 3
+
+
+@pytest.mark.parametrize("shape", [(3,), (5, 4), (4, 1), ()], ids=str)
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+def test_an_observation_of_another_shape_is_an_input_error(policy: Policy, shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError) as error:
+        policy(jnp.zeros(shape), KEY)
+    assert f"takes one observation of shape {SHAPE}, but got shape {shape}" in str(error.value)
+
+
+@pytest.mark.parametrize("sampler", GUIDED, ids=name)
+def test_a_one_step_actor_cannot_be_guided(sampler: Sampler) -> None:
+    with pytest.raises(InputError, match="one-step actor has no flow to guide; ask for the policy 'flow'"):
+        ACTOR.with_sampler(sampler)
+
+
+@pytest.mark.parametrize("sampler", [*GUIDED, *UNGUIDED[1:], FULL], ids=name)
+def test_what_asks_a_value_needs_a_critic(sampler: Sampler) -> None:
+    with pytest.raises(InputError, match="need a critic, and this policy was trained without one"):
+        without_critic(FLOW).with_sampler(sampler)
+
+
+@pytest.mark.parametrize("sampler", UNGUIDED[1:], ids=name)
+def test_an_actor_without_critic_can_neither_refine_nor_choose(sampler: Sampler) -> None:
+    with pytest.raises(InputError, match="need a critic"):
+        without_critic(ACTOR).with_sampler(sampler)
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+def test_a_policy_without_critic_samples_plainly(policy: Policy) -> None:
+    plain = without_critic(policy).with_sampler(Sampler(steps=5))
+    np.testing.assert_array_equal(
+        plain(OBSERVATIONS[0], KEY), policy.with_sampler(Sampler(steps=5))(OBSERVATIONS[0], KEY)
+    )
+
+
+def test_another_sampler_is_another_policy_with_the_same_networks() -> None:
+    sampled = FLOW.with_sampler(FULL)
+    assert sampled.sampler == FULL
+    assert FLOW.sampler == Sampler()
+    assert sampled.flow is FLOW.flow
+    assert sampled.critic is FLOW.critic
+
+
+@pytest.mark.parametrize("aggregate", Aggregate)
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+def test_the_candidate_that_the_critic_prefers_is_taken(policy: Policy, aggregate: Aggregate) -> None:
+    """The members of the ensemble are combined as the policy says, which can change what is best."""
+    policy = dataclasses.replace(policy, aggregate=aggregate)
+    noise = jax.random.normal(KEY, (8, SIZE))
+
+    def propose(observation: jax.Array, noise: jax.Array) -> jax.Array:
+        if isinstance(policy, FlowPolicy):
+            return clip(integrate(policy.flow.given(observation), noise, 10))
+        return clip(policy.actor.given(observation)(noise))
+
+    def proposals_and_values(observation: jax.Array) -> tuple[jax.Array, jax.Array]:
+        proposals = jax.vmap(lambda noise: propose(observation, noise))(noise)
+        return proposals, jax.vmap(lambda proposal: aggregate(CRITIC.given(observation)(proposal)))(proposals)
+
+    chooser = policy.with_sampler(Sampler(candidates=8))
+    chosen = jax.vmap(lambda observation: chooser(observation, KEY))(OBSERVATIONS)
+    for action, proposals, values in zip(chosen, *jax.vmap(proposals_and_values)(OBSERVATIONS), strict=True):
+        np.testing.assert_allclose(action, proposals[jnp.argmax(values)], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", ["default", "steps3"])
+def test_golden_gfp_actions(case: str, golden: Path) -> None:
+    """Both policies of GFP act as published, given the noise that was drawn there."""
+    file = Golden(golden / f"gfp-{case}.npz")
+    batch, noise = file.batch, file.noise.action
+    shape, size = batch.observation.shape[1:], batch.action.shape[1]
+    hidden = tuple(file.config["actor_hidden_dims"])
+    flow = with_parameters(
+        VelocityField(shape, size, hidden, SinusoidalTime(), key=KEY), file.mlps("params", "modules_vabc/mlp")
+    )
+    actor = with_parameters(OneStepActor(shape, size, hidden, key=KEY), file.mlps("params", "modules_actor/mlp"))
+    sampler = Sampler(file.config["flow_steps"])
+    never = lambda action, t: pytest.fail("the value was asked")  # noqa: E731
+
+    def act(observation: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+        noise = noise[None]
+        return sampler(flow.given(observation), never, noise), sampler.choose(actor.given(observation), never, noise)
+
+    by_flow, by_actor = jax.jit(jax.vmap(act))(batch.observation, noise)
+    np.testing.assert_allclose(by_flow, file.arrays["action/flow"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(by_actor, file.arrays["action/actor"], rtol=1e-5, atol=1e-6)

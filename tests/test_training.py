@@ -1,0 +1,172 @@
+"""What training promises: the same bits from the same seed, however it is interrupted, resumed or watched."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny_data import line
+from tiny_environment import Peaceful
+
+from guidedflow import training
+from guidedflow.algorithms import BC, FQL, GFP
+from guidedflow.data.dataset import Dataset
+from guidedflow.errors import InputError
+from guidedflow.trained import Trained, load_policy
+from guidedflow.training import Plan, train
+from guidedflow.vector import Simulators
+
+SMALL = GFP(hidden=(8, 8), flow_steps=2)
+PLAN = Plan(steps=40, seeds=2, batch_size=8, log_interval=10)
+HERE = Path(__file__).parent
+
+
+def leaves(path: Path, step: int | None = None) -> list[np.ndarray]:
+    return jax.tree.leaves(Trained.open(path, step).state)
+
+
+def assert_same_bits(a: list[np.ndarray], b: list[np.ndarray]) -> None:
+    assert len(a) == len(b)
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """The metrics of a run, without what a clock says."""
+    found = [json.loads(text) for text in (path / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if "second" not in name} for row in found]
+
+
+def small(**changes: Any) -> Plan:
+    return Plan(**{**vars(PLAN), **changes})
+
+
+def start(*arguments: str, cache: Path) -> subprocess.CompletedProcess[bytes]:
+    environment = {
+        **os.environ,
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    command = [sys.executable, str(HERE / "train_and_die.py"), *arguments]
+    return subprocess.run(command, env=environment, cwd=HERE, capture_output=True, timeout=250)
+
+
+@pytest.mark.parametrize("name", ["gfp", "fql"])
+def test_a_run_killed_again_and_again_ends_with_the_same_bits(name: str, tmp_path: Path) -> None:
+    cache = tmp_path / "compiled"
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    undisturbed = start(name, str(whole), cache=cache)
+    assert undisturbed.returncode == 0, undisturbed.stderr.decode()
+    for moment, count in (("metrics", 2), ("save", 1), ("write", 2), ("sync", 3), ("metrics", 2)):
+        died = start(name, str(broken), moment, str(count), cache=cache)
+        assert died.returncode == -signal.SIGKILL, died.stderr.decode()
+    resumed = start(name, str(broken), cache=cache)
+    assert resumed.returncode == 0, resumed.stderr.decode()
+    assert_same_bits(leaves(whole), leaves(broken))
+    assert rows(whole) == rows(broken)
+
+
+def test_the_same_seed_gives_the_same_bits_and_resuming_in_pieces_too(tmp_path: Path) -> None:
+    train(SMALL, line(), PLAN, out=tmp_path / "a")
+    train(SMALL, line(), PLAN, out=tmp_path / "b")
+    for steps in (10, 25, 40):
+        with pytest.warns(UserWarning, match="steps") if steps > 10 else contextlib.nullcontext():
+            train(SMALL, line(), small(steps=steps), out=tmp_path / "c", resume=True)
+    assert_same_bits(leaves(tmp_path / "a"), leaves(tmp_path / "b"))
+    assert_same_bits(leaves(tmp_path / "a"), leaves(tmp_path / "c"))
+    assert rows(tmp_path / "a") == rows(tmp_path / "b")
+
+
+def test_seeds_together_equal_seeds_alone(tmp_path: Path) -> None:
+    together = train(SMALL, line(), small(seeds=3), out=tmp_path / "together").state
+    for seed in range(3):
+        alone = train(SMALL, line(), small(seed=seed, seeds=1), out=tmp_path / str(seed)).state
+        jax.tree.map(lambda k, one: np.testing.assert_allclose(k[seed], one[0], rtol=1e-3, atol=1e-5), together, alone)
+
+
+def test_evaluation_does_not_change_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "open_simulators", lambda task, workers: Simulators(partial(Peaceful, 5), 2, 1))
+    train(SMALL, line(), PLAN, out=tmp_path / "unwatched")
+    train(SMALL, line(), small(eval_interval=20, eval_episodes=3), out=tmp_path / "watched")
+    assert_same_bits(leaves(tmp_path / "unwatched"), leaves(tmp_path / "watched"))
+    evaluations = [json.loads(text) for text in (tmp_path / "watched" / "evaluations.jsonl").read_text().splitlines()]
+    counts = {(row["step"], row["policy"], row["seed"]) for row in evaluations}
+    assert counts == {(step, policy, seed) for step in (20, 40) for policy in ("actor", "flow") for seed in (0, 1)}
+    assert len(evaluations) == 3 * len(counts)
+    assert {row["source"] for row in evaluations} == {"training"}
+
+
+def test_what_a_run_leaves_on_disk(tmp_path: Path) -> None:
+    trained = train(SMALL, line(), small(checkpoint_interval=20), out=tmp_path / "run")
+    assert {path.name for path in trained.run.path.iterdir()} >= {
+        "config.json", "metrics.jsonl", "metrics.csv", "tensorboard", "checkpoints"
+    }  # fmt: skip
+    assert [row["step"] for row in rows(tmp_path / "run")] == [10, 20, 30, 40]
+    assert {path.name for path in trained.run.checkpoints.iterdir()} == {"20", "40"}
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["algorithm"] == {
+        "name": "gfp", "alpha": 1.0, "temperature": 1e-3, "aggregate": "mean", "target": "actor", "reference": "actor",
+        "weight": "softmax", "tau": 0.005, "learning_rate": 3e-4, "flow_steps": 2, "hidden": [8, 8],
+    }  # fmt: skip
+    assert config["dataset"]["fingerprint"] == line().fingerprint
+    assert config["versions"]["jax"] == jax.__version__
+
+
+def test_a_policy_loaded_from_disk_acts_as_the_trained_one(tmp_path: Path) -> None:
+    trained = train(SMALL, line(), PLAN, out=tmp_path / "run")
+    observation, key = jnp.ones(3), jax.random.key(0)
+    for name in ("actor", "flow"):
+        for seed in (0, 1):
+            loaded = load_policy(tmp_path / "run", name, seed=seed)
+            np.testing.assert_array_equal(loaded(observation, key), trained.policy(name, seed)(observation, key))
+    with pytest.raises(InputError, match=r"no policy 'actr' \(did you mean 'actor'\?\); it has actor, flow"):
+        load_policy(tmp_path / "run", "actr")
+    with pytest.raises(InputError, match=r"no seed 5; it was trained with \[0, 1\]"):
+        load_policy(tmp_path / "run", seed=5)
+
+
+def test_an_algorithm_without_rewards_and_one_with_another_setting_are_told_apart(tmp_path: Path) -> None:
+    train(BC(hidden=(8,), flow_steps=2), line(), small(steps=10), out=tmp_path / "bc")
+    with pytest.raises(InputError, match=r"other settings \(algorithm.hidden \[8\] -> \[16\]"):
+        train(BC(hidden=(16,), flow_steps=2), line(), small(steps=20), out=tmp_path / "bc", resume=True)
+    with pytest.raises(InputError, match="another dataset"):
+        train(BC(hidden=(8,), flow_steps=2), line(seed=1), small(steps=10), out=tmp_path / "bc", resume=True)
+    with pytest.raises(InputError, match="--resume to continue it, --overwrite to replace it"):
+        train(BC(hidden=(8,), flow_steps=2), line(), small(steps=10), out=tmp_path / "bc")
+    train(FQL(hidden=(8,), flow_steps=2), line(), small(steps=10), out=tmp_path / "bc", overwrite=True)
+    assert Trained.open(tmp_path / "bc").policies().keys() == {"actor", "flow"}
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoints(tmp_path: Path) -> None:
+    data = line()
+    poisoned = Dataset("line", data.observations, data.actions, data.rewards * np.float32(1e30), data.masks, data.last)
+    with pytest.raises(InputError, match=r"between steps 0 and 10: .*critic_loss.* no longer finite"):
+        train(SMALL, poisoned, PLAN, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"steps": 0}, "--steps must be at least 1, but is 0"),
+        ({"batch_size": -1}, "--batch-size must be at least 1, but is -1"),
+        ({"seed": -1}, "--seed must lie between 0"),
+        ({"discount": 1.5}, "--discount must lie between 0 and 1, but is 1.5"),
+        ({"eval_interval": 15}, "--eval-interval must be 0 or a multiple of --log-interval 10, but is 15"),
+    ],
+)
+def test_a_plan_that_cannot_be_carried_out_leaves_nothing_behind(
+    changes: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        train(SMALL, line(), small(**changes), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,45 @@
+"""Train a small run in a process of its own, which kills itself where it is told; see test_training.py.
+
+    python train_and_die.py ALGORITHM FOLDER [MOMENT COUNT]
+
+MOMENT is the name of a function that dies at its COUNT-th call, before it does anything.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from tiny_data import line
+
+from guidedflow import checkpoint, files, tracking
+from guidedflow.algorithms import ALGORITHMS
+from guidedflow.training import Plan, train
+
+MOMENTS = {
+    "metrics": (tracking.Tracker, "log"),  # an interval is computed, nothing of it is written
+    "save": (checkpoint, "save"),  # its metrics are written, its checkpoint is not
+    "write": (files, "write_synced"),  # inside a save: one file of two is there
+    "sync": (files, "sync_folder"),  # inside a save: before or after the rename
+}
+
+
+def die_at(moment: str, count: int) -> None:
+    owner, name = MOMENTS[moment]
+    function, calls = getattr(owner, name), iter(range(1, 1000))
+
+    def deadly(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **kwargs)
+
+    setattr(owner, name, deadly)
+
+
+if __name__ == "__main__":
+    algorithm, out, *fate = sys.argv[1:]
+    if fate:
+        die_at(fate[0], int(fate[1]))
+    plan = Plan(steps=50, seeds=2, batch_size=8, discount=0.9, log_interval=10, checkpoint_interval=20)
+    train(ALGORITHMS[algorithm](hidden=(8, 8), flow_steps=2), line(), plan, out=Path(out), resume=Path(out).exists())
