@@ -8,7 +8,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 # Before anything of the library is imported: annotations of shapes and types are checked at each call.
-install_import_hook("guidedflow", "beartype.beartype")
+install_import_hook("guidedflow", "typechecker.check")
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_data import line
 
 from guidedflow import checkpoint
 from guidedflow.algorithm import Algorithm, Learner, polyak
@@ -17,7 +18,6 @@ from guidedflow.data.dataset import Transitions
 from guidedflow.networks import Aggregate
 from guidedflow.trained import initial_state
 from guidedflow.training import advance
-from tiny_data import line
 
 BATCH = 16
 

@@ -90,7 +90,8 @@ def test_seeds_together_equal_seeds_alone(tmp_path: Path) -> None:
     together = train(SMALL, line(), small(seeds=3), out=tmp_path / "together").state
     for seed in range(3):
         alone = train(SMALL, line(), small(seed=seed, seeds=1), out=tmp_path / str(seed)).state
-        jax.tree.map(lambda k, one: np.testing.assert_allclose(k[seed], one[0], rtol=1e-3, atol=1e-5), together, alone)
+        for mine, other in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
+            np.testing.assert_allclose(mine[seed], other[0], rtol=1e-3, atol=1e-5)
 
 
 def test_evaluation_does_not_change_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,11 +158,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoints(tmp_
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"steps": 0}, "--steps must be at least 1, but is 0"),
-        ({"batch_size": -1}, "--batch-size must be at least 1, but is -1"),
-        ({"seed": -1}, "--seed must lie between 0"),
-        ({"discount": 1.5}, "--discount must lie between 0 and 1, but is 1.5"),
-        ({"eval_interval": 15}, "--eval-interval must be 0 or a multiple of --log-interval 10, but is 15"),
+        ({"steps": 0}, "steps must be at least 1, but is 0"),
+        ({"batch_size": -1}, "batch-size must be at least 1, but is -1"),
+        ({"seed": -1}, "seed must be between 0 and"),
+        ({"discount": 1.5}, "discount must be between 0 and 1, but is 1.5"),
+        ({"eval_interval": 15}, "eval-interval must be 0 or a multiple of log-interval 10, but is 15"),
     ],
 )
 def test_a_plan_that_cannot_be_carried_out_leaves_nothing_behind(

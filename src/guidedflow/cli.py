@@ -7,6 +7,7 @@ import contextlib
 import io
 import itertools
 import json
+import math
 import re
 import sys
 import warnings
@@ -24,6 +25,7 @@ from guidedflow.algorithms import ALGORITHMS
 from guidedflow.data.collect import collect, collectable, published_episodes
 from guidedflow.data.load import load_dataset
 from guidedflow.errors import InputError, did_you_mean
+from guidedflow.settings import check_ranges
 from guidedflow.trained import Trained, open_simulators
 from guidedflow.training import Plan, train
 
@@ -83,11 +85,10 @@ class Evaluate:
     """Also draw the learning curve of the run."""
 
     def run(self) -> None:
-        for name, smallest in (("episodes", 1), ("video", 0), ("seed", 0)):
-            if getattr(self, name) < smallest:
-                raise InputError(f"--{name} must be at least {smallest}, but is {getattr(self, name)}.")
+        check_ranges(self, episodes=(1, math.inf), video=(0, math.inf), seed=(0, 2**31 - 1))
         trained = Trained.open(self.path, self.step)
-        trained.policy(self.policy)  # a policy that does not exist is told before the simulators start
+        trained.policy(self.policy)  # what cannot be had is told before the simulators start
+        plot = report.learning_curve([self.path], self.path / "learning-curve.png") if self.plot else None
         with open_simulators(trained.task, self.workers) as simulators:
             result = trained.evaluate(self.policy, episodes=self.episodes, seed=self.seed, simulators=simulators)
         summary = result.summary()
@@ -95,8 +96,8 @@ class Evaluate:
             film = self.path / f"{summary['policy']}.mp4"
             trained.film(film, self.policy, episodes=self.video)
             summary["video"] = str(film)
-        if self.plot:
-            summary["plot"] = str(report.learning_curve([self.path], self.path / "learning-curve.png"))
+        if plot is not None:
+            summary["plot"] = str(plot)
         if self.json:
             print(json.dumps(summary))
         else:
@@ -107,7 +108,7 @@ class Evaluate:
 class Collect:
     """Make an OGBench dataset of the published recipe with the suite's scripted oracles, without a download."""
 
-    name: tyro.conf.Positional[str]
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """Dataset, for example cube-single-noisy-v0."""
     episodes: int | None = None
     """Training episodes; by default as published. A tenth as many go into the validation file."""
@@ -194,8 +195,8 @@ def _parse(arguments: list[str]) -> Any:
 
 def _sentence(box: str, arguments: Sequence[str]) -> str:
     """The command-line library's box of lines, as one sentence."""
-    lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()[1:]]
-    text = " ".join(line for line in lines if line)
+    inside = [line.strip("│| ") for line in box.splitlines()[1:-1]]
+    text = " ".join(line for line in inside if line.strip("─-+"))
     words = itertools.takewhile(
         {"train", "evaluate", "data", "demo", "collect", "list", *ALGORITHMS}.__contains__, arguments
     )

@@ -3,6 +3,7 @@
 This module does not know how anything is done; it says what is done, with which settings.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from guidedflow.data.load import load_dataset
 from guidedflow.errors import InputError
 from guidedflow.provenance import commit
 from guidedflow.run import Run
+from guidedflow.settings import check_ranges
 from guidedflow.trained import Trained, open_simulators
 from guidedflow.training import Plan, train
 from guidedflow.vector import Simulators
@@ -77,7 +79,9 @@ def run(plan: Demo) -> None:
     """Do all of it, print the table, and say where the pictures are."""
     console = Console(stderr=True)
     if not plan.tasks or not set(plan.tasks) <= set(range(1, 6)):
-        raise InputError(f"--tasks must be numbers from 1 to 5, but is {plan.tasks}.")
+        raise InputError(f"tasks must be numbers from 1 to 5, but are {' '.join(map(str, plan.tasks)) or 'none'}.")
+    counts = ("episodes", "steps", "seeds", "eval_episodes", "curve_episodes", "hidden")
+    check_ranges(plan, **dict.fromkeys(counts, (1, math.inf)))
     data = _data(plan, console)
     results = [result for task in plan.tasks for result in _task(plan, task, data, console)]
     headers, rows = _table(plan, results)

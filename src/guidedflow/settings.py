@@ -7,6 +7,7 @@ reads it.
 
 import dataclasses
 import enum
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -49,6 +50,16 @@ def _is_traced(hint: Any) -> bool:
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         return any(_is_traced(part) for part in typing.get_args(hint))
     return False
+
+
+def check_ranges(settings: Any, **ranges: tuple[float, float]) -> None:
+    """Raises `InputError` for a setting outside its range, ends included; what is traced cannot be checked."""
+    for name, (low, high) in ranges.items():
+        value = getattr(settings, name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int | float) and not low <= number <= high:
+                expected = f"at least {low}" if high == math.inf else f"between {low} and {high}"
+                raise InputError(f"{name.replace('_', '-')} must be {expected}, but is {number}.")
 
 
 class Choice(enum.Enum):

@@ -7,6 +7,7 @@ The key of an update is a function of seed and step, so there is no random state
 algorithm and no suite.
 """
 
+import math
 import signal
 import sys
 import time
@@ -31,7 +32,7 @@ from guidedflow.errors import InputError
 from guidedflow.evaluation import evaluate
 from guidedflow.provenance import commit, versions
 from guidedflow.run import Run
-from guidedflow.settings import to_plain
+from guidedflow.settings import check_ranges, to_plain
 from guidedflow.streams import Stream, stream_key
 from guidedflow.tracking import Tracker, check_finite
 from guidedflow.trained import Trained, initial_state, open_simulators, seeds_of
@@ -71,18 +72,16 @@ class Plan:
 
     def check(self) -> None:
         """Raises `InputError` for a plan that cannot be carried out."""
-        for name in ("steps", "seeds", "batch_size", "log_interval", "eval_episodes"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{_flag(name)} must be at least 1, but is {getattr(self, name)}.")
-        if not 0 <= self.seed < 2**31:
-            raise InputError(f"--seed must lie between 0 and 2^31 - 1, but is {self.seed}.")
-        if not 0 <= self.discount <= 1:
-            raise InputError(f"--discount must lie between 0 and 1, but is {self.discount}.")
+        counts = dict.fromkeys(("steps", "seeds", "batch_size", "log_interval", "eval_episodes"), (1, math.inf))
+        check_ranges(self, seed=(0, 2**31 - 1), discount=(0, 1), **counts)
+        if self.workers is not None:
+            check_ranges(self, workers=(1, math.inf))
         for name in ("eval_interval", "checkpoint_interval"):
             interval = getattr(self, name)
             if interval < 0 or interval % self.log_interval:
                 raise InputError(
-                    f"--{_flag(name)} must be 0 or a multiple of --log-interval {self.log_interval}, but is {interval}."
+                    f"{name.replace('_', '-')} must be 0 or a multiple of log-interval {self.log_interval}, "
+                    f"but is {interval}."
                 )
 
 
@@ -264,7 +263,3 @@ def _configuration(algorithm: Algorithm[Any], dataset: Dataset, transitions: Tra
         "versions": {**versions(), "device": jax.devices()[0].device_kind},
         "commit": commit(),
     }
-
-
-def _flag(name: str) -> str:
-    return name.replace("_", "-")

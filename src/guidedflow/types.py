@@ -7,11 +7,12 @@ t = 0 is noise and t = 1 is an action. Nothing here knows of networks, datasets 
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 Action = Float[Array, " action"]
 Noise = Float[Array, " action"]
-Observation = Shaped[Array, "*observation"]
+Observation = Shaped[Array | np.ndarray, "*observation"]
 Scalar = Float[Array, ""]
 Time = float | Float[Array, ""]
 

@@ -5,6 +5,7 @@
 The flow part of Flow Q-Learning (arXiv 2502.02538), alone. It does not know of rewards.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ from guidedflow.losses import flow_matching_error
 from guidedflow.networks import Aggregate, RawTime, VelocityField
 from guidedflow.policy import FlowPolicy, Policy
 from guidedflow.sampling import Sampler
-from guidedflow.settings import hyperparameters
+from guidedflow.settings import check_ranges, hyperparameters
 from guidedflow.types import Metrics, Scalar, Transition
 
 
@@ -45,6 +46,10 @@ class BC:
     """Euler steps from noise to action."""
     hidden: tuple[int, ...] = (512, 512, 512, 512)
     """Sizes of the hidden layers."""
+
+    def __post_init__(self) -> None:
+        sizes = {"hidden": (1, math.inf), "flow_steps": (1, math.inf), "learning_rate": (0, math.inf)}
+        check_ranges(self, **sizes)
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         flow = VelocityField(example.observation.shape, example.action.size, self.hidden, RawTime(), key=key)

@@ -9,6 +9,8 @@ Errors are means over action dimensions, Q is the mean over the ensemble in the 
 719d044). This file does not know of horizons and discounts: they are in the data.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -21,7 +23,7 @@ from guidedflow.flow import clip, integrate
 from guidedflow.losses import flow_matching_error, squared_error, value_scale
 from guidedflow.networks import Aggregate, Critic, OneStepActor, RawTime, VelocityField
 from guidedflow.policy import Policy
-from guidedflow.settings import hyperparameters
+from guidedflow.settings import check_ranges, hyperparameters
 from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
 
 
@@ -43,6 +45,10 @@ class FQL:
     """Euler steps from noise to action."""
     hidden: tuple[int, ...] = (512, 512, 512, 512)
     """Sizes of the hidden layers of every network."""
+
+    def __post_init__(self) -> None:
+        sizes = {"hidden": (1, math.inf), "flow_steps": (1, math.inf), "learning_rate": (0, math.inf)}
+        check_ranges(self, tau=(0, 1), alpha=(0, math.inf), **sizes)
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         return distillation.init(example, self.hidden, RawTime(), self.optimizer, key)

@@ -12,6 +12,7 @@ from, and the reference. Clipping, aggregation and the order of updates follow t
 """
 
 import enum
+import math
 from collections.abc import Callable
 
 import jax
@@ -26,7 +27,7 @@ from guidedflow.flow import clip, integrate
 from guidedflow.losses import advantage_weight, flow_matching_error, softmax_weight, squared_error, value_scale
 from guidedflow.networks import Aggregate, Critic, OneStepActor, SinusoidalTime, VelocityField
 from guidedflow.policy import Policy
-from guidedflow.settings import Choice, hyperparameters
+from guidedflow.settings import Choice, check_ranges, hyperparameters
 from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
 
 Act = Callable[[Observation, Array], Action]
@@ -106,6 +107,10 @@ class GFP:
     """Euler steps from noise to action."""
     hidden: tuple[int, ...] = (512, 512, 512, 512)
     """Sizes of the hidden layers of every network."""
+
+    def __post_init__(self) -> None:
+        sizes = {"hidden": (1, math.inf), "flow_steps": (1, math.inf), "learning_rate": (0, math.inf)}
+        check_ranges(self, tau=(0, 1), alpha=(0, math.inf), temperature=(0, math.inf), **sizes)
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         return distillation.init(example, self.hidden, SinusoidalTime(), self.optimizer, key)

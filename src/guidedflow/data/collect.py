@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -132,6 +133,7 @@ def _processes(made: Recipe, seed: int, count: int) -> Iterator[dict[Connection,
     processes: dict[Connection, BaseProcess] = {}
     try:
         # A process inherits the blocked signal, so that an interrupt reaches this process alone, which ends the others.
+        resource_tracker.ensure_running()  # which unblocks it, when the first process starts it
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             for _ in range(count):

@@ -1,0 +1,45 @@
+"""Tables and pictures come from raw rows alone."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from guidedflow import files, report
+from guidedflow.errors import InputError
+from guidedflow.run import Run
+
+
+def rows(step: int, seed: int, successes: list[float], policy: str = "actor") -> list[dict[str, object]]:
+    return [
+        {"step": step, "seed": seed, "success": success, "policy": policy, "source": "training"}
+        for success in successes
+    ]
+
+
+def test_a_curve_has_one_success_rate_for_each_seed_and_step() -> None:
+    found = report.curve([*rows(20, 0, [1, 1]), *rows(10, 0, [1, 0]), *rows(10, 1, [0, 0]), *rows(20, 1, [0, 1])])
+    assert found == {10: [0.5, 0.0], 20: [1.0, 0.5]}
+    assert list(found) == [10, 20]
+
+
+def test_a_learning_curve_is_drawn_from_the_rows_of_training(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", {"task": "line"}) as run:
+        with pytest.raises(InputError, match="was not evaluated while it trained"):
+            report.learning_curve([run.path], tmp_path / "curve.png")
+        files.append_rows(run.evaluations, [*rows(10, 0, [1, 0]), *rows(20, 0, [1, 1], "flow")])
+    picture = report.learning_curve([run.path], tmp_path / "pictures" / "curve.png")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_markdown_table() -> None:
+    assert report.markdown(["method", "n"], [["GFP", "50"]]) == "| method | n |\n| --- | ---: |\n| GFP | 50 |\n"
+
+
+def test_a_summary_tells_every_entry_on_a_line() -> None:
+    console = Console(record=True, width=40, file=io.StringIO())
+    report.print_summary({"success": [0.5, 1.0], "task": "line", "return_mean": -1.23456}, console)
+    assert [line.split() for line in console.export_text().splitlines()] == [
+        ["success", "0.500", "1.000"], ["task", "line"], ["return_mean", "-1.235"]
+    ]  # fmt: skip
