@@ -21,7 +21,8 @@ import numpy as np
 
 from guidedflow.environments import make
 from guidedflow.evaluation import evaluate
-from guidedflow.vector import Simulators, available_cores
+from guidedflow.processes import available_cores
+from guidedflow.vector import Simulators
 
 
 class Actor(NamedTuple):

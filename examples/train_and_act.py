@@ -20,5 +20,5 @@ def main(path=None, out="runs/gfp", steps=15_000, episodes=50):
     print(policy(dataset.observations[0], jax.random.key(0)))
 
 
-if __name__ == "__main__":  # simulators are processes of their own, which import this file again
+if __name__ == "__main__":
     main(*sys.argv[1:])

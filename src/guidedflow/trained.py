@@ -17,12 +17,13 @@ from guidedflow.algorithms import ALGORITHMS
 from guidedflow.errors import InputError, did_you_mean
 from guidedflow.evaluation import Evaluation, evaluate
 from guidedflow.policy import Policy
+from guidedflow.processes import available_cores
 from guidedflow.run import Run
 from guidedflow.sampling import Sampler
 from guidedflow.settings import from_plain
 from guidedflow.streams import Stream, stream_key
 from guidedflow.types import Transition
-from guidedflow.vector import Simulators, available_cores
+from guidedflow.vector import Simulators
 
 
 class Trained:

@@ -12,12 +12,9 @@ JAX, because its workers import it.
 
 import contextlib
 import multiprocessing
-import os
 import selectors
-import sys
-import types
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, NoReturn
@@ -30,9 +27,8 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from guidedflow.errors import InputError
+from guidedflow.processes import available_cores, launching
 from guidedflow.worker import Board, Cast, Failure, serve
-
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 class Steps(NamedTuple):
@@ -92,7 +88,7 @@ class Simulators(gymnasium.vector.VectorEnv):
 
     def _start(self, factory: Callable[[], gymnasium.Env[Any, Any]], graphics: str | None) -> None:
         context = multiprocessing.get_context("spawn")
-        with _launching(graphics):
+        with launching(graphics):
             for worker in range(self.workers):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=serve, args=(theirs,), daemon=True, name=f"simulators-{worker}")
@@ -282,30 +278,3 @@ class Simulators(gymnasium.vector.VectorEnv):
             process.kill()  # One that hangs or is stopped would not hear anything softer.
         self.close()
         raise error from None
-
-
-def available_cores() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextlib.contextmanager
-def _launching(graphics: str | None) -> Iterator[None]:
-    """The surroundings in which workers start: one mathematics thread each, no part of the user's script.
-
-    A spawned process imports the script that spawned it; without one to import, scripts need no `__main__` guard and
-    the JAX that they import stays out of the workers.
-    """
-    variables = dict.fromkeys(_ONE_THREAD, "1")
-    if graphics is not None:
-        variables["MUJOCO_GL"] = graphics
-    before = {name: os.environ.get(name) for name in variables}
-    script = sys.modules["__main__"]
-    os.environ.update(variables)
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = script
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)

@@ -162,21 +162,22 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
 def test_an_interrupt_leaves_no_file_and_no_process(tmp_path):
     program = f"from guidedflow.data.collect import collect; collect({CUBE!r}, 50, 2, out={str(tmp_path)!r})"
     running = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, start_new_session=True)
-    while running.poll() is None and len(_living(running.pid)) < 3:  # itself and its two simulators
+    while running.poll() is None and len(simulators := _simulators(running.pid)) < 2:
         time.sleep(0.1)
     os.killpg(running.pid, signal.SIGINT)
     _, errors = running.communicate(timeout=30)
     assert errors.decode().count("Traceback") == 1  # of the parent: the processes that it ends stay silent
     assert b"KeyboardInterrupt" in errors
     assert not list(tmp_path.iterdir())
-    assert not _living(running.pid)
+    for pid in simulators:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
-def _living(session):
-    """Its processes, without the tracker that Python starts beside them and that ends a moment after them."""
-    command = ["ps", "-o", "stat=,args=", "-g", str(session)]
+def _simulators(session):
+    command = ["ps", "-o", "pid=,args=", "-g", str(session)]
     lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
-    return [line for line in lines if not line.startswith("Z") and "resource_tracker" not in line]
+    return [int(line.split()[0]) for line in lines if "spawn_main" in line]
 
 
 def test_collecting_loads_no_arrays_on_the_device(tmp_path):

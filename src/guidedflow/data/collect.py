@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from guidedflow.data.oracles import RECIPES, Episode, Recipe, collector, recipe
 from guidedflow.errors import InputError
 from guidedflow.files import reason, remove_quietly, sync_folder
-from guidedflow.vector import available_cores
+from guidedflow.processes import available_cores, launching
 
 FOLDER = Path("~/.ogbench/data")
 """Where OGBench itself looks for datasets."""
@@ -136,12 +136,13 @@ def _processes(made: Recipe, seed: int, count: int) -> Iterator[dict[Connection,
         resource_tracker.ensure_running()  # which unblocks it, when the first process starts it
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            for _ in range(count):
-                ours, theirs = spawn.Pipe()
-                process = spawn.Process(target=_serve, args=(theirs, made, seed), daemon=True)
-                process.start()
-                theirs.close()
-                processes[ours] = process
+            with launching():
+                for _ in range(count):
+                    ours, theirs = spawn.Pipe()
+                    process = spawn.Process(target=_serve, args=(theirs, made, seed), daemon=True)
+                    process.start()
+                    theirs.close()
+                    processes[ours] = process
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         yield processes
