@@ -37,4 +37,4 @@ for (name, sampler), panel in zip(SAMPLERS.items(), panels, strict=True):
     panel.scatter(*actions.T, s=2, alpha=0.3)
     panel.set(title=f"{name}\n{right:.0%} right", xlim=(-1, 1), ylim=(-0.7, 0.7), xticks=[], yticks=[], aspect="equal")
 if out:
-    figure.savefig(out, dpi=150)
+    figure.savefig(out, dpi=150, bbox_inches="tight")

@@ -54,7 +54,7 @@ class Golden:
         sizes = [found[f"Dense_{i}/kernel"].shape[-2] for i in range(depth)]
         outputs = found[f"Dense_{depth - 1}/kernel"].shape[-1]
         template = MLP(sizes[0], sizes[1:], outputs, layer_norm=norms > 0, key=jax.random.key(0))
-        weights = [jnp.swapaxes(found[f"Dense_{i}/kernel"], -1, -2) for i in range(depth)]
+        weights = [found[f"Dense_{i}/kernel"] for i in range(depth)]
         template = eqx.tree_at(lambda mlp: [layer.weight for layer in mlp.layers], template, weights)
         template = eqx.tree_at(
             lambda mlp: [layer.bias for layer in mlp.layers], template, [found[f"Dense_{i}/bias"] for i in range(depth)]

@@ -138,7 +138,7 @@ def test_initial_weights_have_variance_2_over_inputs_plus_outputs_and_no_bias() 
     """Uniform, and for the output layer too: its limit is sqrt(6 / (inputs + outputs))."""
     mlp = MLP(100, (200, 200), 150, key=KEY)
     for layer in mlp.layers:
-        outputs, inputs = layer.weight.shape
+        inputs, outputs = layer.weight.shape
         variance = 2 / (inputs + outputs)
         assert float(jnp.var(layer.weight)) == pytest.approx(variance, rel=0.05)
         assert float(jnp.max(jnp.abs(layer.weight))) == pytest.approx(np.sqrt(3 * variance), rel=0.01)

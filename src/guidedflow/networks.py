@@ -21,7 +21,7 @@ from guidedflow.types import Action, Noise, Observation, Time, Velocity
 class MLP(eqx.Module):
     """Linear layers with tanh-form GELU between them, and LayerNorm after each GELU where asked; a linear output."""
 
-    layers: tuple[eqx.nn.Linear, ...]
+    layers: tuple["Linear", ...]
     norms: tuple["LayerNorm", ...]
 
     def __init__(
@@ -29,7 +29,7 @@ class MLP(eqx.Module):
     ):
         sizes = (inputs, *hidden, outputs)
         keys = jax.random.split(key, len(sizes) - 1)
-        self.layers = tuple(map(_linear, sizes[:-1], sizes[1:], keys))
+        self.layers = tuple(map(Linear, sizes[:-1], sizes[1:], keys))
         self.norms = tuple(LayerNorm(size) for size in hidden) if layer_norm else ()
 
     def __call__(self, x: Float[Array, " inputs"]) -> Float[Array, " outputs"]:
@@ -40,12 +40,22 @@ class MLP(eqx.Module):
         return self.layers[-1](x)
 
 
-def _linear(inputs: int, outputs: int, key: PRNGKeyArray) -> eqx.nn.Linear:
-    """A linear layer with uniform weights of variance 2 / (inputs + outputs) and zero bias, output layers included."""
-    initializer = jax.nn.initializers.variance_scaling(1.0, "fan_avg", "uniform", in_axis=1, out_axis=0)
-    layer = eqx.nn.Linear(inputs, outputs, key=key)
-    weights = initializer(key, (outputs, inputs), jnp.float32), jnp.zeros(outputs)
-    return eqx.tree_at(lambda layer: (layer.weight, layer.bias), layer, weights)
+class Linear(eqx.Module):
+    """x W + b. W is (inputs, outputs): a batch is multiplied from the left, as it lies in memory.
+
+    Weights begin uniform with variance 2 / (inputs + outputs) and zero bias, output layers included.
+    """
+
+    weight: Float[Array, "inputs outputs"]
+    bias: Float[Array, " outputs"]
+
+    def __init__(self, inputs: int, outputs: int, key: PRNGKeyArray):
+        initializer = jax.nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
+        self.weight = initializer(key, (inputs, outputs), jnp.float32)
+        self.bias = jnp.zeros(outputs)
+
+    def __call__(self, x: Float[Array, " inputs"]) -> Float[Array, " outputs"]:
+        return x @ self.weight + self.bias
 
 
 class LayerNorm(eqx.Module):

@@ -42,9 +42,7 @@ class Trained:
         """The run at `path`, at `step` or at its newest checkpoint; what cannot be read is an `InputError`."""
         run = Run.open(Path(path))
         algorithm = algorithm_of(run.config)
-        like = jax.eval_shape(
-            partial(initial_state, algorithm, example_of(run.config)), jnp.asarray(seeds_of(run.config))
-        )
+        like = jax.eval_shape(initial_state, algorithm, example_of(run.config), jnp.asarray(seeds_of(run.config)))
         step, state = checkpoint.load(run.checkpoints, step, like)
         return cls(run, algorithm, state, step)
 
@@ -155,6 +153,7 @@ def example_of(config: Mapping[str, Any]) -> Transition:
     return Transition(observation, action, jnp.zeros(()), jnp.zeros(()), observation, action)
 
 
+@jax.jit
 def initial_state(algorithm: Algorithm[Any], example: Transition, seeds: jax.Array) -> Any:
     """The state before the first update, of all seeds at once."""
     return jax.vmap(lambda seed: algorithm.init(example, stream_key(seed, Stream.INIT)))(seeds)
