@@ -97,7 +97,7 @@ def test_an_embedding_says_its_size() -> None:
 def by_hand(layer_norm: bool, scale: float) -> MLP:
     """One unit in, two hidden, one out; hidden weights 1 and 2, output the first hidden number times `scale`."""
     mlp = MLP(1, (2,), 1, layer_norm=layer_norm, key=KEY)
-    leaves = [jnp.array([[1.0], [2.0]]), jnp.zeros(2), jnp.array([[scale, 0.0]]), jnp.zeros(1)]
+    leaves = [jnp.array([[1.0, 2.0]]), jnp.zeros(2), jnp.array([[scale], [0.0]]), jnp.zeros(1)]
     norms = [jnp.ones(2), jnp.zeros(2)] if layer_norm else []
     return jax.tree.unflatten(jax.tree.structure(mlp), leaves + norms)
 
