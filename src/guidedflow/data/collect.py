@@ -94,15 +94,18 @@ def _gather(made: Recipe, seed: int, jobs: list[Job], workers: int, progress: bo
     place = {job: slice(i * made.rows, (i + 1) * made.rows) for i, job in enumerate(jobs)}
     shown = [TextColumn("collecting {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("episodes"),
              TextColumn("{task.fields[rate]} steps/s"), TimeRemainingColumn()]  # fmt: skip
-    with Progress(*shown, console=Console(stderr=True), disable=not progress) as bar:
+    console = Console(stderr=True)
+    with Progress(*shown, console=console, disable=not progress) as bar:
         task = bar.add_task(made.name, total=len(jobs), rate="-")
-        for job, episode in _simulate(made, seed, jobs, workers):
+        for done, (job, episode) in enumerate(_simulate(made, seed, jobs, workers), start=1):
             for key, rows in episode.items():
                 if key not in columns:
                     columns[key] = np.empty((len(jobs) * made.rows, *rows.shape[1:]), rows.dtype)
                 columns[key][place[job]] = rows
             speed = bar.tasks[task].speed
             bar.update(task, advance=1, rate=f"{speed * made.rows:,.0f}" if speed else "-")
+            if progress and not console.is_terminal and done * 10 // len(jobs) > (done - 1) * 10 // len(jobs):
+                console.print(f"collecting {made.name}: {done} of {len(jobs)} episodes", soft_wrap=True)
     return columns
 
 
