@@ -21,6 +21,7 @@ from guidedflow import training
 from guidedflow.algorithms import BC, FQL, GFP
 from guidedflow.data.dataset import Dataset
 from guidedflow.errors import InputError
+from guidedflow.tracking import Tracker
 from guidedflow.trained import Trained, load_policy
 from guidedflow.training import Plan, train
 from guidedflow.vector import Simulators
@@ -84,6 +85,28 @@ def test_the_same_seed_gives_the_same_bits_and_resuming_in_pieces_too(tmp_path: 
     assert_same_bits(leaves(tmp_path / "a"), leaves(tmp_path / "b"))
     assert_same_bits(leaves(tmp_path / "a"), leaves(tmp_path / "c"))
     assert rows(tmp_path / "a") == rows(tmp_path / "b")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_is_saved_and_goes_on(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(SMALL, line(), PLAN, out=tmp_path / "whole")
+    log = Tracker.log
+
+    def interrupted(self: Tracker, step: int, *rest: Any) -> None:
+        log(self, step, *rest)
+        if step == 20:
+            signal.raise_signal(number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracker, "log", interrupted)
+        with pytest.raises(SystemExit) as left:
+            train(SMALL, line(), PLAN, out=tmp_path / "run")
+    assert left.value.code == 128 + number
+    assert Trained.open(tmp_path / "run").step == 20
+    train(SMALL, line(), PLAN, out=tmp_path / "run", resume=True)
+    assert_same_bits(leaves(tmp_path / "whole"), leaves(tmp_path / "run"))
 
 
 def test_seeds_together_equal_seeds_alone(tmp_path: Path) -> None:

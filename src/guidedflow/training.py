@@ -145,6 +145,7 @@ class _Training:
                 if self._due(step, self.plan.checkpoint_interval) or interrupted:
                     checkpoint.save(self.run.checkpoints, step, state)
                 if interrupted:
+                    self.tracker.note(f"interrupted: saved at step {step:,}; go on with --resume")
                     raise SystemExit(128 + interrupted[0])
         return Trained(self.run, self.algorithm, state, step)
 
