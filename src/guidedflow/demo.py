@@ -33,19 +33,21 @@ class Demo:
 
     out: Path = Path("runs/demo")
     """Folder of the dataset, the runs, the table and the pictures; what is there already is used again."""
-    episodes: int = 120
+    episodes: int = 100
     """Episodes of data to collect, of 1000 steps each."""
     tasks: tuple[int, ...] = (1,)
     """Tasks of the environment, 1 to 5."""
-    steps: int = 10_000
+    steps: int = 8_000
     """Updates of each method."""
     seeds: int = 1
     """Training seeds."""
+    learning_rate: float = 1e-3
+    """Step size of Adam; published is 3e-4, for a hundred times as many updates."""
     hidden: tuple[int, ...] = (256, 256, 256)
     """Sizes of the hidden layers."""
     eval_episodes: int = 50
     """Episodes of each final evaluation, for each seed."""
-    curve_episodes: int = 20
+    curve_episodes: int = 10
     """Episodes of each point of the learning curve, for each seed."""
     workers: int | None = None
     """Processes; by default one a core."""
@@ -61,9 +63,10 @@ class Result:
     """One number a training seed."""
 
 
-def methods(hidden: tuple[int, ...]) -> dict[str, Algorithm[Any]]:
+def methods(plan: Demo) -> dict[str, Algorithm[Any]]:
     """What is compared: alpha of FQL is the published one for this data, GFP's was chosen for this small budget."""
-    return {"bc": BC(hidden=hidden), "fql": FQL(alpha=30.0, hidden=hidden), "gfp": GFP(hidden=hidden)}
+    size: dict[str, Any] = {"hidden": plan.hidden, "learning_rate": plan.learning_rate}
+    return {"bc": BC(**size), "fql": FQL(alpha=30.0, **size), "gfp": GFP(**size)}
 
 
 LABELS = {
@@ -111,7 +114,7 @@ def _task(plan: Demo, task: int, data: Path, console: Console) -> list[Result]:
     results = []
     simulators: Simulators | None = None
     try:
-        for name, algorithm in methods(plan.hidden).items():
+        for name, algorithm in methods(plan).items():
             origin = plan.tasks[0] if name == "bc" else task
             trained = _train(plan, name, algorithm, origin, data, console)
             simulators = simulators or open_simulators(_name(task), plan.workers)
@@ -133,7 +136,7 @@ def _train(plan: Demo, name: str, algorithm: Algorithm[Any], task: int, data: Pa
         console.print(f"using the run {out}", soft_wrap=True)
         return Trained.open(out, plan.steps)
     console.print(f"training {name} on task {task}", soft_wrap=True)
-    interval = max(plan.steps // 5, 1)
+    interval = max(plan.steps // 4, 1)
     training = Plan(
         steps=plan.steps,
         seeds=plan.seeds,
@@ -186,7 +189,7 @@ def _film(plan: Demo, console: Console) -> None:
     """A short film of GFP's actor; without a graphics library, a line that says so."""
     path = plan.out / "gfp-actor.mp4"
     try:
-        Trained.open(plan.out / f"gfp-task{plan.tasks[0]}").film(path, "actor", episodes=2)
+        Trained.open(plan.out / f"gfp-task{plan.tasks[0]}").film(path, "actor", episodes=1)
     except InputError as error:
         console.print(f"no film: {error}", soft_wrap=True)
     else:

@@ -126,9 +126,9 @@ def load_policy(
 
 
 def open_simulators(task: str, workers: int | None = None, number: int | None = None) -> Simulators:
-    """Simulators of a task: by default eight environments a core."""
+    """Simulators of a task: by default four environments a core; each takes 100 to 200 MB."""
     workers = workers or available_cores()
-    return Simulators(partial(environments.make, task), number or 8 * workers, workers)
+    return Simulators(partial(environments.make, task), number or 4 * workers, workers)
 
 
 def algorithm_of(config: Mapping[str, Any]) -> Algorithm[Any]:
