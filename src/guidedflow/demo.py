@@ -136,11 +136,12 @@ def _train(plan: Demo, name: str, algorithm: Algorithm[Any], task: int, data: Pa
         console.print(f"using the run {out}", soft_wrap=True)
         return Trained.open(out, plan.steps)
     console.print(f"training {name} on task {task}", soft_wrap=True)
-    interval = max(plan.steps // 4, 1)
+    log_interval = min(500, plan.steps)
+    interval = max(plan.steps // 4 // log_interval, 1) * log_interval
     training = Plan(
         steps=plan.steps,
         seeds=plan.seeds,
-        log_interval=interval if interval < 1000 else interval // (interval // 1000),
+        log_interval=log_interval,
         eval_interval=interval,
         eval_episodes=plan.curve_episodes,
         checkpoint_interval=interval,
