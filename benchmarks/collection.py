@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from guidedflow import environments
 from guidedflow.data.collect import collect
 from guidedflow.data.oracles import recipe
-from guidedflow.processes import available_cores, launching
+from guidedflow.processes import available_cores
 
 Episodes = list[tuple[int, NDArray[np.float32]]]
 """The seed of the reset and the actions of each episode."""
@@ -71,8 +71,7 @@ def main() -> None:
     pipes = []
     for _ in range(options.workers):
         ours, theirs = context.Pipe()
-        with launching():
-            context.Process(target=bare, args=(theirs, options.name), daemon=True).start()
+        context.Process(target=bare, args=(theirs, options.name), daemon=True).start()
         pipes.append(ours)
 
     def seconds(folder: str, episodes: int) -> tuple[Path, float]:
