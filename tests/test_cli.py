@@ -2,14 +2,20 @@
 
 import json
 import os
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_data import line
+from tiny_environment import Peaceful
 
-from guidedflow.algorithms import BC
+from guidedflow.algorithms import BC, CFGRL, IQL, QGF
 from guidedflow.cli import main
+from guidedflow.errors import InputError
 from guidedflow.training import Plan, train
+from guidedflow.vector import Simulators
 
 TASK = "cube-single-noisy-singletask-task1-v0"
 
@@ -30,7 +36,7 @@ def refused(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
     ("arguments", "sentence"),
     [
         ("trian", "unknown argument 'trian' (did you mean 'train'?)"),
-        (f"train gpf --task {TASK} --out x", "unknown argument 'gpf' (did you mean 'gfp'?)"),
+        (f"train gfpp --task {TASK} --out x", "unknown argument 'gfpp' (did you mean 'gfp'?)"),
         (f"train gfp --task {TASK} --out x --alpa 3", "unknown argument '--alpa' (did you mean '--alpha'?)"),
         (f"train gfp --task {TASK} --out x --alpha much", "could not convert string to float: 'much'"),
         (f"train gfp --task {TASK} --out x --target min", "invalid choice 'min' for argument '--target'"),
@@ -68,6 +74,101 @@ def test_a_policy_or_a_checkpoint_that_does_not_exist(capsys: pytest.CaptureFixt
     assert "has no checkpoint of step 7; it has 2" in refused(f"evaluate {tmp_path}/run --step 7", capsys)
     assert "episodes must be at least 1" in refused(f"evaluate {tmp_path}/run --episodes 0", capsys)
     assert "train with --eval-interval" in refused(f"evaluate {tmp_path}/run --plot --episodes 1", capsys)
+
+
+def test_guidance_that_a_run_cannot_have(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    plan = Plan(steps=2, batch_size=4, log_interval=2)
+    train(BC(hidden=(4,), flow_steps=1), line(), plan, out=tmp_path / "bc")
+    train(IQL(hidden=(4,)), line(), plan, out=tmp_path / "iql")
+    train(QGF(hidden=(4,), flow_steps=1), line(), replace(plan, seeds=2), out=tmp_path / "qgf")
+    chunked = replace(plan, seeds=2, horizon=3, chunk=True)
+    train(QGF(hidden=(4,), flow_steps=1), line(), chunked, out=tmp_path / "chunks")
+    capsys.readouterr()
+    before = sorted(tmp_path.rglob("*"))
+    sentences = {
+        "bc --guidance denoised": "need a critic, and this policy was trained without one",
+        "iql --guidance denoised": "A one-step actor has no flow to guide",
+        "iql --candidates 4": "A deterministic actor has one proposal only",
+        "qgf --candidates 0": "candidates must be at least 1",
+        "qgf --guidance denoised --weight -1": "weight must be at least 0",
+        "qgf --weight 1": "--weight changes nothing without a guidance",
+        "qgf --select-weight": "--select-weight changes nothing without a guidance",
+        "qgf --select-offline": "--select-offline changes nothing without guidance by a critic",
+        "qgf --normalize": "--normalize changes nothing without guidance by a critic",
+        "qgf --guidance conditional": "This flow has no condition to weigh",
+        "qgf --refine-sign": "changes nothing without --refine-steps",
+        "qgf --select-episodes 3": "changes nothing without --select-weight",
+        "qgf --guidance sideways": "invalid choice 'sideways'",
+        f"qgf --guidance denoised --critic-from {tmp_path}/chunks": "and 6 numbers of action, but the policy",
+        f"qgf --guidance denoised --critic-from {tmp_path}/bc": "has no critic; it was trained by bc",
+        f"qgf --guidance denoised --critic-from {tmp_path}/nowhere": "There is no run at",
+    }
+    for arguments, sentence in sentences.items():
+        assert sentence in refused(f"evaluate {tmp_path}/{arguments}", capsys), arguments
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_chunk_that_is_longer_than_every_episode(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a chunk of 30 steps fits into no episode, the longest has 20"):
+        train(BC(hidden=(4,)), line(), Plan(steps=2, horizon=30, chunk=True), out=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_critics_and_chunks_from_the_command_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything between the flags and the simulator, with a game in the simulator's place."""
+    plan = Plan(steps=2, seeds=2, batch_size=4, log_interval=2, horizon=3, chunk=True)
+    train(QGF(hidden=(4,), flow_steps=2), line(), plan, out=tmp_path / "qgf")
+    train(IQL(hidden=(4,)), line(), replace(plan, seeds=1), out=tmp_path / "iql")
+    monkeypatch.setattr(
+        "guidedflow.cli.evaluate.open_simulators", lambda task, workers: Simulators(partial(Peaceful, 6), 2, 1)
+    )
+    monkeypatch.setattr("guidedflow.environments.describe", lambda task: {})
+
+    def told(arguments: str) -> dict[str, Any]:
+        capsys.readouterr()
+        main(f"evaluate {tmp_path}/qgf --episodes 2 --json {arguments}".split())
+        return json.loads(capsys.readouterr().out)
+
+    listed = told("--guidance denoised --weight 0.03 0.3 --candidates 2")["evaluations"]
+    assert [row["weight"] for row in listed] == [0.03, 0.3]
+    assert all(row["policy"] == "flow" and "DenoisedGradient" in row["sampler"] for row in listed)
+    selected = told("--guidance rollout --normalize --weight 0.1 1 --select-weight --select-episodes 3")
+    assert [row["weight"] for row in selected["selection"]["episodes"]["curve"]] == [0.1, 1]
+    assert selected["weight"] == selected["selection"]["episodes"]["chosen"]
+    assert "normalize=True, steps=2" in selected["sampler"]
+    other = told(f"--critic-from {tmp_path}/iql --refine-steps 2 --refine-sign --replan 1")
+    assert other["policy"] == "guided"
+    assert other["sampler"].endswith(f"critic from {tmp_path}/iql, replan=1")
+    main(f"evaluate {tmp_path}/qgf --episodes 2 --guidance jacobian --select-weight --select-episodes 2".split())
+    assert "chosen on episodes of their own" in capsys.readouterr().out
+    monkeypatch.setattr("guidedflow.cli.evaluate.load_dataset", lambda task, path, clip_actions: line())
+    both = told("--guidance denoised --weight 0 50 --select-weight --select-episodes 1 --select-offline")
+    offline = both.get("evaluations", [both])[0]
+    assert offline["selection"]["dataset"]["chosen"] == offline["weight"]
+    assert {"value", "distance"} <= offline["selection"]["dataset"]["curve"][0].keys()
+    assert "plans 3 steps" in refused(f"evaluate {tmp_path}/qgf --episodes 1 --replan 4", capsys)
+
+
+def test_the_weight_of_a_condition_is_in_the_rows(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(steps=2, batch_size=4, log_interval=2)
+    train(CFGRL(hidden=(4,), flow_steps=2, weight=7.0), line(), plan, out=tmp_path / "cfgrl")
+    monkeypatch.setattr(
+        "guidedflow.cli.evaluate.open_simulators", lambda task, workers: Simulators(partial(Peaceful, 6), 2, 1)
+    )
+    monkeypatch.setattr("guidedflow.environments.describe", lambda task: {})
+
+    def sampler(arguments: str) -> str:
+        capsys.readouterr()
+        main(f"evaluate {tmp_path}/cfgrl --episodes 1 --json {arguments}".split())
+        return str(json.loads(capsys.readouterr().out)["sampler"])
+
+    assert sampler("").endswith("condition 7")
+    assert sampler("--guidance conditional").endswith("condition 7")
+    assert sampler("--guidance conditional --weight 2").endswith("condition 2")
 
 
 def test_help_names_every_setting_with_its_meaning(capsys: pytest.CaptureFixture[str]) -> None:

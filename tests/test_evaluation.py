@@ -169,6 +169,32 @@ def test_simulators_serve_again_after_an_evaluation_that_failed(simulators):
     assert len(rollout(simulators, policy(0.1), [0]).rows) == 7
 
 
+class Chunks(eqx.Module):
+    """Plans three steps at once: its first actions are weight, 2 weight, 3 weight, plus 0.001 per step played."""
+
+    weight: jax.Array
+
+    def __call__(self, observation, key):
+        first = self.weight * jnp.arange(1.0, 4.0) + 0.001 * observation[1]
+        return jnp.stack([first, jnp.zeros(3)], axis=1).reshape(-1)
+
+
+@pytest.mark.parametrize("replan", [None, 1, 2])
+def test_a_chunk_is_executed_open_loop_and_asked_for_anew_when_due(simulators, replan):
+    evaluation = rollout(simulators, Chunks(jnp.array([0.1])), seeds=[0], episodes=9, replan=replan)
+    every = replan or 3
+    for row in evaluation.rows:
+        steps = np.arange(row["length"])
+        expected = 0.1 * (1 + steps % every) + 0.001 * (steps - steps % every)
+        assert row["return"] == pytest.approx(expected.sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("replan", [0, 4])
+def test_a_chunk_cannot_be_asked_for_after_more_steps_than_it_has(simulators, replan):
+    with pytest.raises(InputError, match=f"plans 3 steps, so it can be asked anew after 1 to 3 of them, not {replan}"):
+        rollout(simulators, Chunks(jnp.array([0.1])), seeds=[0], replan=replan)
+
+
 def test_a_rollout_of_ogbench():
     pytest.importorskip("ogbench")
     from guidedflow.environments import describe, make

@@ -51,6 +51,27 @@ def test_weight_0_is_unguided(guided: type, t: float) -> None:
     np.testing.assert_array_equal(guided(weight=0.0)(linear, value)(POINT, t), linear(POINT, t))
 
 
+@pytest.mark.parametrize("guided", GUIDED)
+def test_a_normalised_gradient_does_not_see_the_scale_of_the_value(guided: type) -> None:
+    """The plain one grows with it; the normalised one has a root mean square of the weight."""
+
+    def larger(action: Action, t: Time) -> Scalar:
+        return 10 * value(action, t) + 7
+
+    plain, normalised = guided(weight=0.5), guided(weight=0.5, normalize=True)
+    np.testing.assert_allclose(added(plain, linear, 0.4, value=larger), 10 * added(plain, linear, 0.4), rtol=1e-4)
+    step = added(normalised, linear, 0.4)
+    np.testing.assert_allclose(added(normalised, linear, 0.4, value=larger), step, rtol=1e-4)
+    assert float(jnp.sqrt(jnp.mean(jnp.square(step)))) == pytest.approx(0.5, rel=1e-4)
+    np.testing.assert_allclose(step / jnp.max(step), (g := added(plain, linear, 0.4)) / jnp.max(g), rtol=1e-4)
+
+
+@pytest.mark.parametrize("guided", GUIDED)
+def test_where_the_value_is_flat_a_normalised_gradient_adds_nothing(guided: type) -> None:
+    step = added(guided(weight=0.5, normalize=True), linear, 0.4, value=lambda action, t: 0.0 * jnp.sum(action))
+    np.testing.assert_array_equal(step, jnp.zeros(3))
+
+
 def test_unguided_is_the_velocity_itself() -> None:
     assert Unguided()(linear, value) is linear
 

@@ -7,7 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from guidedflow.networks import MLP, Aggregate, Critic, OneStepActor, RawTime, SinusoidalTime, VelocityField
+from guidedflow.networks import (
+    MLP,
+    NORMED,
+    PLAIN,
+    Aggregate,
+    Critic,
+    OneStepActor,
+    RawTime,
+    SinusoidalTime,
+    VelocityField,
+)
 
 KEY = jax.random.key(0)
 OBSERVATION = jnp.linspace(-1.0, 1.0, 4)
@@ -16,7 +26,7 @@ ACTION = jnp.array([0.3, -0.2, 0.9])
 
 def networks() -> dict[str, Any]:
     return {
-        "mlp": MLP(7, (8, 8), 3, layer_norm=True, key=KEY),
+        "mlp": MLP(7, (8, 8), 3, style=NORMED, key=KEY),
         "flow": VelocityField((4,), 3, (8, 8), SinusoidalTime(), key=KEY),
         "raw flow": VelocityField((4,), 3, (8, 8), RawTime(), key=KEY),
         "actor": OneStepActor((4,), 3, (8, 8), key=KEY),
@@ -96,7 +106,7 @@ def test_an_embedding_says_its_size() -> None:
 
 def by_hand(layer_norm: bool, scale: float) -> MLP:
     """One unit in, two hidden, one out; hidden weights 1 and 2, output the first hidden number times `scale`."""
-    mlp = MLP(1, (2,), 1, layer_norm=layer_norm, key=KEY)
+    mlp = MLP(1, (2,), 1, style=NORMED if layer_norm else PLAIN, key=KEY)
     leaves = [jnp.array([[1.0, 2.0]]), jnp.zeros(2), jnp.array([[scale], [0.0]]), jnp.zeros(1)]
     norms = [jnp.ones(2), jnp.zeros(2)] if layer_norm else []
     return jax.tree.unflatten(jax.tree.structure(mlp), leaves + norms)

@@ -1,14 +1,17 @@
 """Policies: one observation and a key give one action in the box; what cannot be sampled is said in a sentence."""
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_golden import Golden, with_parameters
+from golden_file import Golden
 
+from guidedflow import distillation
+from guidedflow.algorithms import GFP, QGF
 from guidedflow.errors import InputError
 from guidedflow.flow import clip, integrate
 from guidedflow.guidance import DenoisedGradient, JacobianGradient, NoisyGradient, RolloutGradient
@@ -149,13 +152,10 @@ def test_the_candidate_that_the_critic_prefers_is_taken(policy: Policy, aggregat
 def test_golden_gfp_actions(case: str, golden: Path) -> None:
     """Both policies of GFP act as published, given the noise that was drawn there."""
     file = Golden(golden / f"gfp-{case}.npz")
-    batch, noise = file.batch, file.noise.action
-    shape, size = batch.observation.shape[1:], batch.action.shape[1]
-    hidden = tuple(file.config["actor_hidden_dims"])
-    flow = with_parameters(
-        VelocityField(shape, size, hidden, SinusoidalTime(), key=KEY), file.mlps("params", "modules_vabc/mlp")
-    )
-    actor = with_parameters(OneStepActor(shape, size, hidden, key=KEY), file.mlps("params", "modules_actor/mlp"))
+    batch, noise = file.batch, file.noise(distillation.Noise).action
+    state = GFP(hidden=file.hidden).init(jax.tree.map(lambda leaf: leaf[0], batch), KEY)
+    flow = file.fill(state.flow.network, "modules_vabc/mlp")
+    actor = file.fill(state.actor.network, "modules_actor/mlp")
     sampler = Sampler(file.config["flow_steps"])
     never = lambda action, t: pytest.fail("the value was asked")  # noqa: E731
 
@@ -166,3 +166,44 @@ def test_golden_gfp_actions(case: str, golden: Path) -> None:
     by_flow, by_actor = jax.jit(jax.vmap(act))(batch.observation, noise)
     np.testing.assert_allclose(by_flow, file.arrays["action/flow"], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(by_actor, file.arrays["action/actor"], rtol=1e-5, atol=1e-6)
+
+
+SAMPLERS = {
+    "qgf": {f"weight_{weight}": Sampler(guidance=DenoisedGradient(weight)) for weight in (0.0, 0.05, 0.5, 3.0)}
+    | {"weight_0.05_best_of_4": Sampler(guidance=DenoisedGradient(0.05), candidates=4)},
+    "qgf-noisy": {f"weight_{weight}": Sampler(guidance=NoisyGradient(weight)) for weight in (0.0, 0.05, 0.5, 3.0)}
+    | {"weight_0.05_best_of_4": Sampler(guidance=NoisyGradient(0.05), candidates=4)},
+    "qgf-jacobian": {f"weight_{weight}": Sampler(guidance=JacobianGradient(weight)) for weight in (0.0, 0.05, 0.5, 3.0)}
+    | {"weight_0.05_best_of_4": Sampler(guidance=JacobianGradient(0.05), candidates=4)},
+    "grad-step": {
+        "sample": Sampler(refinement=GradientAscent(0.05, 3)),
+        "best_of_4": Sampler(refinement=GradientAscent(0.05, 3), candidates=4),
+    },
+}
+SAMPLERS["qgf-chunk5"] = SAMPLERS["qgf-nstep3"] = SAMPLERS["qgf"]
+
+
+@pytest.mark.parametrize("case", SAMPLERS)
+def test_golden_qgf_actions(case: str, golden: Path) -> None:
+    """Guidance, refinement and best-of-4 act as published, at every weight, under the min of the target critics."""
+    file = Golden(golden / f"{case}.npz")
+    batch = file.batch
+    state = QGF(hidden=file.hidden).init(jax.tree.map(lambda leaf: leaf[0], batch), KEY)
+    flow = file.fill(state.flow.network, "policy/MLP_0", "policy/Dense_0")
+    critic = file.fill(state.values.target_critic, "target_critic/value_net")
+    published = {key.removeprefix("action/"): actions for key, actions in file.arrays.items() if "action/" in key}
+    assert set(published) == set(SAMPLERS[case])
+
+    @jax.jit
+    @functools.partial(jax.vmap, in_axes=(None, 0, 0))
+    def act(sampler: Sampler, observation: jax.Array, noise: jax.Array) -> jax.Array:
+        values = critic.given(observation)
+        return sampler(flow.given(observation), lambda action, t: Aggregate.min(values(action)), noise)
+
+    for name, actions in published.items():
+        candidates = 4 if name.endswith("best_of_4") else 1
+        noise = file.arrays["noise/sample" if candidates == 1 else "noise/sample_best_of_4"]
+        noise = jnp.asarray(noise).reshape(len(actions), candidates, -1)
+        ours = act(SAMPLERS[case][name], batch.observation, noise)
+        # The embedding's fastest numbers carry errors of 1e-3 in float32, here and there.
+        np.testing.assert_allclose(ours, actions.reshape(len(actions), -1), rtol=1e-3, atol=2e-4, err_msg=name)

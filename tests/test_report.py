@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -11,7 +12,7 @@ from guidedflow.errors import InputError
 from guidedflow.run import Run
 
 
-def rows(step: int, seed: int, successes: list[float], policy: str = "actor") -> list[dict[str, object]]:
+def rows(step: int, seed: int, successes: list[float], policy: str = "actor") -> list[dict[str, Any]]:
     return [
         {"step": step, "seed": seed, "success": success, "policy": policy, "source": "training"}
         for success in successes
@@ -31,6 +32,16 @@ def test_a_learning_curve_is_drawn_from_the_rows_of_training(tmp_path: Path) -> 
         files.append_rows(run.evaluations, [*rows(10, 0, [1, 0]), *rows(20, 0, [1, 1], "flow")])
     picture = report.learning_curve([run.path], tmp_path / "pictures" / "curve.png")
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_task_without_success_is_drawn_by_its_returns(tmp_path: Path) -> None:
+    lost = [row | {"success": None, "return": 10.0 * row["step"]} for row in (*rows(1, 0, [0]), *rows(2, 0, [0, 0]))]
+    assert report.curve(lost, "return") == {1: [10.0], 2: [20.0]}
+    with Run.create(tmp_path / "run", {"task": "mujoco/hopper/medium-v0"}) as run:
+        files.append_rows(run.evaluations, lost)
+    picture = report.learning_curve([run.path], tmp_path / "curve.svg").read_text()
+    assert "<!-- return -->" in picture
+    assert "success" not in picture
 
 
 def test_a_markdown_table() -> None:

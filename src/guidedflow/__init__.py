@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from guidedflow.algorithms import BC as BC
+    from guidedflow.algorithms import CFGRL as CFGRL
+    from guidedflow.algorithms import DAC as DAC
+    from guidedflow.algorithms import EDP as EDP
     from guidedflow.algorithms import FQL as FQL
     from guidedflow.algorithms import GFP as GFP
+    from guidedflow.algorithms import IFQL as IFQL
+    from guidedflow.algorithms import IQL as IQL
+    from guidedflow.algorithms import QAM as QAM
+    from guidedflow.algorithms import QGF as QGF
+    from guidedflow.algorithms import QSM as QSM
+    from guidedflow.algorithms import ReBRAC as ReBRAC
+    from guidedflow.data.columns import Columns as Columns
     from guidedflow.data.dataset import Dataset as Dataset
     from guidedflow.data.dataset import Transitions as Transitions
     from guidedflow.data.load import load_dataset as load_dataset
@@ -31,8 +41,18 @@ __version__ = "0.1.0"
 
 _HOME = {
     "BC": "algorithms",
+    "CFGRL": "algorithms",
+    "DAC": "algorithms",
+    "EDP": "algorithms",
+    "QAM": "algorithms",
+    "QSM": "algorithms",
     "FQL": "algorithms",
     "GFP": "algorithms",
+    "IFQL": "algorithms",
+    "IQL": "algorithms",
+    "QGF": "algorithms",
+    "ReBRAC": "algorithms",
+    "Columns": "data.columns",
     "Dataset": "data.dataset",
     "DenoisedGradient": "guidance",
     "GradientAscent": "sampling",

@@ -48,10 +48,8 @@ class Learner(NamedTuple, Generic[Network]):
         """Before the first step."""
         return cls(network, optimizer.init(network))
 
-    def step(
-        self, optimizer: optax.GradientTransformation, loss: Loss, *data: Any
-    ) -> tuple["Learner[Network]", Metrics]:
-        """One step down the mean of `loss` over a batch; all that the loss sees but `network` is a constant.
+    def gradient(self, loss: Loss, *data: Any) -> tuple[Network, Metrics]:
+        """The gradient of the mean of `loss` over a batch; all that the loss sees but `network` is a constant.
 
         Every leaf of `data` has a leading batch axis. The metrics of the loss are averaged too.
         """
@@ -60,10 +58,20 @@ class Learner(NamedTuple, Generic[Network]):
             losses, metrics = jax.vmap(loss, in_axes=(None, *[0] * len(data)))(network, *data)
             return jnp.mean(losses), jax.tree.map(jnp.mean, metrics)
 
-        gradient, metrics = jax.grad(mean_loss, has_aux=True)(self.network)
+        return jax.grad(mean_loss, has_aux=True)(self.network)
+
+    def descend(self, optimizer: optax.GradientTransformation, gradient: Network) -> "Learner[Network]":
+        """One step of the optimiser along a gradient."""
         with jax.numpy_dtype_promotion("standard"):  # Adam raises its decay to the power of an integer count
             updates, state = optimizer.update(gradient, self.optimizer, self.network)
-        return Learner(optax.apply_updates(self.network, updates), state), metrics
+        return Learner(optax.apply_updates(self.network, updates), state)
+
+    def step(
+        self, optimizer: optax.GradientTransformation, loss: Loss, *data: Any
+    ) -> tuple["Learner[Network]", Metrics]:
+        """One step down the mean of `loss` over a batch."""
+        gradient, metrics = self.gradient(loss, *data)
+        return self.descend(optimizer, gradient), metrics
 
 
 def polyak(target: Network, online: Network, tau: float | Scalar) -> Network:

@@ -1,4 +1,4 @@
-"""The five-minute story: collect data, train three methods on it, and see what value guidance is worth.
+"""The story in minutes: collect data, train four methods on it, and see what guidance by value is worth.
 
 This module does not know how anything is done; it says what is done, with which settings.
 """
@@ -13,13 +13,18 @@ from rich.console import Console
 
 from guidedflow import files, report
 from guidedflow.algorithm import Algorithm
-from guidedflow.algorithms import BC, FQL, GFP
+from guidedflow.algorithms import BC, FQL, GFP, QGF
 from guidedflow.data.collect import collect
 from guidedflow.data.load import load_dataset
 from guidedflow.errors import InputError
+from guidedflow.evaluation import episode_seeds
+from guidedflow.guidance import DenoisedGradient
+from guidedflow.policy import Policy
 from guidedflow.provenance import commit
 from guidedflow.run import Run
+from guidedflow.sampling import Sampler
 from guidedflow.settings import check_ranges
+from guidedflow.streams import Stream
 from guidedflow.trained import Trained, open_simulators
 from guidedflow.training import Plan, train
 from guidedflow.vector import Simulators
@@ -37,7 +42,7 @@ class Demo:
     """Episodes of data to collect, of 1000 steps each."""
     tasks: tuple[int, ...] = (1,)
     """Tasks of the environment, 1 to 5."""
-    steps: int = 8_000
+    steps: int = 7_000
     """Updates of each method."""
     seeds: int = 1
     """Training seeds."""
@@ -47,8 +52,12 @@ class Demo:
     """Sizes of the hidden layers."""
     eval_episodes: int = 50
     """Episodes of each final evaluation, for each seed."""
-    curve_episodes: int = 10
+    curve_episodes: int = 5
     """Episodes of each point of the learning curve, for each seed."""
+    weights: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
+    """Weights of guidance among which QGF's is chosen, on episodes of their own."""
+    select_episodes: int = 20
+    """Episodes of each of these weights, for each seed."""
     workers: int | None = None
     """Processes; by default one a core."""
 
@@ -66,7 +75,7 @@ class Result:
 def methods(plan: Demo) -> dict[str, Algorithm[Any]]:
     """What is compared: alpha of FQL is the published one for this data, GFP's was chosen for this small budget."""
     size: dict[str, Any] = {"hidden": plan.hidden, "learning_rate": plan.learning_rate}
-    return {"bc": BC(**size), "fql": FQL(alpha=30.0, **size), "gfp": GFP(**size)}
+    return {"bc": BC(**size), "fql": FQL(alpha=30.0, **size), "gfp": GFP(**size), "qgf": QGF(**size)}
 
 
 LABELS = {
@@ -74,8 +83,9 @@ LABELS = {
     ("fql", "actor"): "FQL actor",
     ("gfp", "flow"): "GFP flow (VaBC)",
     ("gfp", "actor"): "GFP actor",
+    ("qgf", "guided"): "QGF (steered at test time)",
 }
-"""The policies of the table; FQL's own flow is a BC flow again."""
+"""The policies of the table; FQL's own flow is a BC flow again, and so is QGF's before it is steered."""
 
 
 def run(plan: Demo) -> None:
@@ -83,8 +93,8 @@ def run(plan: Demo) -> None:
     console = Console(stderr=True)
     if not plan.tasks or not set(plan.tasks) <= set(range(1, 6)):
         raise InputError(f"tasks must be numbers from 1 to 5, but are {' '.join(map(str, plan.tasks)) or 'none'}.")
-    counts = ("episodes", "steps", "seeds", "eval_episodes", "curve_episodes", "hidden")
-    check_ranges(plan, **dict.fromkeys(counts, (1, math.inf)))
+    counts = ("episodes", "steps", "seeds", "eval_episodes", "curve_episodes", "select_episodes", "hidden")
+    check_ranges(plan, weights=(0, math.inf), **dict.fromkeys(counts, (1, math.inf)))
     data = _data(plan, console)
     results = [result for task in plan.tasks for result in _task(plan, task, data, console)]
     headers, rows = _table(plan, results)
@@ -92,7 +102,7 @@ def run(plan: Demo) -> None:
     Console().print(report.table(headers, rows, told))
     files.replace(plan.out / "table.md", report.markdown(headers, rows).encode())
     for task in plan.tasks:
-        console.print(f"picture: {_picture(plan, task)}", soft_wrap=True)
+        console.print(f"pictures: {_picture(plan, task)}, {_weights_picture(plan, task)}", soft_wrap=True)
     _film(plan, console)
 
 
@@ -120,7 +130,8 @@ def _task(plan: Demo, task: int, data: Path, console: Console) -> list[Result]:
             simulators = simulators or open_simulators(_name(task), plan.workers)
             for policy in trained.policies():
                 if (name, policy) in LABELS:
-                    success = _success(plan, trained, policy, task, simulators)
+                    using = _steer(plan, trained, task, simulators) if policy == "guided" else trained.steered(policy)
+                    success = _success(plan, trained, policy, using, task, simulators)
                     results.append(Result(LABELS[name, policy], task, success))
                     told = " ".join(f"{rate:.2f}" for rate in success)
                     console.print(f"task {task}: {LABELS[name, policy]} succeeds in {told}")
@@ -150,12 +161,38 @@ def _train(plan: Demo, name: str, algorithm: Algorithm[Any], task: int, data: Pa
     return train(algorithm, load_dataset(_name(task), data), training, out=out, resume=out.exists())
 
 
-def _success(plan: Demo, trained: Trained, policy: str, task: int, simulators: Simulators) -> list[float]:
+def _steer(plan: Demo, trained: Trained, task: int, simulators: Simulators) -> Policy:
+    """The flow under the guidance whose weight does best on episodes of selection; draws success against the weight."""
+    policies = {weight: trained.steered("flow", Sampler(guidance=DenoisedGradient(weight))) for weight in plan.weights}
+    policies = {0.0: trained.steered("flow"), **policies}
+    success = {
+        weight: _success(plan, trained, "flow", policy, task, simulators, Stream.SELECTION_EPISODES)
+        for weight, policy in policies.items()
+    }
+    best = max(success, key=lambda weight: (_mean(success[weight]), -weight))
+    report.draw_weights({"QGF": success}, best, _weights_picture(plan, task), _name(task))
+    return policies[best]
+
+
+def _success(
+    plan: Demo,
+    trained: Trained,
+    policy: str,
+    using: Policy,
+    task: int,
+    simulators: Simulators,
+    stream: Stream = Stream.REPORTING_EPISODES,
+) -> list[float]:
     """Success of each seed, from the rows on disk if they are there."""
-    wanted = {"task": _name(task), "policy": policy, "step": trained.step, "source": "evaluate"}
+    episodes = plan.eval_episodes if stream is Stream.REPORTING_EPISODES else plan.select_episodes
+    seeds = set(episode_seeds(0, stream, episodes))
+    wanted = {"task": _name(task), "policy": policy, "sampler": using.told(), "step": trained.step}
     rows = [row for row in files.read_rows(trained.run.evaluations) if wanted.items() <= row.items()]
-    if len(rows) != plan.eval_episodes * len(trained.seeds):
-        rows = trained.evaluate(policy, episodes=plan.eval_episodes, simulators=simulators, task=_name(task)).rows
+    rows = [row for row in rows if row["episode_seed"] in seeds]
+    if len(rows) != episodes * len(trained.seeds):
+        rows = trained.evaluate(
+            policy, using=using, episodes=episodes, simulators=simulators, task=_name(task), stream=stream
+        ).rows
     return report.curve(rows)[trained.step]
 
 
@@ -184,6 +221,10 @@ def _picture(plan: Demo, task: int) -> Path:
         if name != "bc" or task == plan.tasks[0]:
             curves[label] = report.curve(chosen)
     return report.draw(curves, plan.out / f"success-task{task}.png", _name(task))
+
+
+def _weights_picture(plan: Demo, task: int) -> Path:
+    return plan.out / f"weight-task{task}.png"
 
 
 def _film(plan: Demo, console: Console) -> None:

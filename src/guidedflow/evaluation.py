@@ -74,12 +74,14 @@ def evaluate(
     step: int = 0,
     source: str = "",
     simulator: Mapping[str, Any] | None = None,
+    replan: int | None = None,
     watch: Callable[[], None] | None = None,
 ) -> Evaluation:
     """Run `episodes` episodes of each of the K training `seeds`.
 
     `policy(observation, key) -> action` is for one observation; its array leaves have a leading axis of K, its scalar
-    leaves (a sampler's weight) are shared. Episode e has the same environment seed for each training seed. `stream`
+    leaves (a sampler's weight) are shared. An action that is a chunk of several is executed open loop, or asked for
+    anew after `replan` steps. Episode e has the same environment seed for each training seed. `stream`
     keeps the episodes of reported numbers apart from those seen while training or choosing settings. `watch` is called
     after each step and reset that came back.
 
@@ -88,7 +90,8 @@ def evaluate(
     if episodes < 1:
         raise InputError(f"evaluation: expected at least one episode, found {episodes}")
     _check(policy, simulators, task, seeds)
-    rollout = _Rollout(policy, simulators, seeds, episode_seeds(seed, stream, episodes), stream_key(seed, stream))
+    initial = episode_seeds(seed, stream, episodes)
+    rollout = _Rollout(policy, simulators, seeds, initial, stream_key(seed, stream), replan)
     try:
         rollout.run(watch or (lambda: None))
     finally:
@@ -132,7 +135,13 @@ class _Rollout:
     """
 
     def __init__(
-        self, policy: PyTree, simulators: Simulators, seeds: Sequence[int], episode_seeds: Sequence[int], root: Array
+        self,
+        policy: PyTree,
+        simulators: Simulators,
+        seeds: Sequence[int],
+        episode_seeds: Sequence[int],
+        root: Array,
+        replan: int | None,
     ) -> None:
         self.simulators, self.seeds, self.episode_seeds = simulators, seeds, episode_seeds
         self.waiting = deque((owner, e) for e in range(len(episode_seeds)) for owner in range(len(seeds)))
@@ -148,6 +157,8 @@ class _Rollout:
         self.observations = self.observations.astype(simulators.single_observation_space.dtype)
         self.owner, self.row, self.episode, self.length = np.zeros((4, used), np.int64)
         self.total = np.zeros(used)
+        self.replan = replan
+        self.chunks: NDArray[Any] | None = None  # what each environment is executing; allocated when its size is known
         self.rows: dict[tuple[int, int], dict[str, Any]] = {}
 
     def run(self, watch: Callable[[], None]) -> None:
@@ -208,7 +219,22 @@ class _Rollout:
         }
 
     def _actions(self, indices: NDArray[np.int64], observations: NDArray[Any]) -> NDArray[Any]:
-        """The policy's actions for these environments, clipped to the box that they take."""
+        """What these environments do next, clipped to their box: the next step of a chunk, or of a new one."""
+        due = np.ones(len(indices), bool) if self.chunks is None else self.length[indices] % self.chunks.shape[1] == 0
+        if due.any():
+            chunks = self._plan(indices[due], observations[due])
+            if self.chunks is None:
+                self.chunks = np.zeros((len(self.owner), *chunks.shape[1:]), chunks.dtype)
+            self.chunks[indices[due]] = chunks
+        assert self.chunks is not None
+        box = self.simulators.single_action_space
+        return np.clip(self.chunks[indices, self.length[indices] % self.chunks.shape[1]], box.low, box.high)
+
+    def _plan(self, indices: NDArray[np.int64], observations: NDArray[Any]) -> NDArray[Any]:
+        """The policy's actions for these environments, as many steps as are executed before the next: [row, step, ...].
+
+        Raises `InputError` where they are of another task, or not finite.
+        """
         place = self.owner[indices], self.row[indices]
         episodes, steps = np.zeros((2, *self.shape), np.uint32)
         self.observations[place], episodes[place], steps[place] = (
@@ -218,18 +244,24 @@ class _Rollout:
         )
         actions = np.asarray(self.act(self.observations, episodes, steps))[place]
         box = self.simulators.single_action_space
-        if actions.shape[1:] != box.shape:
+        if actions.ndim != 2 or actions.shape[1] % math.prod(box.shape):
             raise InputError(
                 f"evaluation: expected actions of shape {box.shape}, found {actions.shape[1:]}; "
                 "the policy was trained for another task"
             )
         if not np.isfinite(actions).all():
-            bad = indices[~np.isfinite(actions).reshape(len(actions), -1).all(axis=1)][0]
+            bad = indices[~np.isfinite(actions).all(axis=1)][0]
             raise InputError(
                 f"evaluation: the policy of seed {self.seeds[self.owner[bad]]} gave an action that is not finite in "
                 f"step {self.length[bad]} of episode {self.episode[bad]}; look for where its training diverged"
             )
-        return np.clip(actions, box.low, box.high)
+        chunks = actions.reshape(len(actions), -1, *box.shape)
+        if self.replan is not None and not 1 <= self.replan <= chunks.shape[1]:
+            raise InputError(
+                f"evaluation: the policy plans {chunks.shape[1]} steps, so it can be asked anew after 1 to "
+                f"{chunks.shape[1]} of them, not {self.replan}"
+            )
+        return chunks[:, : self.replan]
 
 
 def _check(policy: PyTree, simulators: Simulators, task: str, seeds: Sequence[int]) -> None:

@@ -10,17 +10,20 @@ the value is asked, and in what is differentiated:
     JacobianGradient   at one jump to t = 1, through the jump                           (Eq. 8)
     DenoisedGradient   at one jump to t = 1, the jump taken as the identity             (QGF, Eq. 9)
 
-The weight carries the units of action per value: it has to follow the scale of the rewards.
+The weight carries the units of action per value: it has to follow the scale of the rewards. With `normalize` only the
+direction of the gradient counts, at one unit of action a dimension, so the weight is the same at every scale.
 This module does not know which network gave the velocity or the value, nor how a flow is integrated.
 """
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 
 from guidedflow.flow import clip, integrate_from
 from guidedflow.settings import hyperparameters
-from guidedflow.types import Action, Time, Value, Velocity
+from guidedflow.types import Action, Scalar, Time, Value, Velocity
 
 
 @runtime_checkable
@@ -40,16 +43,25 @@ class Unguided:
         return velocity
 
 
+def scaled(gradient: Action, weight: float | Scalar, normalize: bool) -> Action:
+    """weight * gradient, the gradient brought to a root mean square of 1 over dimensions where asked."""
+    if normalize:
+        gradient = gradient * jax.lax.rsqrt(jnp.mean(jnp.square(gradient)) + 1e-20)
+    return weight * gradient
+
+
 @hyperparameters
 class NoisyGradient:
     """v + weight * grad q(a, t): the value is asked at the noisy action."""
 
     weight: float = 0.1
-    """Weight of the gradient, in action per value."""
+    """Weight of the gradient, in action per value; in action where it is normalised."""
+    normalize: bool = False
+    """Follow the direction of the gradient alone, whatever its length."""
 
     def __call__(self, velocity: Velocity, value: Value) -> Velocity:
         def guided(point: Action, t: Time) -> Action:
-            return velocity(point, t) + self.weight * jax.grad(value)(point, t)
+            return velocity(point, t) + scaled(jax.grad(value)(point, t), self.weight, self.normalize)
 
         return guided
 
@@ -59,13 +71,15 @@ class DenoisedGradient:
     """v + weight * grad q(a1, 1) at a1 = clip(a + (1 - t) v): QGF, one gradient of the value and none of the flow."""
 
     weight: float = 0.1
-    """Weight of the gradient, in action per value."""
+    """Weight of the gradient, in action per value; in action where it is normalised."""
+    normalize: bool = False
+    """Follow the direction of the gradient alone, whatever its length."""
 
     def __call__(self, velocity: Velocity, value: Value) -> Velocity:
         def guided(point: Action, t: Time) -> Action:
             speed = velocity(point, t)
             landing = clip(point + (1 - t) * speed)
-            return speed + self.weight * jax.grad(value)(landing, 1.0)
+            return speed + scaled(jax.grad(value)(landing, 1.0), self.weight, self.normalize)
 
         return guided
 
@@ -75,7 +89,9 @@ class JacobianGradient:
     """As `DenoisedGradient`, pulled back through the clipped jump by one vector-Jacobian product."""
 
     weight: float = 0.1
-    """Weight of the gradient, in action per value."""
+    """Weight of the gradient, in action per value; in action where it is normalised."""
+    normalize: bool = False
+    """Follow the direction of the gradient alone, whatever its length."""
 
     def __call__(self, velocity: Velocity, value: Value) -> Velocity:
         def guided(point: Action, t: Time) -> Action:
@@ -84,7 +100,8 @@ class JacobianGradient:
                 return clip(point + (1 - t) * speed), speed
 
             landing, pull_back, speed = jax.vjp(landing_and_speed, point, has_aux=True)
-            return speed + self.weight * pull_back(jax.grad(value)(landing, 1.0))[0]
+            (gradient,) = pull_back(jax.grad(value)(landing, 1.0))
+            return speed + scaled(gradient, self.weight, self.normalize)
 
         return guided
 
@@ -94,7 +111,9 @@ class RolloutGradient:
     """v + weight * grad of q(clip(the flow's own end from a), 1): backpropagation through all remaining Euler steps."""
 
     weight: float = 0.1
-    """Weight of the gradient, in action per value."""
+    """Weight of the gradient, in action per value; in action where it is normalised."""
+    normalize: bool = False
+    """Follow the direction of the gradient alone, whatever its length."""
     steps: int = 10
     """Euler steps of the whole flow; those that lie ahead of t are differentiated."""
 
@@ -103,6 +122,16 @@ class RolloutGradient:
             def outcome(point: Action) -> jax.Array:
                 return value(clip(integrate_from(velocity, point, t, self.steps)), 1.0)
 
-            return velocity(point, t) + self.weight * jax.grad(outcome)(point)
+            return velocity(point, t) + scaled(jax.grad(outcome)(point), self.weight, self.normalize)
 
         return guided
+
+
+GUIDANCE: dict[str, Callable[[float, bool, int], Guidance]] = {
+    "none": lambda weight, normalize, steps: Unguided(),
+    "noisy": lambda weight, normalize, steps: NoisyGradient(weight, normalize),
+    "denoised": lambda weight, normalize, steps: DenoisedGradient(weight, normalize),
+    "jacobian": lambda weight, normalize, steps: JacobianGradient(weight, normalize),
+    "rollout": RolloutGradient,
+}
+"""Guidance by name, from its weight, whether it is normalised, and the Euler steps of the flow."""

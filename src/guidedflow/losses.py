@@ -16,6 +16,11 @@ def squared_error(prediction: jax.Array, target: jax.Array) -> Scalar:
     return jnp.mean(jnp.square(prediction - target))
 
 
+def expectile_error(difference: Scalar, expectile: float | Scalar) -> Scalar:
+    """w difference^2, w = expectile above zero and 1 - expectile below (arXiv 2110.06169, Eq. 5)."""
+    return jnp.where(difference > 0, expectile, 1 - expectile) * jnp.square(difference)
+
+
 def flow_matching_error(velocity: Velocity, noise: Noise, action: Action, t: Time) -> Scalar:
     """|v(a_t, t) - (action - noise)|^2 / dimensions at a_t on the straight path (arXiv 2210.02747)."""
     point, speed = straight_path(noise, action, t)
@@ -32,6 +37,11 @@ def advantage_weight(value: Scalar, reference: Scalar, scale: Scalar, temperatur
     """exp(scale (value - reference) / temperature), unclipped; 1 at temperature 0 (arXiv 2512.03973, Eq. 11)."""
     advantage, off = _scaled_advantage(value, reference, scale, temperature)
     return jnp.where(off, 1.0, jnp.exp(advantage))
+
+
+def clipped_advantage_weight(value: Scalar, reference: Scalar, scale: Scalar, temperature: float | Scalar) -> Scalar:
+    """min(`advantage_weight`, 100), with the limit that IQL sets: GFP's paper asks for one, its numbers had none."""
+    return jnp.minimum(advantage_weight(value, reference, scale, temperature), 100.0)
 
 
 def _scaled_advantage(

@@ -9,11 +9,21 @@ import dataclasses
 
 import equinox as eqx
 import jax
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
+from guidedflow.diffusion import Schedule, denoise
 from guidedflow.errors import InputError
 from guidedflow.guidance import Unguided
-from guidedflow.networks import Aggregate, Critic, OneStepActor, VelocityField
+from guidedflow.networks import (
+    Aggregate,
+    Critic,
+    Extrapolation,
+    Field,
+    MeanActor,
+    NoiseField,
+    NoisyCritic,
+    OneStepActor,
+)
 from guidedflow.sampling import Sampler
 from guidedflow.types import Action, Observation, Scalar, Time, Value
 
@@ -22,6 +32,8 @@ class Policy(eqx.Module):
     """The contract: `policy(observation, key)` is one action in the box [-1, 1]."""
 
     sampler: eqx.AbstractVar[Sampler]
+    critic: eqx.AbstractVar[Critic | NoisyCritic | None]
+    aggregate: eqx.AbstractVar[Aggregate]
 
     @property
     @abc.abstractmethod
@@ -41,12 +53,27 @@ class Policy(eqx.Module):
     def with_sampler(self, sampler: Sampler) -> "Policy":
         """The same policy, sampled in another way; what it cannot do is an `InputError`."""
 
+    def told(self) -> str:
+        """How it acts, for the rows of an evaluation."""
+        return str(self.sampler)
+
+    def with_critic(self, critic: Critic | NoisyCritic, aggregate: Aggregate) -> "Policy":
+        """The same policy, asking another critic; one of other sizes is an `InputError`."""
+        ours, theirs = ((*part.observation_shape, part.action_size) for part in (self, critic))
+        if ours != theirs:
+            raise InputError(
+                f"The critic takes observations of shape {critic.observation_shape} and {critic.action_size} numbers "
+                f"of action, but the policy has {self.observation_shape} and {self.action_size}; "
+                "take a critic that was trained on the same task and horizon."
+            )
+        return dataclasses.replace(self, critic=critic, aggregate=aggregate)
+
 
 class FlowPolicy(Policy):
     """Integrates a velocity field, guided by a critic where the sampler asks for it."""
 
-    flow: VelocityField
-    critic: Critic | None
+    flow: Field
+    critic: Critic | NoisyCritic | None
     aggregate: Aggregate = eqx.field(static=True)
     sampler: Sampler
 
@@ -67,12 +94,64 @@ class FlowPolicy(Policy):
         _check_critic(sampler, self.critic)
         return dataclasses.replace(self, sampler=sampler)
 
+    def conditioned(self, weight: float) -> "FlowPolicy":
+        """The same policy with its condition weighted so; a flow that was trained without one is an `InputError`."""
+        if not isinstance(self.flow, Extrapolation):
+            raise InputError("This flow has no condition to weigh; train one by `guidedflow train cfgrl`.")
+        return dataclasses.replace(self, flow=Extrapolation(self.flow.field, weight))
+
+    @property
+    def condition_weight(self) -> float:
+        """The weight of its condition; a flow that was trained without one is an `InputError`."""
+        if not isinstance(self.flow, Extrapolation):
+            raise InputError("This flow has no condition to weigh; train one by `guidedflow train cfgrl`.")
+        return float(self.flow.weight)
+
+    def told(self) -> str:
+        sampler = super().told()
+        return f"{sampler}, condition {self.condition_weight:g}" if isinstance(self.flow, Extrapolation) else sampler
+
+
+class DiffusionPolicy(Policy):
+    """Denoises noise by a diffusion model; its proposals can be refined and chosen from, but not guided."""
+
+    field: NoiseField
+    schedule: Schedule
+    critic: Critic | NoisyCritic | None
+    aggregate: Aggregate = eqx.field(static=True)
+    sampler: Sampler
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        return self.field.observation_shape
+
+    @property
+    def action_size(self) -> int:
+        return self.field.action_size
+
+    def __call__(self, observation: Observation, key: PRNGKeyArray) -> Action:
+        _check(observation, self.observation_shape)
+        steps = self.schedule.steps
+        noise = jax.random.normal(key, (self.sampler.candidates, steps * self.action_size))
+        predict = self.field.given(observation)
+
+        def propose(noise: Float[Array, " numbers"]) -> jax.Array:
+            return denoise(predict, self.schedule, noise.reshape(steps, self.action_size))
+
+        return self.sampler.choose(propose, _value(self.critic, self.aggregate, observation), noise)
+
+    def with_sampler(self, sampler: Sampler) -> "Policy":
+        if not isinstance(sampler.guidance, Unguided):
+            raise InputError("A diffusion policy is no flow to guide; ask for candidates or refinement.")
+        _check_critic(sampler, self.critic)
+        return dataclasses.replace(self, sampler=sampler)
+
 
 class ActorPolicy(Policy):
     """Asks a one-step actor, which is no flow: its proposals can be refined and chosen from, but not guided."""
 
-    actor: OneStepActor
-    critic: Critic | None
+    actor: OneStepActor | MeanActor
+    critic: Critic | NoisyCritic | None
     aggregate: Aggregate = eqx.field(static=True)
     sampler: Sampler
 
@@ -95,18 +174,20 @@ class ActorPolicy(Policy):
             raise InputError(
                 "A one-step actor has no flow to guide; ask for the policy 'flow', or for candidates or refinement."
             )
+        if isinstance(self.actor, MeanActor) and sampler.candidates > 1:
+            raise InputError("A deterministic actor has one proposal only, so there are no candidates to choose among.")
         _check_critic(sampler, self.critic)
         return dataclasses.replace(self, sampler=sampler)
 
 
-def _value(critic: Critic | None, aggregate: Aggregate, observation: Observation) -> Value:
+def _value(critic: Critic | NoisyCritic | None, aggregate: Aggregate, observation: Observation) -> Value:
     if critic is None:
         return lambda action, t: action[0] * 0  # never asked: `with_sampler` refuses what would need a value
 
     values = critic.given(observation)
 
     def value(action: Action, t: Time) -> Scalar:
-        return aggregate(values(action))
+        return aggregate(values(action, t))
 
     return value
 
@@ -119,9 +200,10 @@ def _check(observation: Observation, shape: tuple[int, ...]) -> None:
         )
 
 
-def _check_critic(sampler: Sampler, critic: Critic | None) -> None:
+def _check_critic(sampler: Sampler, critic: Critic | NoisyCritic | None) -> None:
     asks = sampler.candidates > 1 or sampler.refinement is not None or not isinstance(sampler.guidance, Unguided)
     if asks and critic is None:
         raise InputError(
-            "Guidance, refinement and several candidates need a critic, and this policy was trained without one."
+            "Guidance, refinement and several candidates need a critic, and this policy was trained without one; "
+            "take another run's by --critic-from."
         )

@@ -28,42 +28,93 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
         console.print(f"{name:>15}  {_told(value)}", markup=False, highlight=False, soft_wrap=True)
 
 
+def selection_table(selection: Mapping[str, Any], by: str) -> Table:
+    """What was measured at each weight, the chosen one marked; `by` is episodes or dataset."""
+    names = [name for name in selection["curve"][0] if name != "weight"]
+    rows = [
+        [
+            f"{row['weight']:g}",
+            *(_told(row[name]) for name in names),
+            "<-" if row["weight"] == selection["chosen"] else "",
+        ]
+        for row in selection["curve"]
+    ]
+    return table(
+        ["weight", *names, ""],
+        rows,
+        "chosen on episodes of their own" if by == "episodes" else "chosen from the dataset alone",
+    )
+
+
 def learning_curve(runs: Sequence[Path], out: Path) -> Path:
-    """Draw success against updates, a line for each policy of each run; raises `InputError` without evaluations."""
+    """Draw success (returns, for a task without success) against updates, a line for each policy of each run.
+
+    Raises `InputError` without evaluations.
+    """
+    measure = "success"
     curves = {}
     for path in runs:
         rows = [row for row in files.read_rows(Run.open(path).evaluations) if row["source"] == "training"]
         policies = dict.fromkeys(row["policy"] for row in rows)
+        measure = "return" if any(row["success"] is None for row in rows) else measure
         for policy in policies:
             label = policy if len(runs) == 1 else f"{path.name} {policy}"
-            curves[label] = curve([row for row in rows if row["policy"] == policy])
+            curves[label] = curve([row for row in rows if row["policy"] == policy], measure)
     if not curves:
         raise InputError(f"{runs[0]} was not evaluated while it trained; train with --eval-interval to get a curve.")
-    return draw(curves, out, title=Run.open(runs[0]).config["task"])
+    return draw(curves, out, Run.open(runs[0]).config["task"], measure)
 
 
-def curve(rows: Iterable[Row]) -> dict[int, list[float]]:
-    """Success of each training seed, by step."""
+def curve(rows: Iterable[Row], measure: str = "success") -> dict[int, list[float]]:
+    """Success (or return) of each training seed, by step."""
     episodes: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        episodes[row["step"]][row["seed"]].append(row["success"])
+        episodes[row["step"]][row["seed"]].append(row[measure])
     return {step: [float(np.mean(found)) for found in seeds.values()] for step, seeds in sorted(episodes.items())}
 
 
-def draw(curves: Mapping[str, Mapping[int, Sequence[float]]], out: Path, title: str) -> Path:
-    """Lines of means over seeds, with the range of the seeds behind them."""
+def draw(curves: Mapping[str, Mapping[int, Sequence[float]]], out: Path, title: str, measure: str = "success") -> Path:
+    """A measure against updates: lines of means over seeds, with the range of the seeds behind them."""
+    figure, axes = _axes("updates", title, measure)
+    for color, (label, points) in zip(COLORS * len(curves), curves.items(), strict=False):
+        _line(axes, list(points), points.values(), label, color)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+    return _saved(figure, axes, out)
+
+
+def draw_weights(
+    curves: Mapping[str, Mapping[float, Sequence[float]]], chosen: float | None, out: Path, title: str
+) -> Path:
+    """Success against the weight of guidance, weights evenly apart; a mark at the chosen one."""
+    figure, axes = _axes("weight of guidance", title)
+    weights = sorted({weight for points in curves.values() for weight in points})
+    for color, (label, points) in zip(COLORS * len(curves), curves.items(), strict=False):
+        _line(axes, [weights.index(weight) for weight in points], points.values(), label, color)
+    if chosen is not None:
+        axes.axvline(weights.index(chosen), color="black", lw=1, ls=":", label="chosen")
+    axes.set_xticks(range(len(weights)), [f"{weight:g}" for weight in weights])
+    return _saved(figure, axes, out)
+
+
+def _axes(xlabel: str, title: str, measure: str = "success") -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
     axes = figure.subplots()
-    for color, (label, points) in zip(COLORS * len(curves), curves.items(), strict=False):
-        steps = list(points)
-        seeds = [points[step] for step in steps]
-        axes.fill_between(steps, [min(s) for s in seeds], [max(s) for s in seeds], color=color, alpha=0.15, lw=0)
-        axes.plot(steps, [np.mean(s) for s in seeds], color=color, marker="o", markersize=4, lw=2, label=label)
-    axes.set(xlabel="updates", ylabel="success rate", ylim=(-0.03, 1.03), title=title)
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+    axes.set(xlabel=xlabel, ylabel="success rate" if measure == "success" else measure, title=title)
+    if measure == "success":
+        axes.set_ylim(-0.03, 1.03)
+    return figure, axes
+
+
+def _line(axes: Any, places: Sequence[float], seeds: Iterable[Sequence[float]], label: str, color: str) -> None:
+    seeds = list(seeds)
+    axes.fill_between(places, [min(s) for s in seeds], [max(s) for s in seeds], color=color, alpha=0.15, lw=0)
+    axes.plot(places, [np.mean(s) for s in seeds], color=color, marker="o", markersize=4, lw=2, label=label)
+
+
+def _saved(figure: Any, axes: Any, out: Path) -> Path:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="best")

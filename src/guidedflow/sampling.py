@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from guidedflow.flow import clip, integrate
 from guidedflow.guidance import Guidance, Unguided
 from guidedflow.settings import hyperparameters
-from guidedflow.types import Action, Noise, Value, Velocity
+from guidedflow.types import Action, Value, Velocity
 
 
 @hyperparameters
@@ -58,11 +58,14 @@ class Sampler:
         return self.choose(lambda noise: integrate(guided, noise, self.steps), value, noise)
 
     def choose(
-        self, propose: Callable[[Noise], Action], value: Value, noise: Float[Array, "candidates action"]
+        self,
+        propose: Callable[[Float[Array, " numbers"]], Action],
+        value: Value,
+        noise: Float[Array, "candidates numbers"],
     ) -> Action:
         """The best of `propose(noise)`, clipped and refined: also for actors that are not flows."""
 
-        def proposal(noise: Noise) -> Action:
+        def proposal(noise: Float[Array, " numbers"]) -> Action:
             action = clip(propose(noise))
             return action if self.refinement is None else self.refinement(value, action)
 

@@ -62,6 +62,36 @@ def check_ranges(settings: Any, **ranges: tuple[float, float]) -> None:
                 raise InputError(f"{name.replace('_', '-')} must be {expected}, but is {number}.")
 
 
+RANGES = {
+    "alpha": (0, math.inf),
+    "alpha_actor": (0, math.inf),
+    "alpha_critic": (0, math.inf),
+    "candidates": (1, math.inf),
+    "diffusion_steps": (1, math.inf),
+    "expectile": (0, 1),
+    "flow_steps": (1, math.inf),
+    "hidden": (1, math.inf),
+    "kappa": (0, math.inf),
+    "learning_rate": (0, math.inf),
+    "tau": (0, 1),
+    "temperature": (0, math.inf),
+    "weight": (0, math.inf),
+}
+"""Ranges of the settings that mean the same in every algorithm."""
+
+
+def check_settings(settings: Any) -> None:
+    """Raises `InputError` for a setting outside the range that `RANGES` knows of it."""
+    check_ranges(
+        settings,
+        **{
+            name: limits
+            for name, limits in RANGES.items()
+            if hasattr(settings, name) and isinstance(getattr(settings, name), int | float | tuple)
+        },
+    )
+
+
 class Choice(enum.Enum):
     """A setting whose values are named functions: members are `enum.member(function)`, and are called as such."""
 

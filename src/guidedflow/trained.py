@@ -16,6 +16,7 @@ from guidedflow.algorithm import Algorithm
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.errors import InputError, did_you_mean
 from guidedflow.evaluation import Evaluation, evaluate
+from guidedflow.networks import Aggregate
 from guidedflow.policy import Policy
 from guidedflow.processes import available_cores
 from guidedflow.run import Run
@@ -62,22 +63,32 @@ class Trained:
         self,
         policy: str | None = None,
         *,
+        using: Policy | None = None,
         episodes: int = 50,
         seed: int = 0,
         sampler: Sampler | None = None,
         simulators: Simulators | None = None,
         task: str | None = None,
+        replan: int | None = None,
+        stream: Stream = Stream.REPORTING_EPISODES,
+        note: str = "",
     ) -> Evaluation:
         """Roll a policy of every seed out for `episodes` episodes each, and append the rows to the run's evaluations.
 
-        `seed` chooses the episodes; they are never those seen while training. Give `simulators` to use them again.
-        A `task` other than the run's own is for policies that do not depend on rewards.
+        `using` is what `steered` returned, in place of the policy of that name. `seed` and `stream` choose the
+        episodes; they are never those seen while training. Give `simulators` to use them again. A `task` other than
+        the run's own is for policies that do not depend on rewards. A chunk is executed to its end, or for `replan`
+        steps. `note` joins what the rows say of the sampler.
         """
         task = task or self.task
         if simulators is None:
             with open_simulators(task) as own:
-                return self.evaluate(policy, episodes=episodes, seed=seed, sampler=sampler, simulators=own, task=task)
-        name, chosen = self._chosen(policy, sampler)
+                return self.evaluate(
+                    policy, using=using, episodes=episodes, seed=seed, sampler=sampler, simulators=own, task=task,
+                    replan=replan, stream=stream, note=note,
+                )  # fmt: skip
+        chosen = self.steered(policy) if using is None else using
+        chosen = chosen if sampler is None else chosen.with_sampler(sampler)
         result = evaluate(
             chosen,
             simulators,
@@ -85,28 +96,57 @@ class Trained:
             seeds=self.seeds,
             episodes=episodes,
             seed=seed,
-            policy_name=name,
-            sampler=str(chosen.sampler),
+            stream=stream,
+            policy_name=policy or next(iter(self.policies())),
+            sampler=", ".join(filter(None, [chosen.told(), note, f"replan={replan}" if replan else ""])),
             step=self.step,
-            source="evaluate",
+            source="evaluate" if stream is Stream.REPORTING_EPISODES else "selection",
             simulator=environments.describe(task),
+            replan=replan,
         )
         files.append_rows(self.run.evaluations, result.rows)
         return result
 
+    def steered(
+        self, policy: str | None = None, sampler: Sampler | None = None, critic_from: "Trained | None" = None
+    ) -> Policy:
+        """A policy of all seeds, sampled in another way or under the critic of another run.
+
+        Raises `InputError` for what the policy cannot do, and for a critic of other sizes or another number of seeds.
+        """
+        chosen = self._named(self.policies(), policy)
+        if critic_from is not None:
+            chosen = chosen.with_critic(*critic_from.judge(len(self.seeds)))
+        return chosen if sampler is None else chosen.with_sampler(sampler)
+
+    def judge(self, seeds: int) -> tuple[Any, Aggregate]:
+        """The critic of this run, for so many seeds, and how its members become one; one seed's serves them all."""
+        for policy in self.policies().values():
+            if policy.critic is not None:
+                if len(self.seeds) not in (1, seeds):
+                    raise InputError(
+                        f"{self.run.path} has the critics of {len(self.seeds)} seeds, but they are to judge {seeds}; "
+                        "train as many seeds in both runs, or one here."
+                    )
+                spread = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1], (seeds, *leaf.shape[1:])), policy.critic)
+                return (policy.critic if len(self.seeds) == seeds else spread), policy.aggregate
+        raise InputError(f"{self.run.path} has no critic; it was trained by {self.run.config['algorithm']['name']}.")
+
     def film(
-        self, path: Path, policy: str | None = None, *, episodes: int = 1, sampler: Sampler | None = None
+        self,
+        path: Path,
+        policy: str | None = None,
+        *,
+        using: Policy | None = None,
+        episodes: int = 1,
+        sampler: Sampler | None = None,
+        replan: int | None = None,
     ) -> Evaluation:
         """Film a policy of the first seed into an MP4 or GIF; without a graphics library it is an `InputError`."""
-        _, chosen = self._chosen(policy, sampler)
+        chosen = self.steered(policy) if using is None else using
+        chosen = chosen if sampler is None else chosen.with_sampler(sampler)
         factory = partial(environments.make, self.task, render=True)
-        return video.record(chosen, factory, path, task=self.task, seeds=self.seeds, episodes=episodes)
-
-    def _chosen(self, policy: str | None, sampler: Sampler | None) -> tuple[str, Policy]:
-        stacked = self.policies()
-        chosen = self._named(stacked, policy)
-        name = next(name for name, candidate in stacked.items() if candidate is chosen)
-        return name, chosen if sampler is None else chosen.with_sampler(sampler)
+        return video.record(chosen, factory, path, task=self.task, seeds=self.seeds, episodes=episodes, replan=replan)
 
     def _named(self, policies: Mapping[str, Policy], name: str | None) -> Policy:
         if name is None:
@@ -127,6 +167,7 @@ def load_policy(
 
 def open_simulators(task: str, workers: int | None = None, number: int | None = None) -> Simulators:
     """Simulators of a task: by default four environments a core; each takes 100 to 200 MB."""
+    environments.simulated(task)
     workers = workers or available_cores()
     return Simulators(partial(environments.make, task), number or 4 * workers, workers)
 

@@ -11,7 +11,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -57,6 +57,10 @@ class Plan:
     """Transitions an update."""
     discount: float = 0.99
     """Discount (gamma) of one environment step."""
+    horizon: int = 1
+    """Environment steps of a transition: its reward is their discounted sum (n-step return)."""
+    chunk: bool = False
+    """Learn chunks: all actions of a transition's horizon as one."""
     log_interval: int = 1000
     """Updates between two rows of metrics; also the length of a compiled call."""
     eval_interval: int = 0
@@ -72,7 +76,9 @@ class Plan:
 
     def check(self) -> None:
         """Raises `InputError` for a plan that cannot be carried out."""
-        counts = dict.fromkeys(("steps", "seeds", "batch_size", "log_interval", "eval_episodes"), (1, math.inf))
+        counts = dict.fromkeys(
+            ("steps", "seeds", "batch_size", "horizon", "log_interval", "eval_episodes"), (1, math.inf)
+        )
         check_ranges(self, seed=(0, 2**31 - 1), discount=(0, 1), **counts)
         if self.workers is not None:
             check_ranges(self, workers=(1, math.inf))
@@ -93,15 +99,23 @@ def train(
     out: Path | str,
     resume: bool = False,
     overwrite: bool = False,
+    recipe: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Train `algorithm` on `dataset` into the run folder `out`, and return what it learned.
 
-    Raises `InputError` for a plan that cannot be carried out, a folder that is in use or holds something, and a loss
-    that is no longer finite.
+    `recipe` is kept in the configuration, as a record of where the settings came from (`Recipe.record`). Raises
+    `InputError` for a plan that cannot be carried out, observations that no algorithm here takes, a folder that is in
+    use or holds something, and a loss that is no longer finite.
     """
     plan.check()
-    transitions = dataset.cut(plan.discount)
-    config = _configuration(algorithm, dataset, transitions, plan)
+    transitions = dataset.cut(plan.discount, plan.horizon, plan.chunk)
+    config = _configuration(algorithm, dataset, transitions, plan) | ({} if recipe is None else {"recipe": recipe})
+    if len(shape := config["transition"]["observation_shape"]) != 1:
+        name = config["algorithm"]["name"]
+        raise InputError(
+            f"{name} cannot take the observations of {dataset.name!r}, of shape {tuple(shape)}, because this version "
+            "has no encoder of images; expected rows of numbers."
+        )
     with ExitStack() as stack:
         run = stack.enter_context(Run.create(Path(out), config, resume, overwrite))
         tracker = stack.enter_context(
@@ -189,7 +203,7 @@ class _Training:
                 seed=self.plan.seed,
                 stream=Stream.TRAINING_EPISODES,
                 policy_name=name,
-                sampler=str(policy.sampler),
+                sampler=policy.told(),
                 step=step,
                 source="training",
             )

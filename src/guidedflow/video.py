@@ -37,6 +37,7 @@ def record(
     stream: Stream = Stream.REPORTING_EPISODES,
     every: int = 3,
     frames_per_second: int = 15,
+    replan: int | None = None,
 ) -> Evaluation:
     """Film the first `episodes` episodes of the first of `seeds`, every `every`-th step, and return their rows.
 
@@ -55,7 +56,15 @@ def record(
                 frames.extend(simulators.render())
 
         evaluation = evaluate(
-            first, simulators, task=task, seeds=seeds[:1], episodes=episodes, seed=seed, stream=stream, watch=watch
+            first,
+            simulators,
+            task=task,
+            seeds=seeds[:1],
+            episodes=episodes,
+            seed=seed,
+            stream=stream,
+            watch=watch,
+            replan=replan,
         )
     write(path, np.stack(frames), frames_per_second)
     return evaluation

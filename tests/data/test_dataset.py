@@ -42,6 +42,62 @@ def test_a_transition_leads_to_the_next_step_of_its_episode(lengths):
     np.testing.assert_array_equal(cut.discounts, np.float32(0.9) * (cut.starts % 3 != 0))
 
 
+@settings(deadline=None)
+@given(lengths, st.integers(1, 5), st.booleans(), st.integers(0, 2**31))
+def test_returns_equal_a_loop_over_each_episode(lengths, horizon, chunk, seed):
+    """Rewards until the horizon, the end of the episode or a mask of 0, whichever comes first."""
+    random = np.random.default_rng(seed)
+    dataset = episodes(lengths)
+    dataset = dataclasses.replace(
+        dataset,
+        rewards=random.normal(size=len(dataset.last)).astype(np.float32),
+        masks=random.integers(0, 2, len(dataset.last)).astype(np.float32),
+    )
+    if chunk and max(lengths) < horizon:
+        with pytest.raises(InputError, match=f"a chunk of {horizon} steps fits into no episode, the longest has"):
+            dataset.cut(0.9, horizon, chunk)
+        return
+    found = jax.tree.map(np.asarray, dataset.cut(0.9, horizon, chunk))
+    expected, begin = [], 0
+    for length in lengths:
+        for start in range(length + 1 - horizon if chunk else length):
+            total, discount, steps = 0.0, 1.0, min(horizon, length - start)
+            for step in range(steps):
+                row = begin + start + step
+                total += discount * dataset.rewards[row]
+                discount *= 0.9 * dataset.masks[row]
+            expected.append((begin + start, begin + start + steps, total, discount))
+        begin += length + 1
+    starts, nexts, rewards, discounts = zip(*expected, strict=True)
+    np.testing.assert_array_equal(found.starts, starts)
+    np.testing.assert_array_equal(found.nexts, nexts)
+    np.testing.assert_allclose(found.rewards, rewards, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.discounts, discounts, rtol=1e-5)
+
+
+@settings(deadline=None, max_examples=8)
+@given(lengths, st.integers(1, 4))
+def test_no_chunk_crosses_the_end_of_an_episode(lengths, horizon):
+    """The observation is (episode, step) and the action is the row's number, so a batch shows where it is from."""
+    if max(lengths) < horizon:
+        return
+    dataset = episodes(lengths)
+    cut = dataset.cut(0.9, horizon, chunk=True)
+    batch = jax.tree.map(np.asarray, cut.take(jnp.arange(len(cut))))
+    assert batch.action.shape == batch.next_action.shape == (len(cut), horizon)
+    rows = batch.action.astype(int)
+    np.testing.assert_array_equal(rows, rows[:, :1] + np.arange(horizon))
+    np.testing.assert_array_equal(dataset.observations[rows][:, :, 0], batch.observation[:, :1].repeat(horizon, 1))
+    assert not dataset.last[rows].any()
+    following = batch.next_action.astype(int)
+    np.testing.assert_array_equal(dataset.observations[following][:, :, 0], rows * 0 + batch.observation[:, :1])
+    np.testing.assert_array_equal(following[:, 0], rows[:, -1] + 1)
+
+
+def test_every_whole_chunk_is_cut():
+    assert len(episodes([4, 2, 3]).cut(0.9, 3, chunk=True)) == 2 + 0 + 1
+
+
 def test_a_batch_has_what_its_indices_point_to():
     transitions = episodes([2, 0, 3]).cut(discount=0.5)
     batch = transitions.take(jnp.array([1, 2, 4]))

@@ -7,13 +7,31 @@ from typing import Any
 
 from guidedflow.algorithm import Algorithm
 from guidedflow.algorithms.bc import BC
+from guidedflow.algorithms.cfgrl import CFGRL
+from guidedflow.algorithms.dac import DAC
+from guidedflow.algorithms.edp import EDP
 from guidedflow.algorithms.fql import FQL
 from guidedflow.algorithms.gfp import GFP
+from guidedflow.algorithms.ifql import IFQL
+from guidedflow.algorithms.iql import IQL
+from guidedflow.algorithms.qam import QAM
+from guidedflow.algorithms.qgf import QGF
+from guidedflow.algorithms.qsm import QSM
+from guidedflow.algorithms.rebrac import ReBRAC
 
 ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
     "bc": BC,
+    "cfgrl": CFGRL,
+    "dac": DAC,
+    "edp": EDP,
     "fql": FQL,
     "gfp": GFP,
+    "ifql": IFQL,
+    "iql": IQL,
+    "qam": QAM,
+    "qgf": QGF,
+    "qsm": QSM,
+    "rebrac": ReBRAC,
 }
 
-__all__ = ["ALGORITHMS", "BC", "FQL", "GFP"]
+__all__ = ["ALGORITHMS", "BC", "CFGRL", "DAC", "EDP", "FQL", "GFP", "IFQL", "IQL", "QAM", "QGF", "QSM", "ReBRAC"]

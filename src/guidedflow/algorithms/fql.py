@@ -9,8 +9,6 @@ Errors are means over action dimensions, Q is the mean over the ensemble in the 
 719d044). This file does not know of horizons and discounts: they are in the data.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -18,12 +16,13 @@ from jaxtyping import Array, PRNGKeyArray
 
 from guidedflow import distillation
 from guidedflow.algorithm import polyak
+from guidedflow.cloning import flow_loss
 from guidedflow.distillation import Noise, State
 from guidedflow.flow import clip, integrate
-from guidedflow.losses import flow_matching_error, squared_error, value_scale
-from guidedflow.networks import Aggregate, Critic, OneStepActor, RawTime, VelocityField
+from guidedflow.losses import squared_error, value_scale
+from guidedflow.networks import Aggregate, Critic, OneStepActor, RawTime
 from guidedflow.policy import Policy
-from guidedflow.settings import check_ranges, hyperparameters
+from guidedflow.settings import check_settings, hyperparameters
 from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
 
 
@@ -32,7 +31,7 @@ class FQL:
     """Flow Q-Learning: a one-step actor that climbs the critic while it stays near a flow cloned from the data."""
 
     alpha: float = 10.0
-    """Weight of the distance to the flow; its scale is that of Q, and published values span 3 to 30000."""
+    """Weight of the distance to the flow; its scale is that of Q, and published values span 1 to 30000."""
     normalize_q: bool = False
     """Divide the actor's Q by its mean absolute value over the batch; then start with alpha from 0.03 to 10."""
     aggregate: Aggregate = Aggregate.mean
@@ -47,8 +46,7 @@ class FQL:
     """Sizes of the hidden layers of every network."""
 
     def __post_init__(self) -> None:
-        sizes = {"hidden": (1, math.inf), "flow_steps": (1, math.inf), "learning_rate": (0, math.inf)}
-        check_ranges(self, tau=(0, 1), alpha=(0, math.inf), **sizes)
+        check_settings(self)
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         return distillation.init(example, self.hidden, RawTime(), self.optimizer, key)
@@ -87,11 +85,6 @@ class FQL:
             values = critic.given(data.observation)(data.action)
             loss = squared_error(values, data.reward + data.discount * next_value)
             return loss, {"critic_loss": loss, "q": jnp.mean(values)}
-
-        def flow_loss(flow: VelocityField, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
-            velocity = flow.given(data.observation)
-            error = flow_matching_error(velocity, noise.flow_source, data.action, noise.flow_time)
-            return error, {"flow_loss": error}
 
         def actor_loss(actor: OneStepActor, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
             action = actor.given(data.observation)(noise.action)

@@ -12,7 +12,6 @@ from, and the reference. Clipping, aggregation and the order of updates follow t
 """
 
 import enum
-import math
 from collections.abc import Callable
 
 import jax
@@ -24,10 +23,17 @@ from guidedflow import distillation
 from guidedflow.algorithm import polyak
 from guidedflow.distillation import Noise, State
 from guidedflow.flow import clip, integrate
-from guidedflow.losses import advantage_weight, flow_matching_error, softmax_weight, squared_error, value_scale
+from guidedflow.losses import (
+    advantage_weight,
+    clipped_advantage_weight,
+    flow_matching_error,
+    softmax_weight,
+    squared_error,
+    value_scale,
+)
 from guidedflow.networks import Aggregate, Critic, OneStepActor, SinusoidalTime, VelocityField
 from guidedflow.policy import Policy
-from guidedflow.settings import Choice, check_ranges, hyperparameters
+from guidedflow.settings import Choice, check_settings, hyperparameters
 from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
 
 Act = Callable[[Observation, Array], Action]
@@ -81,6 +87,7 @@ class Weight(Choice):
 
     softmax = enum.member(softmax_weight)
     advantage = enum.member(advantage_weight)
+    clipped_advantage = enum.member(clipped_advantage_weight)
 
 
 @hyperparameters
@@ -98,7 +105,7 @@ class GFP:
     reference: Reference = Reference.actor
     """What a data action has to beat to be cloned."""
     weight: Weight = Weight.softmax
-    """From an advantage to a weight of cloning; advantage is the unclipped exponential of the ablation."""
+    """From an advantage to a weight of cloning; advantage is the ablation's exponential."""
     tau: float = 0.005
     """Rate at which the target critic follows the critic."""
     learning_rate: float = 3e-4
@@ -109,8 +116,7 @@ class GFP:
     """Sizes of the hidden layers of every network."""
 
     def __post_init__(self) -> None:
-        sizes = {"hidden": (1, math.inf), "flow_steps": (1, math.inf), "learning_rate": (0, math.inf)}
-        check_ranges(self, tau=(0, 1), alpha=(0, math.inf), temperature=(0, math.inf), **sizes)
+        check_settings(self)
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         return distillation.init(example, self.hidden, SinusoidalTime(), self.optimizer, key)

@@ -23,10 +23,10 @@ from guidedflow.types import Transition
 class Dataset:
     """Episodes end to end; an episode of L actions has L + 1 rows.
 
-    The final row of an episode, where `last` is True, only holds its last observation: action, reward and mask of that
-    row belong to no transition. `masks` is 0 where the value of the next observation must not count. Observations are
-    float32, or uint8 for images. Raises `InputError` for columns of another type, length or rank, for a number that is
-    not finite, and for an episode that does not end.
+    The final row of an episode, where `last` is True, only holds its last observation: reward and mask of that row
+    belong to no transition, and its action is at most a next action. `masks` is 0 where the value of the next
+    observation must not count. Observations are float32, or uint8 for images. Raises `InputError` for columns of
+    another type, length or rank, for a number that is not finite, and for an episode that does not end.
     """
 
     name: str
@@ -68,16 +68,41 @@ class Dataset:
             digest.update(np.ascontiguousarray(column).data)
         return digest.hexdigest()
 
-    def cut(self, discount: float = 0.99) -> "Transitions":
-        """All transitions, on the device; `discount` is per step and is 0 where the mask is."""
-        starts = np.flatnonzero(~self.last).astype(np.int32)
+    def cut(self, discount: float = 0.99, horizon: int = 1, chunk: bool = False) -> "Transitions":
+        """All transitions, on the device; `discount` is of one step.
+
+        A transition spans `horizon` steps, fewer where its episode ends before: its reward is the discounted sum over
+        them, and its own discount is that of its next observation, 0 where a mask was. Nothing after a mask of 0
+        counts. With `chunk` its action is all actions of these steps as one, and only whole chunks are cut. Raises
+        `InputError` where no episode is long enough for one.
+        """
+        rows = np.arange(len(self.last), dtype=np.int32)
+        ends = np.flatnonzero(self.last).astype(np.int32)
+        ends = ends[np.searchsorted(ends, rows)]
+        starts = np.flatnonzero(rows + (horizon if chunk else 1) <= ends).astype(np.int32)
+        if not len(starts):
+            longest = int(np.max(np.diff(np.flatnonzero(self.last), prepend=-1))) - 1
+            raise InputError(
+                f"dataset {self.name!r}: a chunk of {horizon} steps fits into no episode, the longest has {longest}; "
+                "lower --horizon"
+            )
+        nexts = np.minimum(starts + np.int32(horizon), ends[starts])
+        rewards, alive = self.rewards[starts].copy(), self.masks[starts].copy()
+        for ahead in range(1, horizon):
+            inside = np.flatnonzero(starts + ahead < nexts)
+            row = starts[inside] + ahead
+            rewards[inside] += np.float32(discount**ahead) * alive[inside] * self.rewards[row]
+            alive[inside] *= self.masks[row]
+        powers = np.power(discount, np.arange(horizon + 1)).astype(np.float32)
         return Transitions(
             observations=jnp.asarray(self.observations),
             actions=jnp.asarray(self.actions),
-            rewards=jnp.asarray(self.rewards[starts]),
-            discounts=jnp.asarray(self.masks[starts] * np.float32(discount)),
+            rewards=jnp.asarray(rewards),
+            discounts=jnp.asarray(alive * powers[nexts - starts]),
             starts=jnp.asarray(starts),
-            nexts=jnp.asarray(starts + np.int32(1)),
+            nexts=jnp.asarray(nexts),
+            ends=jnp.asarray(ends[starts]) if chunk else None,
+            chunk=horizon if chunk else 1,
         )
 
     def _columns(self) -> dict[str, np.ndarray]:
@@ -93,12 +118,17 @@ class Transitions(eqx.Module):
     discounts: Float[Array, " transitions"]
     starts: Int[Array, " transitions"]
     nexts: Int[Array, " transitions"]
+    ends: Int[Array, " transitions"] | None = None
+    """Final row of each transition's episode, where actions are chunks."""
+    chunk: int = eqx.field(static=True, default=1)
+    """Actions that make one."""
 
     def __len__(self) -> int:
         return self.starts.shape[0]
 
     def __repr__(self) -> str:
-        shapes = [f"{field.name}={getattr(self, field.name).shape}" for field in fields(self)]
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        shapes = [f"{name}={getattr(column, 'shape', column)}" for name, column in columns.items()]
         return f"Transitions({', '.join(shapes)})"
 
     def example(self) -> Transition:
@@ -110,12 +140,20 @@ class Transitions(eqx.Module):
         starts, nexts = self.starts[indices], self.nexts[indices]
         return Transition(
             observation=self.observations[starts],
-            action=self.actions[starts],
+            action=self._actions(indices, starts),
             reward=self.rewards[indices],
             discount=self.discounts[indices],
             next_observation=self.observations[nexts],
-            next_action=self.actions[nexts],
+            next_action=self._actions(indices, nexts),
         )
+
+    def _actions(self, indices: Int[Array, " batch"], rows: Int[Array, " batch"]) -> Float[Array, "batch action"]:
+        """The actions from these rows on, a chunk as one; at an episode's end its final row is repeated."""
+        if self.ends is None:
+            return self.actions[rows]
+        steps = jnp.arange(self.chunk, dtype=rows.dtype)
+        chunks = jnp.minimum(rows[:, None] + steps[None, :], self.ends[indices][:, None])
+        return self.actions[chunks].reshape(len(rows), -1)
 
     def sample(self, key: PRNGKeyArray, batch_size: int) -> Transition:
         """A batch drawn uniformly with replacement; a gather, to be traced inside a compiled update."""

@@ -16,14 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidedflow import environments
+from guidedflow.data.box import ACTION_LIMIT
 from guidedflow.data.collect import FOLDER, collectable
 from guidedflow.data.dataset import Dataset, first_unfinite_row
 from guidedflow.environments import Task
 from guidedflow.errors import InputError
 from guidedflow.files import reason
-
-ACTION_LIMIT = np.float32(1 - 1e-5)
-"""Actions are clipped to this as FQL and GFP published, so that no action lies on the edge of the box."""
 
 Shape = tuple[int, ...]
 

@@ -1,0 +1,81 @@
+"""IFQL: implicit flow Q-learning, the flow form of IDQL (arXiv 2304.10573) that FQL (arXiv 2502.02538) compares with.
+
+    V, Q     `guidedflow.implicit`
+    flow     `guidedflow.cloning`
+    acting   the best, by min_i Q_i(s, a), of `candidates` samples of the flow
+
+Training is behaviour cloning beside a critic; only the choice among samples improves on the data. This file does not
+know of horizons and discounts.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import PRNGKeyArray
+
+from guidedflow import cloning, implicit
+from guidedflow.algorithm import Learner
+from guidedflow.cloning import Noise, flow_loss
+from guidedflow.implicit import Values
+from guidedflow.networks import Aggregate, RawTime, VelocityField
+from guidedflow.policy import FlowPolicy, Policy
+from guidedflow.sampling import Sampler
+from guidedflow.settings import check_settings, hyperparameters
+from guidedflow.types import Metrics, Transition
+
+
+class State(NamedTuple):
+    """What is learned."""
+
+    flow: Learner[VelocityField]
+    values: Values
+
+
+@hyperparameters
+class IFQL:
+    """A flow cloned from the data, and an IQL critic that chooses among its samples."""
+
+    expectile: float = 0.9
+    """Of the critic's values over the data's actions: 0.5 is their mean, 1 their maximum."""
+    candidates: int = 32
+    """Samples of the flow among which the critic chooses when acting."""
+    tau: float = 0.005
+    """Rate at which the target critic follows the critic."""
+    learning_rate: float = 3e-4
+    """Step size of Adam, for all networks."""
+    flow_steps: int = 10
+    """Euler steps from noise to action."""
+    hidden: tuple[int, ...] = (512, 512, 512, 512)
+    """Sizes of the hidden layers of every network."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    def init(self, example: Transition, key: PRNGKeyArray) -> State:
+        flow_key, values_key = jax.random.split(key)
+        flow = VelocityField(example.observation.shape, example.action.size, self.hidden, RawTime(), key=flow_key)
+        values = implicit.init(example, self.hidden, self.optimizer, values_key)
+        return State(Learner.init(flow, self.optimizer), values)
+
+    def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
+        return self.step(state, batch, cloning.draw(batch, key))
+
+    def policies(self, state: State) -> dict[str, Policy]:
+        sampler = Sampler(self.flow_steps, candidates=self.candidates)
+        critic = state.values.critic.network
+        return {"flow": FlowPolicy(flow=state.flow.network, critic=critic, aggregate=Aggregate.min, sampler=sampler)}
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """Adam, one state a network."""
+        return optax.adam(self.learning_rate)
+
+    def step(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
+        """One update with the given noise."""
+        flow, flow_metrics = state.flow.step(self.optimizer, flow_loss, batch, noise)
+        values, value_metrics = implicit.step(
+            state.values, batch, self.optimizer, expectile=self.expectile, tau=self.tau, over_members=jnp.sum
+        )
+        return State(flow, values), {**value_metrics, **flow_metrics}

@@ -1,0 +1,145 @@
+"""IQL: Implicit Q-Learning (arXiv 2110.06169), as FQL (arXiv 2502.02538) and GFP (arXiv 2512.03973) compare with it.
+
+    V, Q     `guidedflow.implicit`
+    actor    awr       -min(exp(alpha A), 100) log pi(a | s),   A = min_i Q_i(s, a) - V(s)
+             ddpgbc    -min_i Q_i(s, mu(s)) / mean |Q| - alpha log pi(a | s)
+
+pi is a Gaussian around mu(s) with unit deviation. This is the form of seohongpark/fql 719d044, where the three losses
+step together and the actor's advantage uses the online critic; the original steps V, actor and Q in turn, squashes the
+mean, learns a deviation and decays the actor's rate. This file does not know of horizons and discounts.
+"""
+
+import enum
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import PRNGKeyArray
+
+from guidedflow import implicit
+from guidedflow.algorithm import Learner
+from guidedflow.flow import clip
+from guidedflow.implicit import Values
+from guidedflow.losses import value_scale
+from guidedflow.networks import Aggregate, MeanActor, Style, glorot
+from guidedflow.policy import ActorPolicy, Policy
+from guidedflow.sampling import Sampler
+from guidedflow.settings import Choice, check_settings, hyperparameters
+from guidedflow.types import Action, Metrics, Scalar, Transition
+
+LARGEST_WEIGHT = 100.0
+"""Where the exponential of an advantage is cut."""
+
+
+def awr(
+    mean: Action,
+    action: Action,
+    advantage: Scalar,
+    value: Callable[[Action], Scalar],
+    scale: Scalar,
+    alpha: float | Scalar,
+) -> Scalar:
+    """Advantage-weighted regression: the data's actions, the better ones more."""
+    weight = jnp.minimum(jnp.exp(alpha * advantage), LARGEST_WEIGHT)
+    return -weight * log_likelihood(mean, action)
+
+
+def ddpgbc(
+    mean: Action,
+    action: Action,
+    advantage: Scalar,
+    value: Callable[[Action], Scalar],
+    scale: Scalar,
+    alpha: float | Scalar,
+) -> Scalar:
+    """Climb the critic, and stay near the data (DDPG+BC)."""
+    return -scale * value(clip(mean)) - alpha * log_likelihood(mean, action)
+
+
+class Extraction(Choice):
+    """How a policy is drawn from the values."""
+
+    awr = enum.member(awr)
+    ddpgbc = enum.member(ddpgbc)
+
+
+def log_likelihood(mean: Action, action: Action) -> Scalar:
+    """Of an action under a Gaussian of unit deviation."""
+    return -0.5 * jnp.sum(jnp.square(action - mean)) - 0.5 * mean.size * math.log(2 * math.pi)
+
+
+class State(NamedTuple):
+    """What is learned."""
+
+    actor: Learner[MeanActor]
+    values: Values
+
+
+@hyperparameters
+class IQL:
+    """Implicit Q-Learning: values by expectile regression on the data's actions, and a Gaussian actor."""
+
+    alpha: float = 10.0
+    """Inverse temperature of the weights (awr), or weight of cloning (ddpgbc); published for awr: 0.3 to 10."""
+    expectile: float = 0.9
+    """Of the critic's values over the data's actions: 0.5 is their mean, 1 their maximum."""
+    extraction: Extraction = Extraction.awr
+    """How the actor is drawn from the values."""
+    tau: float = 0.005
+    """Rate at which the target critic follows the critic."""
+    learning_rate: float = 3e-4
+    """Step size of Adam, for all networks."""
+    hidden: tuple[int, ...] = (512, 512, 512, 512)
+    """Sizes of the hidden layers of every network."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    def init(self, example: Transition, key: PRNGKeyArray) -> State:
+        actor_key, values_key = jax.random.split(key)
+        shape, size = example.observation.shape, example.action.size
+        actor = MeanActor(shape, size, self.hidden, style=Style(head=glorot(1e-2)), key=actor_key)
+        values = implicit.init(example, self.hidden, self.optimizer, values_key)
+        return State(Learner.init(actor, self.optimizer), values)
+
+    def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
+        return self.step(state, batch)  # nothing in it is random
+
+    def policies(self, state: State) -> dict[str, Policy]:
+        actor, critic = state.actor.network, state.values.target_critic
+        return {"actor": ActorPolicy(actor=actor, critic=critic, aggregate=Aggregate.min, sampler=Sampler())}
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """Adam, one state a network."""
+        return optax.adam(self.learning_rate)
+
+    def step(self, state: State, batch: Transition) -> tuple[State, Metrics]:
+        """One update."""
+        actor, critic, state_value = state.actor.network, state.values.critic.network, state.values.value.network
+
+        def value_given(data: Transition) -> Callable[[Action], Scalar]:
+            values = critic.given(data.observation)
+            return lambda action: jnp.min(values(action))
+
+        def value_of_mean(data: Transition) -> Scalar:
+            mean = actor.given(data.observation)(data.action)
+            return value_given(data)(clip(mean))
+
+        scale = value_scale(jax.vmap(value_of_mean)(batch))  # not computed where the loss does not use it
+
+        def actor_loss(actor: MeanActor, data: Transition) -> tuple[Scalar, Metrics]:
+            mean = actor.given(data.observation)(data.action)
+            value = value_given(data)
+            advantage = value(data.action) - state_value(data.observation)
+            loss = self.extraction(mean, data.action, advantage, value, scale, self.alpha)
+            return loss, {"actor_loss": loss, "advantage": advantage, "error": jnp.mean(jnp.square(mean - data.action))}
+
+        actor_learner, actor_metrics = state.actor.step(self.optimizer, actor_loss, batch)
+        values, value_metrics = implicit.step(
+            state.values, batch, self.optimizer, expectile=self.expectile, tau=self.tau, over_members=jnp.sum
+        )
+        return State(actor_learner, values), {**value_metrics, **actor_metrics}

@@ -1,0 +1,137 @@
+"""ReBRAC: TD3+BC revisited (arXiv 2305.09836), as FQL (arXiv 2502.02538) and GFP (arXiv 2512.03973) compare with it.
+
+    critic   | Q(s, a) - (r + gamma (agg Q'(s', a') - alpha_critic |a' - a'_data|^2)) |^2,   a' = mu'(s') + smoothing
+    actor    alpha_actor |mu(s) - a|^2 - Q(s, mu(s)) / mean |Q|
+
+Distances are sums over action dimensions. The actor steps, and both targets follow, at every `actor_interval`-th update
+only. In between Adam goes on for the actor with a gradient of zero, as one optimiser for all parameters does in
+seohongpark/fql 719d044. This file does not know of horizons and discounts.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from guidedflow.algorithm import Learner, polyak
+from guidedflow.flow import clip
+from guidedflow.losses import squared_error, value_scale
+from guidedflow.networks import Aggregate, Critic, MeanActor, Style, glorot
+from guidedflow.policy import ActorPolicy, Policy
+from guidedflow.sampling import Sampler
+from guidedflow.settings import check_ranges, check_settings, hyperparameters
+from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
+
+
+class State(NamedTuple):
+    """What is learned, and how many updates were made."""
+
+    actor: Learner[MeanActor]
+    target_actor: MeanActor
+    critic: Learner[Critic]
+    target_critic: Critic
+    updates: Int[Array, ""]
+
+
+@hyperparameters
+class ReBRAC:
+    """A deterministic actor that climbs the critic, with a price on leaving the data in both losses."""
+
+    alpha_actor: float = 0.1
+    """Price of the actor's distance to the data, against a Q of mean absolute value 1; published: 0.001 to 1."""
+    alpha_critic: float = 0.01
+    """Price of the same distance in the critic's target, in units of reward; published: 0 to 0.5."""
+    aggregate: Aggregate = Aggregate.min
+    """How the ensemble's values become one: min as published by FQL, mean for most tasks in GFP's comparison."""
+    smoothing: float = 0.2
+    """Deviation of the noise on the target's action."""
+    smoothing_limit: float = 0.5
+    """Where that noise is cut."""
+    actor_interval: int = 2
+    """Updates of the critic for one of the actor and the targets."""
+    tau: float = 0.005
+    """Rate at which the targets follow."""
+    learning_rate: float = 3e-4
+    """Step size of Adam, for all networks."""
+    hidden: tuple[int, ...] = (512, 512, 512, 512)
+    """Sizes of the hidden layers of every network."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        check_ranges(self, smoothing=(0, 10), smoothing_limit=(0, 2), actor_interval=(1, 1000))
+
+    def init(self, example: Transition, key: PRNGKeyArray) -> State:
+        shape, size = example.observation.shape, example.action.size
+        actor_key, critic_key = jax.random.split(key)
+        actor = MeanActor(shape, size, self.hidden, squash=True, style=Style(head=glorot(1e-2)), key=actor_key)
+        critic = Critic(shape, size, self.hidden, key=critic_key)
+        learners = Learner.init(actor, self.optimizer), Learner.init(critic, self.optimizer)
+        return State(learners[0], actor, learners[1], critic, jnp.zeros((), jnp.int32))
+
+    def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
+        return self.step(state, batch, jax.random.normal(key, batch.action.shape))
+
+    def policies(self, state: State) -> dict[str, Policy]:
+        actor, critic = state.actor.network, state.target_critic
+        return {"actor": ActorPolicy(actor=actor, critic=critic, aggregate=self.aggregate, sampler=Sampler())}
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """Adam, one state a network."""
+        return optax.adam(self.learning_rate)
+
+    def step(self, state: State, batch: Transition, noise: Float[Array, "batch action"]) -> tuple[State, Metrics]:
+        """One update with the given noise on the target's actions."""
+        actor, critic, target_actor, target_critic = (
+            state.actor.network, state.critic.network, state.target_actor, state.target_critic
+        )  # fmt: skip
+
+        def act(actor: MeanActor, observation: Observation, like: Action) -> Action:
+            return actor.given(observation)(like)
+
+        def critic_loss(critic: Critic, data: Transition, noise: Array) -> tuple[Scalar, Metrics]:
+            smoothing = jnp.clip(self.smoothing * noise, -self.smoothing_limit, self.smoothing_limit)
+            next_action = clip(act(target_actor, data.next_observation, noise) + smoothing)
+            distance = jnp.sum(jnp.square(next_action - data.next_action))
+            next_value = self.aggregate(target_critic.given(data.next_observation)(next_action))
+            target = data.reward + data.discount * (next_value - self.alpha_critic * distance)
+            values = critic.given(data.observation)(data.action)
+            loss = squared_error(values, target)
+            return loss, {"critic_loss": loss, "q": jnp.mean(values)}
+
+        def value(actor: MeanActor, data: Transition) -> tuple[Scalar, Action]:
+            action = act(actor, data.observation, data.action)
+            return self.aggregate(critic.given(data.observation)(action)), action
+
+        def actor_step() -> tuple[MeanActor, Metrics]:
+            scale = value_scale(jax.vmap(lambda data: value(actor, data)[0])(batch))
+
+            def actor_loss(actor: MeanActor, data: Transition) -> tuple[Scalar, Metrics]:
+                q, action = value(actor, data)
+                q_loss, distance = -scale * q, jnp.sum(jnp.square(action - data.action))
+                loss = q_loss + self.alpha_actor * distance
+                return loss, {"actor_loss": loss, "q_loss": q_loss, "distance": distance}
+
+            return state.actor.gradient(actor_loss, batch)
+
+        due = state.updates % self.actor_interval == 0
+        shape = jax.eval_shape(actor_step)
+        gradient, metrics = jax.lax.cond(due, actor_step, lambda: _zeros(shape))
+        # What is reported over an interval is the mean over the steps that the actor took.
+        metrics = {name: metric * self.actor_interval for name, metric in metrics.items()}
+        critic_learner, critic_metrics = state.critic.step(self.optimizer, critic_loss, batch, noise)
+        tau = jnp.where(due, self.tau, 0.0)
+        after = State(
+            actor=state.actor.descend(self.optimizer, gradient),
+            target_actor=polyak(target_actor, actor, tau),
+            critic=critic_learner,
+            target_critic=polyak(target_critic, critic, tau),
+            updates=state.updates + 1,
+        )
+        return after, {**critic_metrics, **metrics}
+
+
+def _zeros(shape: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape)

@@ -1,0 +1,123 @@
+"""`guidedflow data`: make, look at and convert datasets.
+
+This module does not know how arguments are read, nor what is in a file.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from guidedflow import report
+from guidedflow.data.collect import collect, collectable, published_episodes
+from guidedflow.data.columns import Columns
+from guidedflow.data.convert import Format, convert
+from guidedflow.data.dataset import Dataset
+from guidedflow.data.load import Source, named, read_dataset
+from guidedflow.data.summary import draw, lines, summarize
+
+
+@dataclass(frozen=True)
+class Collect:
+    """Make an OGBench dataset of the published recipe with the suite's scripted oracles, without a download."""
+
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+    """Dataset, for example cube-single-noisy-v0."""
+    episodes: int | None = None
+    """Training episodes; by default as published. A tenth as many go into the validation file."""
+    workers: int | None = None
+    """Processes; by default one a core."""
+    seed: int = 0
+    """The same seed gives the same files, whatever the number of workers."""
+    out: Path | None = None
+    """Folder; by default the suite's own."""
+    overwrite: bool = False
+    """Replace existing files."""
+
+    def run(self) -> None:
+        for path in collect(self.name, self.episodes, self.workers, self.seed, self.out, overwrite=self.overwrite):
+            print(path)
+
+
+@dataclass(frozen=True)
+class List:
+    """Name the datasets that can be collected, and how many training episodes were published."""
+
+    def run(self) -> None:
+        rows = [(name, f"{published_episodes(name):,}") for name in collectable()]
+        Console().print(report.table(("dataset", "episodes"), rows, "guidedflow data collect NAME"))
+
+
+@dataclass(frozen=True)
+class Show:
+    """Tell what is in a dataset: sizes, ranges, episodes' lengths and returns, and shares."""
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    """File, folder, or name of a task."""
+    task: str | None = None
+    """Task, if the file's name does not tell it; OGBench's rewards depend on it."""
+    columns: tuple[str, ...] = ()
+    """Which column of your own file is what, as for train."""
+    plot: Path | None = None
+    """Also draw returns and actions into this file."""
+    json: bool = False
+    """Print one JSON object on standard output."""
+
+    def run(self) -> None:
+        dataset = _opened(self.source, self.task, self.columns, None)
+        told = summarize(dataset)
+        if self.plot is not None:
+            told["plot"] = str(draw(dataset, self.plot))
+        if self.json:
+            print(json.dumps(told))
+        else:
+            width = max(map(len, told))
+            for name, line in lines(told).items():
+                Console().print(f"{name:>{width}}  {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Write a dataset in another format: npz, HDF5, or a folder of Minari's."""
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]
+    """File, folder, or name of a task."""
+    destination: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DST")]
+    """File, or folder, that is not there yet."""
+    origin: Annotated[Source | None, tyro.conf.arg(name="from")] = None
+    """Which source it is; by default found out."""
+    to: Format | None = None
+    """Format; by default told by the suffix."""
+    task: str | None = None
+    """Task, if the file's name does not tell it."""
+    columns: tuple[str, ...] = ()
+    """Which column of your own file is what, as for train."""
+
+    def run(self) -> None:
+        print(convert(_opened(self.source, self.task, self.columns, self.origin), self.destination, self.to))
+
+
+def _opened(source: str, task: str | None, columns: tuple[str, ...], origin: Source | None) -> Dataset:
+    """A dataset named on the command line by its file or its task, as it was recorded."""
+    name, path = named(source)
+    told = Columns.parse(columns) if columns else None
+    return read_dataset(task or name, path, columns=told, source=origin)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Make, look at and convert datasets."""
+
+    command: (
+        Annotated[Collect, tyro.conf.subcommand("collect")]
+        | Annotated[List, tyro.conf.subcommand("list")]
+        | Annotated[Show, tyro.conf.subcommand("show")]
+        | Annotated[Convert, tyro.conf.subcommand("convert")]
+    )
+    """What to do."""
+
+    def run(self) -> None:
+        self.command.run()

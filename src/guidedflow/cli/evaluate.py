@@ -1,0 +1,216 @@
+"""`guidedflow evaluate`: how a policy is to act, and where its weight of guidance comes from.
+
+This module does not know how arguments are read, nor how anything is rolled out.
+"""
+
+import json
+import math
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from jaxtyping import Array, Shaped
+from rich.console import Console
+
+from guidedflow import environments, report
+from guidedflow.data.load import load_dataset
+from guidedflow.errors import InputError
+from guidedflow.guidance import GUIDANCE
+from guidedflow.policy import FlowPolicy, Policy
+from guidedflow.sampling import GradientAscent, Sampler
+from guidedflow.selection import WEIGHTS, Selection, by_dataset, by_episodes
+from guidedflow.settings import check_ranges
+from guidedflow.trained import Trained, open_simulators
+
+DEFAULT_WEIGHT = 0.1
+"""Of guidance, where none is given."""
+
+CONDITION_WEIGHTS = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0)
+"""Of a condition, tried where none are named: those published for CFGRL, and 0."""
+
+STATES = 256
+"""Observations of the dataset at which a weight is judged without a simulator."""
+
+GuidanceName = Literal["none", "noisy", "denoised", "jacobian", "rollout", "conditional"]
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Roll a trained policy out in the simulator, guided by a critic if asked."""
+
+    path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of the run."""
+    policy: str | None = None
+    """Policy, for example actor or flow; by default the algorithm's main one, or its flow if it is to be guided."""
+    episodes: int = 50
+    """Episodes of each training seed."""
+    step: int | None = None
+    """Checkpoint; by default the newest."""
+    seed: int = 0
+    """Chooses the episodes."""
+    guidance: GuidanceName | None = None
+    """How the critic's gradient joins the flow: at the noisy action (QFQL), at the denoised one (QGF), through its
+    Jacobian, or through the whole rollout (BPTT); or how a flow's own condition is weighed (CFGRL); by default as the
+    policy was trained to act."""
+    weight: tuple[float, ...] = ()
+    """Weight of guidance, by default 0.1, or of a condition, by default as trained; several are evaluated in turn."""
+    normalize: bool = False
+    """Follow the gradient's direction alone, so that the weight does not depend on the scale of rewards."""
+    candidates: int | None = None
+    """Proposals, of which the critic's favourite is taken (best of N); by default as the policy was trained to act."""
+    refine_steps: int = 0
+    """Steps up the critic's gradient after the flow or the actor (GradStep)."""
+    refine_size: float = 0.01
+    """Length of such a step, in action per value."""
+    refine_sign: bool = False
+    """Step by the sign of the gradient."""
+    critic_from: Path | None = None
+    """Another run of the same task and horizon, whose critic, at its newest checkpoint, guides, refines and chooses."""
+    select_weight: bool = False
+    """Choose among the weights, by default 8 from 0 to 3, on episodes of their own; report the chosen one on others."""
+    select_episodes: int = 20
+    """Episodes of each weight and training seed in that choice."""
+    select_offline: bool = False
+    """Choose among the weights from the dataset alone; beside --select-weight both choices are reported."""
+    dataset: Path | None = None
+    """Dataset file for that choice, if it is not in the suite's own folder."""
+    replan: int | None = None
+    """Steps of a chunk that are executed before the next; by default all."""
+    workers: int | None = None
+    """Simulator processes; by default one a core."""
+    json: bool = False
+    """Print one JSON object on standard output."""
+    video: int = 0
+    """Also film so many episodes of the first training seed."""
+    plot: bool = False
+    """Also draw the learning curve of the run."""
+
+    def run(self) -> None:
+        check_ranges(
+            self, episodes=(1, math.inf), video=(0, math.inf), seed=(0, 2**31 - 1), weight=(0, math.inf),
+            candidates=(1, math.inf), refine_steps=(0, math.inf), refine_size=(0, math.inf),
+            select_episodes=(1, math.inf),
+        )  # fmt: skip
+        self._refuse_idle()
+        trained = Trained.open(self.path, self.step)
+        name, policies = self._policies(trained)  # what cannot be had is told before the simulators start
+        selections: dict[str, Selection] = {}
+        if self.select_offline:
+            weighted = {weight: policy for weight, policy in policies.items() if weight is not None}
+            selections["dataset"] = by_dataset(weighted, self._observations(trained))
+        note = "" if self.critic_from is None else f"critic from {self.critic_from}"
+        plot = report.learning_curve([self.path], self.path / "learning-curve.png") if self.plot else None
+        with open_simulators(trained.task, self.workers) as simulators:
+            rolled_out: dict[str, Any] = {
+                "seed": self.seed,
+                "simulators": simulators,
+                "replan": self.replan,
+                "note": note,
+            }
+            if self.select_weight:
+                weighted = {weight: policy for weight, policy in policies.items() if weight is not None}
+                selections["episodes"] = by_episodes(
+                    trained, name, weighted, episodes=self.select_episodes, **rolled_out
+                )
+            chosen = {selection.chosen: policies[selection.chosen] for selection in selections.values()} or policies
+            summaries = []
+            for weight, policy in chosen.items():
+                summary = trained.evaluate(name, using=policy, episodes=self.episodes, **rolled_out).summary()
+                told = {by: selection.plain() for by, selection in selections.items() if selection.chosen == weight}
+                summaries.append(_scored(summary) | {"weight": weight} | ({"selection": told} if told else {}))
+        summary = summaries[0]
+        if self.video:
+            film = self.path / f"{summary['policy']}.mp4"
+            trained.film(film, name, using=next(iter(chosen.values())), episodes=self.video, replan=self.replan)
+            summary["video"] = str(film)
+        if plot is not None:
+            summary["plot"] = str(plot)
+        self._tell(summaries)
+
+    def _refuse_idle(self) -> None:
+        """Raise InputError for a flag that would change nothing."""
+        gradient = self.guidance in GUIDANCE and self.guidance != "none"
+        refinement = self.refine_sign or self.refine_size != Evaluate.refine_size
+        for flag, given, works, needs in (
+            ("--weight", self.weight, self.guidance not in (None, "none"), "a guidance, such as --guidance denoised"),
+            ("--select-weight", self.select_weight, self.guidance not in (None, "none"), "a guidance to weigh"),
+            ("--select-offline", self.select_offline, gradient, "guidance by a critic, such as --guidance denoised"),
+            ("--normalize", self.normalize, gradient, "guidance by a critic, such as --guidance denoised"),
+            ("--refine-size and --refine-sign", refinement, self.refine_steps, "--refine-steps"),
+            (
+                "--select-episodes",
+                self.select_episodes != Evaluate.select_episodes,
+                self.select_weight,
+                "--select-weight",
+            ),
+        ):
+            if given and not works:
+                raise InputError(f"{flag} changes nothing without {needs}.")
+
+    def _policies(self, trained: Trained) -> tuple[str | None, dict[float | None, Policy]]:
+        """The policy's name, and the policy under each weight; under None as it was trained to act."""
+        guided = self.guidance not in (None, "none")
+        steered = guided and self.guidance != "conditional"
+        name = self.policy or ("flow" if steered and "flow" in trained.policies() else None)
+        critic_from = None if self.critic_from is None else Trained.open(self.critic_from)
+        if critic_from is not None and critic_from.task != trained.task:
+            warnings.warn(
+                f"the critic of {critic_from.run.path} was trained on {critic_from.task}, the policy acts in "
+                f"{trained.task}",
+                stacklevel=2,
+            )
+        base = trained.steered(name, critic_from=critic_from)
+        selects = self.select_weight or self.select_offline
+        if self.guidance == "conditional":
+            if not isinstance(base, FlowPolicy):
+                raise InputError("Only a flow has a condition to weigh; train one by `guidedflow train cfgrl`.")
+            as_trained = () if self.weight or selects else (base.condition_weight,)
+            return name, {
+                weight: base.conditioned(weight).with_sampler(self._sampler(base.sampler))
+                for weight in self.weight or as_trained or CONDITION_WEIGHTS
+            }
+        weights: tuple[float | None, ...] = (None,)
+        if guided:
+            weights = self.weight or (WEIGHTS if selects else (DEFAULT_WEIGHT,))
+        return name, {weight: base.with_sampler(self._sampler(base.sampler, weight)) for weight in weights}
+
+    def _observations(self, trained: Trained) -> Shaped[Array, " states *observation"]:
+        """Some observations of the run's dataset."""
+        dataset = load_dataset(trained.task, self.dataset, clip_actions=True)
+        rows = np.random.default_rng(self.seed).choice(np.flatnonzero(~dataset.last), STATES)
+        return jnp.asarray(dataset.observations[rows])
+
+    def _sampler(self, sampler: Sampler, weight: float | None = None) -> Sampler:
+        """The policy's own sampler, changed where it was asked for."""
+        if self.guidance in GUIDANCE:
+            guidance = GUIDANCE[self.guidance](
+                DEFAULT_WEIGHT if weight is None else weight, self.normalize, sampler.steps
+            )
+            sampler = replace(sampler, guidance=guidance)
+        if self.refine_steps:
+            sampler = replace(sampler, refinement=GradientAscent(self.refine_size, self.refine_steps, self.refine_sign))
+        if self.candidates is not None:
+            sampler = replace(sampler, candidates=self.candidates)
+        return sampler
+
+    def _tell(self, summaries: list[dict[str, Any]]) -> None:
+        if self.json and len(summaries) == 1:
+            print(json.dumps(summaries[0]))
+        elif self.json:
+            print(json.dumps({"evaluations": summaries}))
+        else:
+            told = Console()
+            for summary in summaries:
+                for by, selection in summary.pop("selection", {}).items():
+                    told.print(report.selection_table(selection, by))
+                report.print_summary(summary, told)
+
+
+def _scored(summary: dict[str, Any]) -> dict[str, Any]:
+    """With the points that reference returns give the mean return, for a task that has them."""
+    score = environments.normalized(summary["task"], summary["return_mean"])
+    return summary if score is None else summary | {"score": score}

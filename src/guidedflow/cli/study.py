@@ -1,0 +1,73 @@
+"""`guidedflow study`: an analysis of the QGF paper, on a toy or on a run.
+
+This module does not know how arguments are read, nor what a study computes.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, Union
+
+import tyro
+from rich.console import Console
+
+from guidedflow import studies
+from guidedflow.settings import to_plain
+from guidedflow.studies import OF_RUNS, TOYS
+from guidedflow.studies.subject import Subject
+
+console = Console(stderr=True)
+
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True)
+class OfRun(Generic[Settings]):
+    """A study of a run that has a flow and a critic."""
+
+    study: Settings
+    path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of the run."""
+    dataset: Path | None = None
+    """Dataset file, if it is not in the suite's own folder."""
+    policy: str | None = None
+    """Policy; by default its flow."""
+    step: int | None = None
+    """Checkpoint; by default the newest."""
+
+
+if TYPE_CHECKING:
+    AnyStudy = Any
+else:  # one subcommand a row of the tables of studies
+    AnyStudy = Union[  # noqa: UP007
+        tuple(Annotated[cls, tyro.conf.subcommand(name, description=cls.__doc__)] for name, cls in TOYS.items())
+        + tuple(
+            Annotated[OfRun[cls], tyro.conf.subcommand(name, description=cls.__doc__)] for name, cls in OF_RUNS.items()
+        )
+    ]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Repeat an analysis of the QGF paper, on a toy or on a run: a table and a picture."""
+
+    study: AnyStudy
+    """What is studied, and how."""
+    out: Path | None = None
+    """The picture, a PNG; by default study-NAME.png in the run's folder, or in the working folder."""
+    json: bool = False
+    """Print one JSON object on standard output."""
+
+    def run(self) -> None:
+        study, subject = self.study, None
+        if isinstance(study, OfRun):
+            subject = Subject.open(study.path, study.dataset, study.policy, study.step)
+            study = study.study
+        finding, picture = studies.conduct(study, subject, self.out)
+        if self.json:
+            settings = to_plain(study)
+            told = {"study": studies.name_of(study), "settings": settings, **finding.plain(), "picture": str(picture)}
+            print(json.dumps(told, allow_nan=False))
+        else:
+            Console().print(finding.table())
+            console.print(f"picture: {picture}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,128 @@
+"""`guidedflow train`, and the recipes that fill in what is not typed.
+
+This module does not know how arguments are read, nor how anything is trained.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Union
+
+import tyro
+from rich.console import Console
+
+from guidedflow import environments, recipes
+from guidedflow.algorithm import Algorithm
+from guidedflow.algorithms import ALGORITHMS
+from guidedflow.data.columns import Columns, keep
+from guidedflow.data.dataset import Dataset
+from guidedflow.data.load import load_dataset, named
+from guidedflow.errors import InputError
+from guidedflow.recipes import Recipe
+from guidedflow.settings import to_plain
+from guidedflow.training import Plan, train
+
+console = Console(stderr=True)
+
+if TYPE_CHECKING:
+    AnyAlgorithm = Algorithm[Any]
+else:  # one subcommand a row of the table of algorithms
+    AnyAlgorithm = Union[tuple(Annotated[cls, tyro.conf.subcommand(name)] for name, cls in ALGORITHMS.items())]  # noqa: UP007
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train an algorithm on a dataset."""
+
+    algorithm: AnyAlgorithm
+    """The algorithm, and its settings."""
+    task: str
+    """Task, for example cube-single-noisy-singletask-task1-v0; a name of your own, or a file, for data of your own."""
+    out: Path
+    """Folder of the run."""
+    plan: Plan
+    dataset: Path | None = None
+    """Dataset file, if it is not in the suite's own folder."""
+    columns: tuple[str, ...] = ()
+    """Which column of your own file is what, for example observations=obs actions=act rewards=reward terminals=done
+    episodes=episode; said once, then kept beside the file."""
+    clip_actions: bool = False
+    """Clip actions that lie outside [-1, 1]."""
+    recipe: str | None = None
+    """Take settings from a recipe: published, quick (a laptop's size) or awr (GFP's ablation); flags beside it win."""
+    resume: bool = False
+    """Go on from the newest checkpoint of an existing run."""
+    overwrite: bool = False
+    """Replace an existing run."""
+
+    beside: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    """Names of the settings that were typed beside a recipe."""
+
+    def run(self) -> None:
+        self.plan.check()
+        _refuse_pixels(_name(self.algorithm), self.task)
+        dataset = self._load()
+        record = None
+        if self.recipe is not None:
+            recipe = recipe_of(self)
+            if recipe.notice is not None:
+                console.print(recipe.notice, markup=False, highlight=False, soft_wrap=True)
+            values = _settings(self)
+            record = recipe.record({name: values[name] for name in self.beside})
+        train(
+            self.algorithm,
+            dataset,
+            self.plan,
+            out=self.out,
+            resume=self.resume,
+            overwrite=self.overwrite,
+            recipe=record,
+        )
+
+    def _load(self) -> Dataset:
+        """The dataset, whose columns' names are kept once they were seen to fit."""
+        task, path = named(self.task, self.dataset)
+        if self.plan.eval_interval:
+            environments.simulated(task)
+        columns = Columns.parse(self.columns) if self.columns else None
+        dataset = load_dataset(task, path, columns=columns, clip_actions=self.clip_actions)
+        if columns is not None and path is not None:
+            keep(path, columns)
+        return dataset
+
+
+def recipe_of(command: Train) -> Recipe:
+    """The recipe that a command names; defaults for tasks that are none of the 144."""
+    name, algorithm = str(command.recipe), _name(command.algorithm)
+    task = recipes.find(command.task)
+    return recipes.unlisted(name, algorithm, command.task) if task is None else recipes.named(name, algorithm, task)
+
+
+def typed(arguments: Sequence[str], command: Train) -> tuple[str, ...]:
+    """Names of the settings, of algorithm and plan, that are among the arguments."""
+    flags = {word.removeprefix("--").partition("=")[0].replace("-", "_") for word in arguments if word[:2] == "--"}
+    return tuple(name for name in _settings(command) if {name, f"no_{name}"} & flags)
+
+
+def _settings(command: Train) -> dict[str, Any]:
+    """The settings of algorithm and plan, by the names of their flags."""
+
+    def flat(plain: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+        for name, value in plain.items():
+            yield from flat(value) if isinstance(value, dict) else [(name, value)]
+
+    return dict(flat({**to_plain(command.algorithm), **to_plain(command.plan)}))
+
+
+def _name(algorithm: AnyAlgorithm) -> str:
+    return next(name for name, cls in ALGORITHMS.items() if cls is type(algorithm))
+
+
+def _refuse_pixels(algorithm: str, task: str) -> None:
+    """Raise InputError for images before anybody downloads them."""
+    known = recipes.find(task)
+    if task.startswith("visual-") if known is None else known.pixels:
+        raise InputError(
+            f"{algorithm} cannot take {task}, whose observations are images, because this version has no encoder of "
+            "images; choose a task whose observations are states, see 'guidedflow tasks'."
+        )

@@ -1,0 +1,242 @@
+"""Data of your own: which column of a file is what, said once and kept beside the file.
+
+    observations        one column, or several joined by + ; `obs/joints+obs/gripper` puts them side by side
+    actions             the same
+    rewards             a column, or a number that every step gets
+    terminals           1 where the task itself ended, solved or failed: nothing is bootstrapped from there, and the
+                        episode ends; `none` where every episode was only cut off
+    masks               instead of terminals: 0 where nothing is bootstrapped, which ends no episode
+    ends                1 in the last step of each episode, for whatever reason
+    episodes            a number that is another one in the next episode
+    last                1 in rows that only hold the final observation of an episode (OGBench's files, and ours)
+    next_observations   what was seen after the step, if a column tells it
+
+Episodes end where `terminals`, `ends` or a change of `episodes` say so, and at the end of the file. What becomes of an
+episode's final observation is told in `recording`. The names are kept in `FILE.columns.json`. This module does not know
+of suites, nor which task is learned.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guidedflow import files
+from guidedflow.data import recording
+from guidedflow.data.arrays import Arrays
+from guidedflow.data.dataset import Dataset
+from guidedflow.errors import InputError, did_you_mean
+
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The name of each column; see the module's docstring."""
+
+    observations: str | None = None
+    actions: str | None = None
+    rewards: str | None = None
+    terminals: str | None = None
+    masks: str | None = None
+    ends: str | None = None
+    episodes: str | None = None
+    last: str | None = None
+    next_observations: str | None = None
+
+    @classmethod
+    def parse(cls, words: Iterable[str]) -> "Columns":
+        """From words such as `observations=obs`; several may stand in one word with commas between."""
+        named: dict[str, str] = {}
+        for word in ",".join(words).split(","):
+            role, sign, column = word.partition("=")
+            if not sign or not column:
+                raise InputError(f"columns are given as ROLE=NAME, for example observations=obs, not as {word!r}")
+            if role in named:
+                raise InputError(f"columns name {role} twice, as {named[role]!r} and as {column!r}; give one")
+            named[role] = column
+        return cls.named(named, "--columns")
+
+    @classmethod
+    def named(cls, named: Mapping[str, Any], where: str) -> "Columns":
+        """From a mapping. Raises `InputError` for a role that there is not."""
+        roles = [field.name for field in dataclasses.fields(cls)]
+        for role, column in named.items():
+            if role not in roles:
+                raise InputError(
+                    f"{where}: there is no role {role!r}{did_you_mean(role, roles)}; roles are {', '.join(roles)}"
+                )
+            if not isinstance(column, str):
+                raise InputError(f"{where}: {role} must be the name of a column, found {column!r}")
+        return cls(**named)
+
+    def over(self, others: "Columns") -> "Columns":
+        """These names, and the others' where these say nothing."""
+        return Columns(**{**others.told(), **self.told()})
+
+    def told(self) -> dict[str, str]:
+        """The roles that have a name."""
+        return {role: name for role, name in dataclasses.asdict(self).items() if name is not None}
+
+
+OURS = Columns(observations="observations", actions="actions", rewards="rewards", masks="masks", last="last")
+"""The columns of a file that this library wrote."""
+
+
+def place(path: Path) -> Path:
+    """Where the names of a file's columns are kept."""
+    path = path.expanduser().resolve()
+    return path.with_name(f"{path.name}.columns.json")
+
+
+def kept(path: Path) -> Columns | None:
+    """The names that are kept beside a file, or None. Raises `InputError` for names that cannot be read."""
+    beside = place(path)
+    if not beside.is_file():
+        return None
+    try:
+        named = json.loads(beside.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{beside} must be a JSON object of column names, found damage ({error})") from error
+    if not isinstance(named, dict):
+        raise InputError(f"{beside} must be a JSON object of column names, found {type(named).__name__}")
+    return Columns.named(named, str(beside))
+
+
+def keep(path: Path, columns: Columns) -> None:
+    """Keep the names beside a file. Raises `InputError` if other names are kept there, or the disk refuses."""
+    found = kept(path)
+    if found is not None and found != columns:
+        raise InputError(
+            f"{place(path)} names other columns than --columns ({_shown(found)}): leave --columns out to use "
+            "these, or remove that file to replace them"
+        )
+    if found is None:
+        files.write_json(place(path), columns.told())
+
+
+def read(file: Arrays, columns: Columns, name: str) -> Dataset:
+    """The dataset of an open file. Raises `InputError` for names that are missing or do not fit each other."""
+    _check(file, columns)
+    observations = _matrix(file, columns.observations or "")
+    rows = len(observations)
+    actions = _rows(file, columns.actions or "", _matrix(file, columns.actions or ""), rows)
+    rewards = _rewards(file, columns.rewards or "", rows)
+    terminals = np.zeros(rows, bool)
+    if columns.terminals not in (None, NONE):
+        terminals = _flags(file, str(columns.terminals), rows)
+    masks = 1 - terminals.astype(np.float32)
+    if columns.masks is not None:
+        masks = _flags(file, columns.masks, rows).astype(np.float32)
+    if columns.last is not None:
+        return _whole(file, columns, name, observations, actions, rewards, masks)
+    ends = terminals.copy()
+    ends[-1] = True
+    if columns.ends is not None:
+        ends |= _flags(file, columns.ends, rows)
+    if columns.episodes is not None:
+        number = _vector(file, columns.episodes, rows)
+        ends[:-1] |= number[1:] != number[:-1]
+    following = None
+    if columns.next_observations is not None:
+        following = _rows(file, columns.next_observations, _matrix(file, columns.next_observations), rows)
+        if following.shape != observations.shape:
+            raise file.complaint(
+                columns.next_observations, f"have the shape {observations.shape}", f"{following.shape}"
+            )
+    return recording.to_dataset(name, observations, actions, rewards, masks, ends, following)
+
+
+def _whole(
+    file: Arrays,
+    columns: Columns,
+    name: str,
+    observations: NDArray[Any],
+    actions: NDArray[Any],
+    rewards: NDArray[Any],
+    masks: NDArray[Any],
+) -> Dataset:
+    """Of a file whose episodes hold their final observations."""
+    last = _flags(file, columns.last or "", len(observations))
+    if not last[-1]:
+        raise file.complaint(columns.last or "", "be 1 in the final row", "0, so the last episode is cut off")
+    single = np.float32
+    seen = observations if observations.dtype == np.uint8 else observations.astype(single, copy=False)
+    return Dataset(name, seen, actions.astype(single, copy=False), rewards, masks, last)
+
+
+def _check(file: Arrays, columns: Columns) -> None:
+    """Raises `InputError` where it is not said what must be said."""
+    has = f"{file.path} has the columns {', '.join(file.names[:30])}: say"
+    for role in ("observations", "actions"):
+        if getattr(columns, role) is None:
+            raise InputError(f"{has} which are the {role}, by --columns {role}=NAME")
+    if columns.rewards is None:
+        raise InputError(f"{has} which is the reward, by --columns rewards=NAME, or rewards=0 to clone without any")
+    if columns.terminals is not None and columns.masks is not None:
+        raise InputError(f"{file.path}: name terminals or masks, not both, since a mask is 1 - terminal")
+    if columns.last is not None:
+        if columns.terminals is not None and columns.terminals != NONE:
+            raise InputError(f"{file.path}: rows of final observations (last) go with masks, not with terminals")
+        for role in ("ends", "episodes", "next_observations"):
+            if getattr(columns, role) is not None:
+                raise InputError(f"{file.path}: last already tells where episodes end; leave {role} out")
+    if columns.terminals is None and columns.masks is None:
+        raise InputError(
+            f"{has} where the task itself ended, by --columns terminals=NAME (or masks=NAME), or terminals=none "
+            "where every episode was only cut off"
+        )
+    told = (columns.last, columns.ends, columns.episodes, None if columns.terminals == NONE else columns.terminals)
+    if not any(told):
+        raise InputError(f"{has} where episodes end, by --columns ends=NAME, episodes=NAME or last=NAME")
+
+
+def _matrix(file: Arrays, name: str) -> NDArray[Any]:
+    """One column or several side by side, as (rows, numbers), images as they are."""
+    parts = [file.read(part) for part in name.split("+")]
+    parts = [part[:, None] if part.ndim == 1 else part for part in parts]
+    for part, called in zip(parts, name.split("+"), strict=True):
+        if part.ndim < 2 or len(part) != len(parts[0]) or not len(part) or (len(parts) > 1 and part.ndim != 2):
+            raise file.complaint(called, f"have the shape ({len(parts[0]) or 'rows'}, numbers)", f"{part.shape}")
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+
+def _vector(file: Arrays, name: str, rows: int) -> NDArray[Any]:
+    column = file.read(name)
+    if column.ndim == 2 and column.shape[1] == 1:
+        column = column[:, 0]
+    if column.ndim != 1:
+        raise file.complaint(name, "have one number a row", f"the shape {column.shape}")
+    return _rows(file, name, column, rows)
+
+
+def _rows(file: Arrays, name: str, column: NDArray[Any], rows: int) -> NDArray[Any]:
+    if len(column) != rows:
+        raise file.complaint(name, f"have {rows} rows as the observations have", str(len(column)))
+    return column
+
+
+def _rewards(file: Arrays, name: str, rows: int) -> NDArray[Any]:
+    if name not in file:
+        try:
+            return np.full(rows, float(name), np.float32)
+        except ValueError:
+            pass  # not a number, so that it is the name of a column that is missing
+    return _vector(file, name, rows).astype(np.float32, copy=False)
+
+
+def _flags(file: Arrays, name: str, rows: int) -> NDArray[np.bool_]:
+    column = _vector(file, name, rows)
+    flags = column.astype(bool)
+    if (wrong := np.flatnonzero(flags != column)).size:
+        raise file.complaint(name, "be 0 or 1", f"{column[wrong[0]]} in row {wrong[0]}")
+    return flags
+
+
+def _shown(columns: Columns) -> str:
+    return ", ".join(f"{role}={name}" for role, name in columns.told().items())

@@ -1,0 +1,80 @@
+"""A dataset written to disk, in a format that the loaders here read back.
+
+    npz, hdf5             the five columns of `Dataset`, and beside the file the names of its columns
+    minari, minari-arrow  a folder of Minari's; no rows of final observations' actions and rewards, which mean nothing
+
+This module does not know where a dataset is from.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guidedflow.data import columns, minari
+from guidedflow.data.arrays import needing
+from guidedflow.data.dataset import Dataset
+from guidedflow.errors import InputError
+from guidedflow.files import reason, remove_quietly, sync_folder
+
+Format = Literal["npz", "hdf5", "minari", "minari-arrow"]
+
+_SUFFIXES: dict[str, Format] = {".npz": "npz", ".hdf5": "hdf5", ".h5": "hdf5", "": "minari"}
+
+
+def convert(dataset: Dataset, path: Path, to: Format | None = None) -> Path:
+    """Write a dataset to `path`, complete or not at all; the format is by default told by the suffix.
+
+    Raises `InputError` where something is there already, for an unknown suffix, and where the disk refuses.
+    """
+    path = path.expanduser()
+    to = to or _SUFFIXES.get(path.suffix)
+    if to is None:
+        raise InputError(f"{path} has no known suffix: say the format by --to, one of npz, hdf5, minari, minari-arrow")
+    for taken in (path, columns.place(path)):
+        if taken.exists():
+            raise InputError(f"{taken} exists: remove it, or convert to another place")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder {path.parent} cannot be made: {reason(error)}") from error
+    if to in ("minari", "minari-arrow"):
+        minari.write(dataset, path, "arrow" if to == "minari-arrow" else "hdf5")
+    else:
+        columns.keep(path, columns.OURS)
+        try:
+            _write(dataset, path, to)
+        except BaseException:
+            remove_quietly(columns.place(path))
+            raise
+    return path
+
+
+def _write(dataset: Dataset, path: Path, to: Format) -> None:
+    """The columns, written beside, synced and renamed."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    stored: dict[str, NDArray[Any]] = {name: getattr(dataset, name) for name in columns.OURS.told().values()}
+    try:
+        with part.open("wb") as file:
+            if to == "npz":
+                np.savez(file, allow_pickle=False, **stored)
+            else:
+                _write_hdf5(file, stored, path)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {reason(error)}; nothing half-written is left") from error
+    finally:
+        remove_quietly(part)
+
+
+def _write_hdf5(file: Any, stored: dict[str, NDArray[Any]], path: Path) -> None:
+    with needing("h5py", path, "hdf5"):
+        import h5py
+    with h5py.File(file, "w") as made:
+        for name, column in stored.items():
+            made.create_dataset(name, data=column)

@@ -1,0 +1,89 @@
+"""Recordings of one row a step, as episodes of one row an observation.
+
+Most logs have a row a step: what was seen, what was done, what it paid. An episode of L steps then has L rows, and what
+was seen after its last step is either in a column of its own (`next_observations`) or nowhere. A dataset here has L + 1
+rows an episode. This module does not know which file or suite a recording is from.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guidedflow.data.dataset import Dataset
+
+JUMP = 1e-6
+"""Two observations further apart than this (Euclidean distance) are not one and the same."""
+
+
+def to_dataset(
+    name: str,
+    observations: NDArray[Any],
+    actions: NDArray[Any],
+    rewards: NDArray[Any],
+    masks: NDArray[Any],
+    ends: NDArray[np.bool_],
+    next_observations: NDArray[Any] | None = None,
+    final: NDArray[np.bool_] | None = None,
+) -> Dataset:
+    """The dataset of a recording whose episodes' last steps are in the rows `ends`; the final row must be one.
+
+    With `next_observations`, all rows are transitions, and an episode's final observation is the last of these.
+    Without, nobody recorded where an episode's last step led, and no transition is invented: a last step whose mask is
+    0 keeps its transition, with its own observation in the place of the one that nobody will look at; any other last
+    row only serves as the final observation of the step before it, so its action and reward are lost. `final` says
+    otherwise which of the last rows only serve as observations.
+    """
+    rows = len(observations)
+    if next_observations is not None:
+        closed = ends
+        endings = next_observations[ends]
+    else:
+        final = ends & (masks != 0) if final is None else final
+        closed = ends & ~final
+        endings = observations[closed]
+    order = np.repeat(np.arange(rows), 1 + closed)
+    added = np.flatnonzero(closed) + 1 + np.arange(np.count_nonzero(closed))
+    last = np.zeros(len(order), bool)
+    last[added] = True
+    if final is not None:
+        last[np.flatnonzero(final) + np.cumsum(closed)[final]] = True
+    if len(added):
+        observations, actions, rewards, masks = (column[order] for column in (observations, actions, rewards, masks))
+        observations[added] = endings
+        actions[added], rewards[added], masks[added] = 0, 0, 0
+    return Dataset(
+        name=name,
+        observations=_numbers(observations),
+        actions=_numbers(actions),
+        rewards=_numbers(rewards),
+        masks=_numbers(masks),
+        last=last,
+    )
+
+
+def jumps(observations: NDArray[Any], next_observations: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where the next row does not begin as this one ended, and the final row."""
+    apart = np.ones(len(observations), bool)
+    block = 2**16
+    for begin in range(0, len(observations) - 1, block):
+        step = slice(begin, min(begin + block, len(observations) - 1))
+        follows = observations[step.start + 1 : step.stop + 1].astype(np.float64)
+        distance = (follows - next_observations[step]).reshape(len(follows), -1)
+        apart[step] = np.linalg.norm(distance, axis=1) > JUMP
+    return apart
+
+
+def timed(terminals: NDArray[np.bool_], limit: int) -> NDArray[np.bool_]:
+    """Where a time limit cut an episode off, counted since the last end."""
+    cut, count = np.zeros(len(terminals), bool), 0
+    for row, terminal in enumerate(terminals):
+        count += 1
+        cut[row] = count == limit
+        if terminal or cut[row]:
+            count = 0
+    return cut
+
+
+def _numbers(column: NDArray[Any]) -> NDArray[Any]:
+    return column if column.dtype == np.uint8 else column.astype(np.float32, copy=False)

@@ -1,0 +1,107 @@
+"""The tasks of each suite by name, and the environments behind them.
+
+    ogbench     OGBench's single tasks
+    adroit      the 24 hand tasks of D4RL and Minari, simulated by gymnasium-robotics
+    antmaze     D4RL's six, simulated by gymnasium-robotics
+    mujoco      Minari's hopper, halfcheetah and walker2d, simulated by Gymnasium
+
+A suite is imported when one of its environments is made, and not before. Data without a simulator may have any other
+name. This module does not know what is in a dataset, what acts, or how many environments run at once.
+"""
+
+import importlib.metadata
+from typing import Any
+
+import gymnasium
+
+from guidedflow import recipes
+from guidedflow.environments import adroit, antmaze, mujoco, ogbench
+from guidedflow.environments.ogbench import ENVIRONMENTS, SUCCESS_TIMING, SuccessTiming, datasets, tasks
+from guidedflow.environments.simulator import Repeatable, Task, choose_graphics, quiet
+from guidedflow.errors import InputError, did_you_mean
+
+__all__ = [
+    "ENVIRONMENTS",
+    "SUCCESS_TIMING",
+    "Repeatable",
+    "SuccessTiming",
+    "Task",
+    "datasets",
+    "describe",
+    "known",
+    "make",
+    "normalized",
+    "parse",
+    "simulated",
+    "tasks",
+]
+
+_SUITES = (ogbench, adroit, antmaze, mujoco)
+
+
+def known(name: str) -> bool:
+    """Whether there is a simulator for a task of that name."""
+    return any(suite.find(name) is not None for suite in _SUITES)
+
+
+def parse(name: str) -> Task:
+    """What the name of a task or of a dataset says. Raises `InputError` for a name that no suite has."""
+    for suite in _SUITES:
+        if (task := suite.find(name)) is not None:
+            return task
+    closest = did_you_mean(name, [known for suite in _SUITES for known in suite.names()])
+    example = "cube-single-noisy-singletask-task1-v0"
+    raise InputError(f"unknown task {name!r}{closest}; tasks are named like {example!r}")
+
+
+def simulated(name: str) -> None:
+    """Raises `InputError` for a task without a simulator, such as data of your own."""
+    if not known(name):
+        raise InputError(
+            f"task {name!r} has no simulator here, so that a policy cannot be rolled out; act with it by "
+            "guidedflow.load_policy(RUN), whose policy(observation, key) is an action"
+        )
+
+
+def make(
+    task: str, render: bool = False, success_timing: SuccessTiming = SUCCESS_TIMING, **settings: Any
+) -> gymnasium.Env[Any, Any]:
+    """The environment of a task: float32 (or uint8) observations, and resets that one seed repeats bit for bit.
+
+    Making an environment never touches data. With `render`, `env.render()` gives 480 x 480 uint8 pictures. Further
+    `settings` go to the suite's constructor; `success_timing` is OGBench's alone. Raises `InputError` for an unknown
+    task, and where the suite or, for pictures, a graphics library is missing.
+    """
+    parsed = parse(task)
+    choose_graphics(needed=render or parsed.pixels)
+    if parsed.suite == "ogbench":
+        settings = {"success_timing": success_timing, **settings}
+    with quiet():
+        return Repeatable(_suite(parsed).make(parsed, render, **settings))
+
+
+def describe(task: str, success_timing: SuccessTiming = SUCCESS_TIMING) -> dict[str, str]:
+    """What a result must record to be compared with another: versions, and a sentence on what differs from the papers'.
+
+    For OGBench it is also when success is judged.
+    """
+    parsed = parse(task)
+    suite = _suite(parsed)
+    versions = {package: importlib.metadata.version(package) for package in suite.PACKAGES}
+    told = {"suite": parsed.suite, "environment": parsed.environment, **versions}
+    return told | (ogbench.describe(parsed, success_timing) if suite is ogbench else suite.describe(parsed))
+
+
+def normalized(name: str, episode_return: float) -> float | None:
+    """Points of a (mean) return between a random policy's and an expert's, or None for a task without such references.
+
+        score = 100 (return - random) / (expert - random)
+
+    The references are D4RL's, and for Minari those that GFP used; they are names, not bounds.
+    """
+    task = recipes.find(name)
+    return None if task is None or task.reference is None else task.score(episode_return)
+
+
+def _suite(task: Task) -> Any:
+    return next(suite for suite in _SUITES if suite.find(task.name) is not None)

@@ -1,0 +1,131 @@
+"""What the environments of all suites share: float32 observations, resets that repeat, and a graphics library.
+
+This module does not know of any suite.
+"""
+
+import contextlib
+import ctypes.util
+import io
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from guidedflow.errors import InputError
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a task's name says. `number` is None for a dataset without a task, else 1 to 5 with the default resolved."""
+
+    name: str
+    environment: str
+    data: str
+    number: int | None = None
+    suite: str = "ogbench"
+
+    @property
+    def dataset(self) -> str:
+        """The name of the dataset, without the task: one file serves the five tasks of OGBench's environments."""
+        return f"{self.environment}-{self.data}-v0" if self.suite == "ogbench" else self.name
+
+    @property
+    def pixels(self) -> bool:
+        """Whether observations are uint8 images of 64 x 64 pixels."""
+        return self.environment.startswith("visual-")
+
+
+class Repeatable(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Float32 observations, and one seed for both sources of randomness at a reset.
+
+    OGBench's mazes draw their start noise from NumPy's global generator, which `reset(seed=...)` leaves alone; so it is
+    seeded here as well, in this process.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        # OGBench's manipulation environments build their spaces anew at each access; these stay.
+        self.action_space = env.action_space
+        self.observation_space = _single_precision(env.observation_space)
+        self._dtype = self.observation_space.dtype
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Start an episode; the same seed gives the same episode, whatever happened before."""
+        if seed is not None:
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+        with quiet():
+            observation, info = self.env.reset(seed=seed, options=options)
+        return observation.astype(self._dtype, copy=False), info
+
+    def step(self, action: NDArray[Any]) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
+        """One step of the simulator."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        # Some simulators give their reward and success as arrays of one number.
+        if "success" in info:
+            info["success"] = bool(np.all(info["success"]))
+        reward = reward.item() if isinstance(reward, np.ndarray) else float(reward)
+        return observation.astype(self._dtype, copy=False), reward, bool(terminated), bool(truncated), info
+
+
+@contextmanager
+def installed(task: str, extra: str) -> Iterator[None]:
+    """Within it, a package that cannot be imported is an `InputError` that names the extra to install."""
+    try:
+        with quiet():
+            yield
+    except ImportError as error:
+        raise InputError(
+            f"the simulator of {task!r} cannot be imported ({error}): install it by pip install 'guidedflow[{extra}]', "
+            "or, if this is its graphics library, set MUJOCO_GL to egl, osmesa or off"
+        ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings that importing MuJoCo and reading OGBench's action spaces give each time."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Without what gymnasium-robotics prints when it is imported, and the log file that MuJoCo leaves of old models."""
+    import mujoco
+
+    warned = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda message: None)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        mujoco.set_mju_user_warning(warned)
+
+
+def choose_graphics(needed: bool) -> None:
+    """Name a headless graphics library; MuJoCo reads the choice once, when it is first imported."""
+    if sys.platform == "linux" and not os.environ.keys() & {"MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY"}:
+        libraries = {"egl": "EGL", "osmesa": "OSMesa"}
+        os.environ["MUJOCO_GL"] = next((k for k, v in libraries.items() if ctypes.util.find_library(v)), "off")
+    if needed and os.environ.get("MUJOCO_GL", "").lower() in ("off", "disable", "disabled", "false", "0"):
+        raise InputError(
+            "pictures need a graphics library and none is in use: install libegl1 (or libosmesa6), "
+            "and set MUJOCO_GL to egl (or osmesa) before the program starts"
+        )
+
+
+def _single_precision(space: gymnasium.Space[Any]) -> gymnasium.spaces.Box:
+    if not isinstance(space, gymnasium.spaces.Box):
+        raise InputError(f"observations must be one array, not {space}")
+    if space.dtype == np.uint8:
+        return space
+    return gymnasium.spaces.Box(-np.inf, np.inf, space.shape, np.float32)

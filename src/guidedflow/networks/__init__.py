@@ -1,0 +1,52 @@
+"""Networks: Equinox modules whose leaves are all arrays, each a function of one observation.
+
+Initialisers and the place of LayerNorm are those of FQL (arXiv 2502.02538) and GFP (arXiv 2512.03973) unless a `Style`
+says otherwise. The order of work is observation first: `network.given(observation)` is a function of what remains.
+This package does not know how its networks are trained.
+"""
+
+from guidedflow.networks.actors import MeanActor, OneStepActor
+from guidedflow.networks.critics import Aggregate, Critic, NoisyCritic, StateValue, Values
+from guidedflow.networks.fields import ConditionalField, Extrapolation, Field, NoiseField, VelocityField
+from guidedflow.networks.mlp import (
+    FLOW_NORM_FIRST,
+    MLP,
+    NORM_FIRST,
+    NORMED,
+    PLAIN,
+    LayerNorm,
+    Linear,
+    Norm,
+    Style,
+    glorot,
+)
+from guidedflow.networks.times import RawTime, SinusoidalTime, SwiftTime, TimeEmbedding
+
+__all__ = [
+    "FLOW_NORM_FIRST",
+    "MLP",
+    "NORMED",
+    "NORM_FIRST",
+    "PLAIN",
+    "Aggregate",
+    "ConditionalField",
+    "Critic",
+    "Extrapolation",
+    "Field",
+    "LayerNorm",
+    "Linear",
+    "MeanActor",
+    "NoiseField",
+    "NoisyCritic",
+    "Norm",
+    "OneStepActor",
+    "RawTime",
+    "SinusoidalTime",
+    "StateValue",
+    "Style",
+    "SwiftTime",
+    "TimeEmbedding",
+    "Values",
+    "VelocityField",
+    "glorot",
+]

@@ -1,0 +1,64 @@
+"""Actors: from an observation, and noise, to an action in one evaluation.
+
+This module does not know what they are trained towards.
+"""
+
+from collections.abc import Callable, Sequence
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray
+
+from guidedflow.networks.mlp import MLP, PLAIN, Style
+from guidedflow.types import Action, Noise, Observation
+
+
+class OneStepActor(eqx.Module):
+    """mu(observation, z): from noise to an action in one evaluation; unbounded: callers decide where to clip."""
+
+    mlp: MLP
+    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    action_size: int = eqx.field(static=True)
+
+    def __init__(
+        self, observation_shape: tuple[int, ...], action_size: int, hidden: Sequence[int], *, key: PRNGKeyArray
+    ):
+        (observation_size,) = observation_shape
+        self.mlp = MLP(observation_size + action_size, hidden, action_size, key=key)
+        self.observation_shape = observation_shape
+        self.action_size = action_size
+
+    def given(self, observation: Observation) -> Callable[[Noise], Action]:
+        """The action as a function of the noise alone."""
+        return lambda noise: self.mlp(jnp.concatenate([observation, noise]))
+
+
+class MeanActor(eqx.Module):
+    """mu(observation): a deterministic actor, which ignores the noise that it is given; through tanh if `squash`."""
+
+    mlp: MLP
+    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    action_size: int = eqx.field(static=True)
+    squash: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        observation_shape: tuple[int, ...],
+        action_size: int,
+        hidden: Sequence[int],
+        *,
+        squash: bool = False,
+        style: Style = PLAIN,
+        key: PRNGKeyArray,
+    ):
+        (observation_size,) = observation_shape
+        self.mlp = MLP(observation_size, hidden, action_size, style=style, key=key)
+        self.observation_shape = observation_shape
+        self.action_size = action_size
+        self.squash = squash
+
+    def given(self, observation: Observation) -> Callable[[Noise], Action]:
+        """The action, the same for each noise."""
+        mean = self.mlp(jnp.asarray(observation))
+        action = jnp.tanh(mean) if self.squash else mean
+        return lambda noise: action

@@ -1,0 +1,165 @@
+"""Velocity fields and noise predictors: networks of an observation, a noisy action and a time.
+
+This module does not know which path they are trained on, nor how they are integrated.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from guidedflow.networks.mlp import MLP, PLAIN, Style
+from guidedflow.networks.times import TimeEmbedding
+from guidedflow.types import Action, Observation, Scalar, Time, Velocity
+
+
+@runtime_checkable
+class Field(Protocol):
+    """What a flow policy integrates."""
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]: ...
+    @property
+    def action_size(self) -> int: ...
+
+    def given(self, observation: Observation) -> Velocity:
+        """The velocity as a function of the action and the time alone."""
+        ...
+
+
+class VelocityField(eqx.Module):
+    """v(observation, a, t): a flow policy's network."""
+
+    mlp: MLP
+    embedding: TimeEmbedding = eqx.field(static=True)
+    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    action_size: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        observation_shape: tuple[int, ...],
+        action_size: int,
+        hidden: Sequence[int],
+        embedding: TimeEmbedding,
+        *,
+        style: Style = PLAIN,
+        key: PRNGKeyArray,
+    ):
+        (observation_size,) = observation_shape
+        self.mlp = MLP(observation_size + action_size + embedding.size, hidden, action_size, style=style, key=key)
+        self.embedding = embedding
+        self.observation_shape = observation_shape
+        self.action_size = action_size
+
+    def given(self, observation: Observation) -> Velocity:
+        """The velocity as a function of the action and the time alone."""
+
+        def velocity(point: Action, t: Time) -> Action:
+            return self.mlp(jnp.concatenate([observation, point, self.embedding(t)]))
+
+        return velocity
+
+
+class ConditionalField(eqx.Module):
+    """v(observation, label, a, t) with a learned embedding of each label (CFGRL of arXiv 2606.11087: 2 labels)."""
+
+    mlp: MLP
+    labels: Float[Array, "labels embedding"]
+    embedding: TimeEmbedding = eqx.field(static=True)
+    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    action_size: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        observation_shape: tuple[int, ...],
+        action_size: int,
+        hidden: Sequence[int],
+        embedding: TimeEmbedding,
+        *,
+        labels: int = 2,
+        label_size: int = 32,
+        style: Style = PLAIN,
+        key: PRNGKeyArray,
+    ):
+        (observation_size,) = observation_shape
+        mlp_key, label_key = jax.random.split(key)
+        inputs = observation_size + label_size + action_size + embedding.size
+        self.mlp = MLP(inputs, hidden, action_size, style=style, key=mlp_key)
+        self.labels = jax.random.normal(label_key, (labels, label_size)) / jnp.sqrt(jnp.float32(label_size))
+        self.embedding = embedding
+        self.observation_shape = observation_shape
+        self.action_size = action_size
+
+    def given(self, observation: Observation, label: int) -> Velocity:
+        """The velocity under a label, as a function of the action and the time alone."""
+
+        def velocity(point: Action, t: Time) -> Action:
+            return self.mlp(jnp.concatenate([observation, self.labels[label], point, self.embedding(t)]))
+
+        return velocity
+
+
+class Extrapolation(eqx.Module):
+    """v0 + weight (v1 - v0): from a field without its condition towards, and beyond, the one with it (CFGRL)."""
+
+    field: ConditionalField
+    weight: float | Scalar
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        return self.field.observation_shape
+
+    @property
+    def action_size(self) -> int:
+        return self.field.action_size
+
+    def given(self, observation: Observation) -> Velocity:
+        """The velocity as a function of the action and the time alone."""
+        without, under = self.field.given(observation, 0), self.field.given(observation, 1)
+
+        def velocity(point: Action, t: Time) -> Action:
+            start = without(point, t)
+            return start + self.weight * (under(point, t) - start)
+
+        return velocity
+
+
+class NoiseField(eqx.Module):
+    """eps(observation, a_t, t): a diffusion policy's network, with learned Fourier features of the time, and Mish."""
+
+    frequencies: Float[Array, " frequencies"]
+    condition: MLP
+    mlp: MLP
+    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    action_size: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        observation_shape: tuple[int, ...],
+        action_size: int,
+        hidden: Sequence[int],
+        *,
+        features: int = 64,
+        key: PRNGKeyArray,
+    ):
+        (observation_size,) = observation_shape
+        style = Style(activation=jax.nn.mish)
+        frequency_key, condition_key, mlp_key = jax.random.split(key, 3)
+        self.frequencies = 0.2 * jax.random.normal(frequency_key, (features // 2,))
+        self.condition = MLP(features, hidden[:1], hidden[-1], style=style, key=condition_key)
+        self.mlp = MLP(observation_size + action_size + hidden[-1], hidden, action_size, style=style, key=mlp_key)
+        self.observation_shape = observation_shape
+        self.action_size = action_size
+
+    def given(self, observation: Observation) -> Velocity:
+        """The predicted noise (no velocity, though of its type) as a function of the action and the step, from 1 on."""
+
+        def noise(point: Action, t: Time) -> Action:
+            angles = 2 * jnp.pi * t * self.frequencies
+            features = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)])
+            return self.mlp(jnp.concatenate([observation, point, self.condition(features)]))
+
+        return noise

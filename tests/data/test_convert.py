@@ -1,0 +1,101 @@
+"""There and back is the identity, and nothing half-written is left."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guidedflow.data.convert import convert
+from guidedflow.data.dataset import Dataset
+from guidedflow.data.load import read_dataset
+from guidedflow.errors import InputError
+
+PLACES = {"npz": "made.npz", "hdf5": "made.h5", "minari": "made", "minari-arrow": "made"}
+
+
+def episodes(lengths, terminated=(), pixels=False):
+    """Rows that tell where they are; the last steps of the episodes `terminated` do not bootstrap."""
+    rows = sum(lengths) + len(lengths)
+    ends = np.cumsum(np.array(lengths) + 1) - 1
+    generator = np.random.default_rng(rows)
+    observations = generator.normal(size=(rows, 3)).astype(np.float32)
+    masks = np.ones(rows, np.float32)
+    masks[[ends[i] - 1 for i in terminated if i < len(lengths) and lengths[i]]] = 0
+    return Dataset(
+        name="counted-v0",
+        observations=generator.integers(0, 255, (rows, 4, 4, 3), np.uint8) if pixels else observations,
+        actions=generator.uniform(-2, 2, (rows, 2)).astype(np.float32),
+        rewards=generator.normal(size=rows).astype(np.float32),
+        masks=masks,
+        last=np.isin(np.arange(rows), ends),
+    )
+
+
+@pytest.mark.parametrize("to", PLACES)
+@settings(deadline=None, max_examples=4)
+@given(lengths=st.lists(st.integers(1, 5), min_size=1, max_size=4), terminated=st.sets(st.integers(0, 3)))
+def test_there_and_back_is_the_identity(tmp_path_factory, to, lengths, terminated):
+    dataset = episodes(lengths, terminated)
+    back = read_dataset(dataset.name, convert(dataset, tmp_path_factory.mktemp("made") / PLACES[to], to))
+    same(back, dataset)
+    if not to.startswith("minari"):
+        assert back.fingerprint == dataset.fingerprint
+
+
+def same(found, expected):
+    """The same transitions in the same episodes."""
+    steps = ~expected.last
+    np.testing.assert_array_equal(found.last, expected.last)
+    np.testing.assert_array_equal(found.observations, expected.observations)
+    for column in ("actions", "rewards", "masks"):
+        np.testing.assert_array_equal(getattr(found, column)[steps], getattr(expected, column)[steps])
+
+
+@pytest.mark.parametrize("to", ["npz", "hdf5", "minari"])
+def test_images_stay_bytes(tmp_path, to):
+    dataset = episodes([2, 3], pixels=True)
+    same(read_dataset(dataset.name, convert(dataset, tmp_path / PLACES[to], to)), dataset)
+
+
+def test_from_one_format_to_the_next_and_back(tmp_path):
+    dataset, path = episodes([3, 1, 4], terminated=[0, 2]), None
+    for to in (*PLACES, "npz"):
+        path = convert(
+            dataset if path is None else read_dataset("counted-v0", path), tmp_path / f"{to}-{path is None}", to
+        )
+    same(read_dataset("counted-v0", path), dataset)
+
+
+def test_the_suffix_tells_the_format(tmp_path):
+    dataset = episodes([2])
+    assert convert(dataset, tmp_path / "a" / "made.hdf5").read_bytes()[:4] == b"\x89HDF"
+    assert (convert(dataset, tmp_path / "made") / "data" / "main_data.hdf5").is_file()
+    with pytest.raises(InputError, match="has no known suffix: say the format by --to"):
+        convert(dataset, tmp_path / "made.csv")
+
+
+def test_what_exists_is_never_replaced(tmp_path):
+    dataset = episodes([2])
+    for name in ("made.npz", "made"):
+        path = convert(dataset, tmp_path / name)
+        with pytest.raises(InputError, match="exists: remove it, or convert to another place"):
+            convert(dataset, path)
+
+
+@pytest.mark.parametrize("to", ["npz", "hdf5"])
+def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch, to):
+    def full(*arguments, **settings):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        convert(episodes([2]), tmp_path / PLACES[to], to)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_minari_has_no_half_masks(tmp_path):
+    dataset = episodes([2])
+    dataset.masks[0] = 0.5
+    with pytest.raises(InputError, match="only masks of 0 and 1"):
+        convert(dataset, tmp_path / "made")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,109 @@
+"""A file of `tests/golden`: what a published implementation computed, with all the noise that it drew."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from guidedflow.types import Transition
+
+T = TypeVar("T")
+
+Names = Mapping[str, tuple[str, ...]]
+"""Where a network of ours is in the file: the place of its hidden layers, and that of its output layer if apart."""
+
+
+class Golden:
+    """One file, and the settings that it was made with."""
+
+    def __init__(self, path: Path):
+        with np.load(path, allow_pickle=False) as arrays:
+            self.arrays = {name: arrays[name] for name in arrays.files}
+        self.config: dict[str, Any] = json.loads(str(self.arrays.pop("config")))
+
+    def leaves(self, kind: str, trunk: str, head: str | None = None) -> list[np.ndarray]:
+        """The parameters, gradients or parameters after the update (`kind`), in the order of our leaves."""
+        ensemble = self.arrays[f"{kind}/{trunk}/Dense_0/kernel"].ndim == 3
+        layers = self._layers(kind, trunk, "Dense", "kernel")
+        layers += [self.arrays[f"{kind}/{head}/{part}"] for part in ("kernel", "bias")] if head else []
+        leaves = layers + self._layers(kind, trunk, "LayerNorm", "scale")
+        return [leaf[i] for i in range(2) for leaf in leaves] if ensemble else leaves
+
+    def _layers(self, kind: str, place: str, layer: str, weight: str) -> list[np.ndarray]:
+        names = [f"{kind}/{place}/{layer}_{i}" for i in range(len(self.arrays))]
+        found = [name for name in names if f"{name}/{weight}" in self.arrays]
+        return [self.arrays[f"{name}/{part}"] for name in found for part in (weight, "bias")]
+
+    def fill(self, network: T, *names: str) -> T:
+        """`network` with the parameters that the file has at `names`."""
+        ours, theirs = jax.tree.leaves(network), self.leaves("params", *names)
+        assert [leaf.shape for leaf in ours] == [leaf.shape for leaf in theirs]
+        return jax.tree.unflatten(jax.tree.structure(network), map(jnp.asarray, theirs))
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        return tuple(self.config["actor_hidden_dims"])
+
+    @property
+    def batch(self) -> Transition:
+        """The batch; of a chunk, what an update uses: all actions as one, and the end of everything else."""
+        read = {key.removeprefix("batch/"): jnp.asarray(value) for key, value in self.arrays.items() if "batch/" in key}
+        horizon = self.config.get("horizon_length", 1)
+        if "horizon_length" in self.config:
+            for name in ("rewards", "masks", "next_observations"):
+                read[name] = read[name][:, -1]
+            if not self.config["action_chunking"]:
+                read["actions"] = read["actions"][:, :1]
+        actions = read["actions"].reshape(len(read["rewards"]), -1)
+        return Transition(
+            observation=read["observations"],
+            action=actions,
+            reward=read["rewards"],
+            discount=np.float32(self.config["discount"] ** horizon) * read["masks"],
+            next_observation=read["next_observations"],
+            next_action=read.get("next_actions", jnp.zeros_like(actions)),
+        )
+
+    def noise(self, cls: type[T]) -> T:
+        """The noise of the update, as the named tuple `cls`."""
+        return cls(*(jnp.asarray(self.arrays[f"noise/{name}"]) for name in cls._fields))  # type: ignore[attr-defined]
+
+
+class Recorded(NamedTuple):
+    """The state of an optimiser, and the gradient that it last saw."""
+
+    state: Any
+    gradient: Any
+
+
+def recording(algorithm: T) -> T:
+    """The same algorithm, whose optimiser keeps each gradient beside its own state."""
+    inner = algorithm.optimizer  # type: ignore[attr-defined]
+
+    def init(params: Any) -> Recorded:
+        return Recorded(inner.init(params), jax.tree.map(jnp.zeros_like, params))
+
+    def update(gradient: Any, state: Recorded, params: Any = None) -> tuple[Any, Recorded]:
+        updates, after = inner.update(gradient, state.state, params)
+        return updates, Recorded(after, gradient)
+
+    class Recording(type(algorithm)):  # type: ignore[misc]
+        optimizer = property(lambda self: optax.GradientTransformation(init, update))
+
+    settings = {field.name: getattr(algorithm, field.name) for field in dataclasses.fields(algorithm)}  # type: ignore[arg-type]
+    return Recording(**settings)
+
+
+def assert_close(ours: Any, theirs: list[np.ndarray], *, rtol: float = 1e-5, atol: float = 1e-6) -> None:
+    """All leaves agree, up to rounding of the largest number of each."""
+    ours = jax.tree.leaves(ours)
+    assert len(ours) == len(theirs)
+    for mine, published in zip(ours, theirs, strict=True):
+        scale = max(1.0, float(np.abs(published).max()))
+        np.testing.assert_allclose(mine, published, rtol=rtol, atol=atol * scale)
