@@ -145,7 +145,7 @@ def test_observations_are_stored_once_and_transitions_are_a_pytree():
     transitions = episodes([5, 5]).cut()
     assert transitions.observations.shape == (12, 2)
     leaves, structure = jax.tree.flatten(transitions)
-    assert len(leaves) == 6
+    assert len(leaves) == 7
     assert len(jax.tree.unflatten(structure, leaves)) == 10
     assert jax.eval_shape(lambda transitions: transitions, transitions).actions.shape == (12, 1)
 

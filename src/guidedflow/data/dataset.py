@@ -101,7 +101,7 @@ class Dataset:
             discounts=jnp.asarray(alive * powers[nexts - starts]),
             starts=jnp.asarray(starts),
             nexts=jnp.asarray(nexts),
-            ends=jnp.asarray(ends[starts]) if chunk else None,
+            ends=jnp.asarray(ends[starts]),
             chunk=horizon if chunk else 1,
         )
 
@@ -118,8 +118,8 @@ class Transitions(eqx.Module):
     discounts: Float[Array, " transitions"]
     starts: Int[Array, " transitions"]
     nexts: Int[Array, " transitions"]
-    ends: Int[Array, " transitions"] | None = None
-    """Final row of each transition's episode, where actions are chunks."""
+    ends: Int[Array, " transitions"]
+    """Final row of each transition's episode."""
     chunk: int = eqx.field(static=True, default=1)
     """Actions that make one."""
 
@@ -135,6 +135,10 @@ class Transitions(eqx.Module):
         """The first transition, without a batch axis: what an algorithm's `init` needs to know shapes."""
         return Transition(*(column[0] for column in self.take(jnp.zeros(1, jnp.int32))))
 
+    def draw(self, key: PRNGKeyArray, batch_size: int) -> Int[Array, " batch"]:
+        """Indices of a batch, uniform and with replacement."""
+        return jax.random.randint(key, (batch_size,), 0, len(self))
+
     def take(self, indices: Int[Array, " batch"]) -> Transition:
         """The transitions of these indices, each field with a leading batch axis."""
         starts, nexts = self.starts[indices], self.nexts[indices]
@@ -149,7 +153,7 @@ class Transitions(eqx.Module):
 
     def _actions(self, indices: Int[Array, " batch"], rows: Int[Array, " batch"]) -> Float[Array, "batch action"]:
         """The actions from these rows on, a chunk as one; at an episode's end its final row is repeated."""
-        if self.ends is None:
+        if self.chunk == 1:
             return self.actions[rows]
         steps = jnp.arange(self.chunk, dtype=rows.dtype)
         chunks = jnp.minimum(rows[:, None] + steps[None, :], self.ends[indices][:, None])
@@ -157,7 +161,7 @@ class Transitions(eqx.Module):
 
     def sample(self, key: PRNGKeyArray, batch_size: int) -> Transition:
         """A batch drawn uniformly with replacement; a gather, to be traced inside a compiled update."""
-        return self.take(jax.random.randint(key, (batch_size,), 0, len(self)))
+        return self.take(self.draw(key, batch_size))
 
 
 def first_unfinite_row(column: np.ndarray) -> int | None:
