@@ -13,13 +13,14 @@ from tiny_data import line
 from tiny_environment import Peaceful
 
 from guidedflow import files
-from guidedflow.algorithms import BC, QGF
+from guidedflow.algorithms import BC, CFGRL, QGF
 from guidedflow.cli import main
 from guidedflow.errors import InputError
 from guidedflow.evaluation import episode_seeds
 from guidedflow.streams import Stream
 from guidedflow.studies.clock import operations
 from guidedflow.studies.exploitation import nearest
+from guidedflow.studies.methods import Methods
 from guidedflow.studies.subject import Subject, first_seed
 from guidedflow.training import Plan, train
 from guidedflow.vector import Simulators
@@ -30,7 +31,7 @@ PLAN = Plan(steps=2, seeds=2, batch_size=4, log_interval=2)
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     out = tmp_path_factory.mktemp("runs") / "qgf"
-    return Subject.of(train(QGF(hidden=(8, 8), flow_steps=2), line(), PLAN, out=out), line())
+    return Subject.of(train(QGF(hidden=(8, 8), flow_steps=2, robust=True), line(), PLAN, out=out), line())
 
 
 @pytest.fixture
@@ -45,6 +46,7 @@ def study(
     monkeypatch.setattr("guidedflow.studies.subject.load_dataset", lambda task, path: line())
     monkeypatch.setattr("guidedflow.studies.weight.open_simulators", simulators)
     monkeypatch.setattr("guidedflow.studies.compute.open_simulators", simulators)
+    monkeypatch.setattr("guidedflow.studies.methods.open_simulators", simulators)
     monkeypatch.setattr("guidedflow.environments.describe", lambda task: {})
 
     def run(name: str, arguments: str) -> dict[str, Any]:
@@ -130,6 +132,35 @@ def test_compute(study: Callable[..., dict[str, Any]], subject: Subject) -> None
     written = files.read_rows(subject.trained.run.evaluations)
     assert {row["source"] for row in written} == {"evaluate"}
     assert {row["episode_seed"] for row in written} == set(episode_seeds(0, Stream.REPORTING_EPISODES, 2))
+
+
+def test_methods(study: Callable[..., dict[str, Any]], subject: Subject) -> None:
+    files.replace_rows(subject.trained.run.evaluations, [])
+    sizes = "--weights 0 3 --refine-sizes 0.1 --candidates 2 --select-episodes 2 --episodes 2 --states 8"
+    told = study("methods", sizes)
+    rows = {row["method"]: row for row in told["rows"]}
+    assert list(rows) == [
+        "flow (BC)", "best of 2 (BFN)", "noisy (QFQL)", "rollout (BPTT)", "Jacobian", "denoised (QGF)",
+        "denoised (QGF), weight from the data", "denoised, normalised", "denoised (QGF) + best of 2", "GradStep",
+        "GradStep by sign", "RobustQ",
+    ]  # fmt: skip
+    assert rows["flow (BC)"]["weight"] is None
+    assert rows["GradStep"]["weight"] == 0.1
+    written = files.read_rows(subject.trained.run.evaluations)
+    chosen, reported = (
+        {row["episode_seed"] for row in written if row["source"] == s} for s in ("selection", "evaluate")
+    )
+    assert chosen == set(episode_seeds(0, Stream.SELECTION_EPISODES, 2))
+    assert reported == set(episode_seeds(0, Stream.REPORTING_EPISODES, 2))
+    assert len([row for row in written if row["source"] == "evaluate"]) == 2 * 2 * len(rows)
+    for row in rows.values():
+        assert row["success"] == pytest.approx(np.mean(row["seeds"]))
+
+
+def test_the_condition_of_a_flow_is_a_method_of_its_own(subject: Subject, tmp_path: Path) -> None:
+    cfgrl = train(CFGRL(hidden=(8,), flow_steps=2), line(), PLAN, out=tmp_path / "cfgrl")
+    ways = Methods(conditions=(1.0, 3.0))._ways(Subject.of(cfgrl, line()))
+    assert {name: list(policies) for name, policies in ways.items()} == {"condition (CFGRL)": [1.0, 3.0]}
 
 
 def test_operations_are_those_of_every_step_of_the_flow(subject: Subject) -> None:

@@ -6,6 +6,7 @@
     exploitation   how far actions leave the data for the value that the critic claims
     weight         success against the weight of guidance
     compute        success against the operations and the milliseconds of an action
+    methods        success of every test-time method, each at the weight that other episodes chose
 
 Each file is one study, and one row of a table below. This package does not know how studies are asked for.
 """
@@ -17,6 +18,7 @@ from guidedflow.studies import picture
 from guidedflow.studies.compute import Compute
 from guidedflow.studies.exploitation import Exploitation
 from guidedflow.studies.finding import Finding
+from guidedflow.studies.methods import Methods
 from guidedflow.studies.picture import Figure
 from guidedflow.studies.scale import Scale
 from guidedflow.studies.sensitivity import Sensitivity
@@ -32,6 +34,7 @@ OF_RUNS: dict[str, type[Any]] = {
     "exploitation": Exploitation,
     "weight": Weight,
     "compute": Compute,
+    "methods": Methods,
 }
 """Studies of a run, by name: `measure(subject)` is a `Finding`."""
 
