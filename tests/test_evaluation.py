@@ -1,6 +1,7 @@
 """What an evaluation promises: each episode once, with its own seed, whatever the number of workers."""
 
 import json
+import math
 from functools import partial
 
 import equinox as eqx
@@ -11,7 +12,7 @@ import pytest
 from tiny_environment import Countdown
 
 from guidedflow.errors import InputError
-from guidedflow.evaluation import episode_seeds, evaluate
+from guidedflow.evaluation import _even, episode_seeds, evaluate
 from guidedflow.streams import Stream
 from guidedflow.vector import Simulators
 
@@ -102,6 +103,20 @@ def test_seeds_evaluated_together_equal_each_alone(simulators):
         mine = [row for row in together.rows if row["seed"] == index]
         assert [row["episode_seed"] for row in mine] == [row["episode_seed"] for row in alone.rows]
         np.testing.assert_allclose([r["return"] for r in mine], [r["return"] for r in alone.rows], rtol=1e-6)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 16])
+def test_as_many_environments_are_used_as_end_the_episodes_soonest(workers):
+    assert _even(50, 10, 2) == 10
+    assert _even(50, 16, 2) == 10  # 16 would take four rounds of 8 steps a worker, the last with 2 episodes
+    assert _even(3, 8, 2) == 3
+    assert _even(64, 16, 2) == 16
+    for episodes in (1, 7, 50, 150):
+        used = _even(episodes, 5 * workers, workers)
+        assert 1 <= used <= min(episodes, 5 * workers)
+        # Nobody could be done before the episodes of the busiest worker are.
+        steps = math.ceil(episodes / used) * math.ceil(used / workers)
+        assert steps <= 1.5 * math.ceil(episodes / workers)
 
 
 @pytest.mark.parametrize(("number", "workers"), [(1, 1), (2, 2), (9, 3), (70, 2)])

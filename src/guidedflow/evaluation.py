@@ -145,7 +145,7 @@ class _Rollout:
     ) -> None:
         self.simulators, self.seeds, self.episode_seeds = simulators, seeds, episode_seeds
         self.waiting = deque((owner, e) for e in range(len(episode_seeds)) for owner in range(len(seeds)))
-        used = _even(len(self.waiting), simulators.num_envs)
+        used = _even(len(self.waiting), simulators.num_envs, simulators.workers)
         groups = max(min(2, used), math.ceil(used / _WIDEST))
         self.groups = np.array_split(np.arange(used), groups)
         self.group_of = np.repeat(np.arange(groups), [len(group) for group in self.groups])
@@ -282,9 +282,16 @@ def _check(policy: PyTree, simulators: Simulators, task: str, seeds: Sequence[in
         )
 
 
-def _even(episodes: int, environments: int) -> int:
-    """So many environments that the last wave of episodes is as full as the others, if all are of one length."""
-    return math.ceil(episodes / math.ceil(episodes / environments))
+def _even(episodes: int, environments: int, workers: int) -> int:
+    """So many of the environments that they are done soonest, if all episodes are of one length.
+
+    A round takes as long as the worker with the most environments, and half a step more for messages and policy.
+    """
+
+    def duration(used: int) -> float:
+        return math.ceil(episodes / used) * (math.ceil(used / workers) + 0.5)
+
+    return min(range(min(episodes, environments), 0, -1), key=duration)
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
