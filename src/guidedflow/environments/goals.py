@@ -1,7 +1,9 @@
 """An environment whose policy has to see where it is to go: the goal, joined to every observation.
 
 A goal-conditioned environment, as OGBench has them (Park et al., arXiv 2410.20092), tells the goal of an episode once,
-as `info["goal"]` of its reset. This module does not know of any suite, nor how a task is chosen.
+as `info["goal"]` of its reset: what is observed where the goal holds, after a few random actions. These come from the
+simulator's own action space, which a reset does not seed, so here it does. This module does not know of any suite, nor
+how a task is chosen.
 """
 
 from typing import Any
@@ -18,13 +20,16 @@ class GoalObserved(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         super().__init__(env)
+        _keep_space(env.unwrapped)
         first, _ = self.reset(seed=0)  # only a reset tells how large a goal is
         pixels = first.dtype == np.uint8
         low, high = (0, 255) if pixels else (-np.inf, np.inf)
         self.observation_space = gymnasium.spaces.Box(low, high, first.shape, first.dtype.type)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Frame, dict[str, Any]]:
-        """Start an episode, whose goal is then known."""
+        """Start an episode, whose goal is then known; the same seed gives the same goal."""
+        if seed is not None:
+            self.env.unwrapped.action_space.seed(seed)
         observation, info = self.env.reset(seed=seed, options=options)
         self._goal = info["goal"]
         return self._joined(observation), info
@@ -36,3 +41,11 @@ class GoalObserved(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def _joined(self, observation: Frame) -> Frame:
         return np.concatenate([observation, self._goal], axis=-1, dtype=observation.dtype, casting="unsafe")
+
+
+def _keep_space(simulator: gymnasium.Env[Any, Any]) -> None:
+    """Where each access makes an action space anew, as OGBench's arms do, make it the same one, which can be seeded."""
+    kept = simulator.action_space
+    if simulator.action_space is not kept:
+        cls = type(simulator)
+        simulator.__class__ = type(cls.__name__, (cls,), {"action_space": kept})
