@@ -20,6 +20,7 @@ from guidedflow.data.dataset import Dataset
 from guidedflow.data.goals import GoalSampling
 from guidedflow.errors import InputError
 from guidedflow.evaluation import evaluate
+from guidedflow.studies.exploitation import Exploitation
 from guidedflow.studies.subject import Subject
 from guidedflow.trained import Trained
 from guidedflow.training import Plan, train
@@ -128,9 +129,12 @@ def test_an_evaluation_tells_success_in_each_task(
 
 
 def test_a_study_sees_the_goals_of_the_policy(run: Path) -> None:
-    drawn = Subject.of(Trained.open(run), goal_line()).draw(64, 0)
+    subject = Subject.of(Trained.open(run), goal_line())
+    drawn = subject.draw(64, 0)
     assert drawn.actor_observation is not None
     np.testing.assert_array_equal(drawn.observation, drawn.actor_observation)
+    with pytest.raises(InputError, match="was told goals, and what was done near a state depends on these"):
+        Exploitation().measure(subject)
 
 
 def test_a_resumed_run_equals_an_undisturbed_one_and_another_rule_is_another_run(tmp_path: Path) -> None:

@@ -99,10 +99,10 @@ class Goals(eqx.Module):
         draw_key, value_key, actor_key = jax.random.split(key, 3)
         indices = self.transitions.draw(draw_key, batch_size)
         return self.relabelled(
-            indices, self.draw(value_key, indices, self.value), self.draw(actor_key, indices, self.actor)
+            indices, self.goal_rows(value_key, indices, self.value), self.goal_rows(actor_key, indices, self.actor)
         )
 
-    def draw(self, key: PRNGKeyArray, indices: Int[Array, " batch"], mixture: Mixture) -> Int[Array, " batch"]:
+    def goal_rows(self, key: PRNGKeyArray, indices: Int[Array, " batch"], mixture: Mixture) -> Int[Array, " batch"]:
         """A goal for each transition, as a row; the last state of an episode with an action is its own later one."""
         source_key, later_key, any_key = jax.random.split(key, 3)
         cut, shape = self.transitions, indices.shape
