@@ -30,7 +30,7 @@ Episodes = list[tuple[int, NDArray[np.float32]]]
 def bare(connection: Connection, name: str) -> None:
     """Answer each list of episodes with the seconds that it took to step through them."""
     environment = environments.make(
-        name, terminate_at_goal=False, mode="data_collection", max_episode_steps=recipe(name).rows
+        name, goal=False, terminate_at_goal=False, mode="data_collection", max_episode_steps=recipe(name).rows
     )
     while episodes := connection.recv():
         start = time.perf_counter()

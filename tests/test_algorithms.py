@@ -18,9 +18,11 @@ from guidedflow.algorithm import Algorithm, Learner, polyak
 from guidedflow.algorithms import ALGORITHMS, FQL, GFP
 from guidedflow.algorithms.gfp import Reference, Target, Weight
 from guidedflow.data.dataset import Transitions
+from guidedflow.data.goals import GoalSampling, cut
 from guidedflow.networks import Aggregate
 from guidedflow.trained import initial_state
 from guidedflow.training import advance
+from guidedflow.types import Transition
 
 BATCH = 16
 
@@ -153,6 +155,38 @@ def test_saved_and_loaded_policies_act_the_same(
         assert actions[0].shape == (2,)
         assert np.all(np.abs(actions[0]) <= 1)
         np.testing.assert_array_equal(*actions)
+
+
+POLICIES = {"actor", "flow", "fast", "base", "noise"}
+"""Learners of what acts; the others learn what is good."""
+
+
+def test_policies_learn_from_their_own_goals_and_critics_from_theirs(algorithm: Algorithm[Any]) -> None:
+    """One update on goals, and which networks notice that the goals of one side are others."""
+    data = line()
+    goals = cut(dataclasses.replace(data, goals=data.observations), GoalSampling(), 0.9)
+    batch = goals.sample(jax.random.key(1), BATCH)
+    state = algorithm.init(goals.example(), jax.random.key(0))
+    update = jax.jit(lambda batch: algorithm.update(state, batch, jax.random.key(2)))
+
+    def learners(batch: Transition) -> dict[str, Any]:
+        after, metrics = update(batch)
+        assert all(np.isfinite(value) for value in metrics.values())
+        return {name: part.network for name, part in parts(after).items() if isinstance(part, Learner)}
+
+    def roll(observation: Any) -> jax.Array:
+        return jnp.concatenate([observation[:, :3], jnp.roll(observation[:, 3:], 1, axis=0)], axis=1)
+
+    after = learners(batch)
+    for_policies = learners(batch._replace(actor_observation=roll(batch.actor_observation)))
+    both = {"observation": roll(batch.observation), "next_observation": roll(batch.next_observation)}
+    for_critics = learners(batch._replace(**both))
+    assert POLICIES & after.keys()
+    for name in after:
+        changed, kept = (for_policies, for_critics) if name in POLICIES else (for_critics, for_policies)
+        assert_equal(after[name], kept[name], rtol=0, atol=0)
+        leaves = zip(jax.tree.leaves(after[name]), jax.tree.leaves(changed[name]), strict=True)
+        assert any(not np.array_equal(x, y) for x, y in leaves), name
 
 
 def hundred_steps(algorithm: Algorithm[Any], transitions: Transitions) -> dict[str, float]:

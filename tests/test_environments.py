@@ -78,6 +78,42 @@ def test_a_seed_repeats_an_episode_whatever_came_before(name, size):
     np.testing.assert_array_equal(first, _observations(environments.make(name), 3))
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "goal"),
+    [
+        ("pointmaze-medium-navigate-v0", 2, 2),
+        ("antmaze-medium-navigate-oraclerep-v0", 29, 2),
+        ("cube-single-play-v0", 28, 28),
+    ],
+)
+def test_a_goal_is_joined_to_the_observation_and_a_seed_repeats_both(name, size, goal):
+    env, bare = environments.make(name), environments.make(name, goal=False)
+    assert (env.observation_space.shape, bare.observation_space.shape) == ((size + goal,), (size,))
+    first, other, again = (env.reset(seed=3, options={"task_id": task})[0] for task in (2, 4, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first[size:], other[size:])
+    np.testing.assert_array_equal(first, environments.make(name).reset(seed=3, options={"task_id": 2})[0])
+    observation, info = bare.reset(seed=3, options={"task_id": 2})
+    np.testing.assert_array_equal(observation, first[:size])
+    assert info["goal"].shape == (goal,)
+    after = env.step(env.action_space.sample())[0]
+    np.testing.assert_array_equal(after[size:], first[size:])
+    assert after.dtype == np.float32
+    assert env.observation_space.contains(after)
+
+
+def test_a_name_without_a_task_stands_for_five():
+    assert environments.task_ids("cube-single-play-v0") == (1, 2, 3, 4, 5)
+    assert environments.task_ids("cube-single-play-oraclerep-v0") == (1, 2, 3, 4, 5)
+    for single in ("cube-single-play-singletask-v0", "pen-human-v1", "my-arm"):
+        assert environments.task_ids(single) == ()
+    task = environments.parse("scene-noisy-oraclerep-v0")
+    assert (task.dataset, task.oracle, task.goal_conditioned) == ("scene-noisy-v0", True, True)
+    for wrong in ("cube-single-play-singletask-oraclerep-v0", "visual-cube-single-play-oraclerep-v0"):
+        with pytest.raises(InputError, match="unknown task"):
+            environments.parse(wrong)
+
+
 def test_the_default_task_and_the_timing_of_success_are_ogbenchs(capsys):
     for name in (
         "puzzle-3x3-play-singletask-v0",

@@ -82,3 +82,39 @@ class Blind(Countdown):
 
     def render(self) -> NDArray[np.uint8]:
         raise ImportError(f"no display {os.environ['MUJOCO_GL']}")
+
+
+class Destination(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
+    """A point on a line that is to reach one of five places, told by its reset; it moves as `tiny_data.line` does.
+
+    The observation is (x, 0, 0), and so is the goal; within 0.2 of it an episode succeeds, and it ends after 20 steps.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float64)
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
+    places = (-2.0, -1.0, 0.5, 1.0, 2.0)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float64], dict[str, Any]]:
+        super().reset(seed=seed)
+        drawn = int(self.np_random.integers(1, 6))
+        self.place = self.places[(options or {}).get("task_id", drawn) - 1]
+        self.x, self.time = self.np_random.uniform(-0.1, 0.1), 0
+        return self._frame(self.x), {"goal": self._frame(self.place)}
+
+    def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
+        self.x, self.time = float(np.clip(self.x + action[0] / 4, -2, 2)), self.time + 1
+        success = abs(self.x - self.place) < 0.2
+        return self._frame(self.x), float(success), success, self.time >= 20, {"success": success}
+
+    def _frame(self, x: float) -> NDArray[np.float64]:
+        return np.array([x, 0.0, 0.0])
+
+
+def destination() -> gymnasium.Env[Any, Any]:
+    """The same, as a policy sees it: with its goal behind each observation."""
+    from guidedflow.environments.goals import GoalObserved
+
+    return GoalObserved(Destination())

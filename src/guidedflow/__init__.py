@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from guidedflow.data.columns import Columns as Columns
     from guidedflow.data.dataset import Dataset as Dataset
     from guidedflow.data.dataset import Transitions as Transitions
+    from guidedflow.data.goals import GoalSampling as GoalSampling
     from guidedflow.data.load import load_dataset as load_dataset
     from guidedflow.evaluation import evaluate as evaluate
     from guidedflow.guidance import DenoisedGradient as DenoisedGradient
@@ -55,6 +56,7 @@ _HOME = {
     "Columns": "data.columns",
     "Dataset": "data.dataset",
     "DenoisedGradient": "guidance",
+    "GoalSampling": "data.goals",
     "GradientAscent": "sampling",
     "JacobianGradient": "guidance",
     "NoisyGradient": "guidance",

@@ -93,7 +93,7 @@ def step(
         loss = lesson(guess, gradient, noise.time, error)
         return loss, {"noise_loss": loss, "cloning_loss": error}
 
-    learner, metrics = state.noise.step(optimizer, noise_loss, batch, noise)
+    learner, metrics = state.noise.step(optimizer, noise_loss, batch.acting, noise)
     values, value_metrics = implicit.step(
         state.values, batch, optimizer, expectile=expectile, tau=tau, over_members=jnp.mean
     )

@@ -36,23 +36,28 @@ class Evaluation:
     """What was rolled out: one row an episode, sorted by training seed and episode; `simulator` tells its versions.
 
     A row has the keys task, step, policy, sampler, seed, episode, episode_seed, return, length, success, source;
-    success is None where the environment does not report it.
+    success is None where the environment does not report it. Where a name stands for several tasks, it has task_id too.
     """
 
     rows: list[dict[str, Any]]
     simulator: Mapping[str, Any] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
-        """Means over episodes, and the success rate of each training seed, in the order of `seeds`."""
+        """Means over episodes; the success rate of each training seed, in the order of `seeds`, and of each task."""
         by_seed: dict[int, list[dict[str, Any]]] = {}
+        by_task: dict[int, list[dict[str, Any]]] = {}
         for row in self.rows:
             by_seed.setdefault(row["seed"], []).append(row)
+            if "task_id" in row:
+                by_task.setdefault(row["task_id"], []).append(row)
         first = self.rows[0]
+        each = {"task_ids": list(by_task), "success_by_task": [_mean(rows, "success") for rows in by_task.values()]}
         return {
             **{name: first[name] for name in ("task", "policy", "sampler", "step")},
             "episodes": len(by_seed[first["seed"]]),
             "seeds": list(by_seed),
             "success": [_mean(rows, "success") for rows in by_seed.values()],
+            **(each if by_task else {}),
             "success_mean": _mean(self.rows, "success"),
             "return_mean": _mean(self.rows, "return"),
             "length_mean": _mean(self.rows, "length"),
@@ -75,13 +80,15 @@ def evaluate(
     source: str = "",
     simulator: Mapping[str, Any] | None = None,
     replan: int | None = None,
+    task_ids: Sequence[int] = (),
     watch: Callable[[], None] | None = None,
 ) -> Evaluation:
-    """Run `episodes` episodes of each of the K training `seeds`.
+    """Run `episodes` episodes of each of the K training `seeds`, and of each of `task_ids`, if there are any.
 
     `policy(observation, key) -> action` is for one observation; its array leaves have a leading axis of K, its scalar
     leaves (a sampler's weight) are shared. An action that is a chunk of several is executed open loop, or asked for
-    anew after `replan` steps. Episode e has the same environment seed for each training seed. `stream`
+    anew after `replan` steps. Episode e has the same environment seed for each training seed and each task, and an
+    environment is told its task as an option of its reset. `stream`
     keeps the episodes of reported numbers apart from those seen while training or choosing settings. `watch` is called
     after each step and reset that came back.
 
@@ -91,13 +98,16 @@ def evaluate(
         raise InputError(f"evaluation: expected at least one episode, found {episodes}")
     _check(policy, simulators, task, seeds)
     initial = episode_seeds(seed, stream, episodes)
-    rollout = _Rollout(policy, simulators, seeds, initial, stream_key(seed, stream), replan)
-    try:
-        rollout.run(watch or (lambda: None))
-    finally:
-        simulators.settle()  # Nothing is on its way unless something went wrong.
-    labels = {"task": task, "step": step, "policy": policy_name, "sampler": sampler}
-    rows = [{**labels, **row, "source": source} for _, row in sorted(rollout.rows.items())]
+    labels = {"step": step, "policy": policy_name, "sampler": sampler}
+    rows = []
+    for options in [{"task_id": number} for number in task_ids] or [{}]:
+        rollout = _Rollout(policy, simulators, seeds, initial, stream_key(seed, stream), replan, options)
+        try:
+            rollout.run(watch or (lambda: None))
+        finally:
+            simulators.settle()  # Nothing is on its way unless something went wrong.
+        told = {"task": task, **options, **labels}
+        rows += [{**told, **row, "source": source} for _, row in sorted(rollout.rows.items())]
     return Evaluation(rows, simulator or {})
 
 
@@ -142,7 +152,9 @@ class _Rollout:
         episode_seeds: Sequence[int],
         root: Array,
         replan: int | None,
+        options: dict[str, Any],
     ) -> None:
+        self.options = options or None
         self.simulators, self.seeds, self.episode_seeds = simulators, seeds, episode_seeds
         self.waiting = deque((owner, e) for e in range(len(episode_seeds)) for owner in range(len(seeds)))
         used = _even(len(self.waiting), simulators.num_envs, simulators.workers)
@@ -167,7 +179,7 @@ class _Rollout:
         flying = 0
         for group in self.groups:
             resets = self._begin(group)
-            self.simulators.step_async(nothing, [], resets=resets)
+            self.simulators.step_async(nothing, [], resets=resets, options=self.options)
             flying += bool(resets)
         while flying:
             steps = self.simulators.step_wait()
@@ -185,10 +197,11 @@ class _Rollout:
         resets = self._begin(indices[over])
         going = indices[~over]
         if len(going):
-            self.simulators.step_async(self._actions(going, steps.observations[~over]), going, resets=resets)
+            actions = self._actions(going, steps.observations[~over])
+            self.simulators.step_async(actions, going, resets=resets, options=self.options)
         elif resets:
             nothing = np.zeros((0, *self.simulators.single_action_space.shape))
-            self.simulators.step_async(nothing, [], resets=resets)
+            self.simulators.step_async(nothing, [], resets=resets, options=self.options)
         return bool(len(going) or resets)
 
     def _begin(self, indices: NDArray[np.int64]) -> dict[int, int]:

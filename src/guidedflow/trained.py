@@ -14,6 +14,9 @@ import jax.numpy as jnp
 from guidedflow import checkpoint, environments, files, video
 from guidedflow.algorithm import Algorithm
 from guidedflow.algorithms import ALGORITHMS
+from guidedflow.data import goals
+from guidedflow.data.dataset import Batches, Dataset
+from guidedflow.data.goals import GoalSampling
 from guidedflow.errors import InputError, did_you_mean
 from guidedflow.evaluation import Evaluation, evaluate
 from guidedflow.networks import Aggregate
@@ -77,8 +80,9 @@ class Trained:
 
         `using` is what `steered` returned, in place of the policy of that name. `seed` and `stream` choose the
         episodes; they are never those seen while training. Give `simulators` to use them again. A `task` other than
-        the run's own is for policies that do not depend on rewards. A chunk is executed to its end, or for `replan`
-        steps. `note` joins what the rows say of the sampler.
+        the run's own is for policies that do not depend on rewards. A goal-conditioned one is five tasks, each with so
+        many episodes. A chunk is executed to its end, or for `replan` steps. `note` joins what the rows say of the
+        sampler.
         """
         task = task or self.task
         if simulators is None:
@@ -103,6 +107,7 @@ class Trained:
             source="evaluate" if stream is Stream.REPORTING_EPISODES else "selection",
             simulator=environments.describe(task),
             replan=replan,
+            task_ids=environments.task_ids(task),
         )
         files.append_rows(self.run.evaluations, result.rows)
         return result
@@ -131,6 +136,12 @@ class Trained:
                 spread = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1], (seeds, *leaf.shape[1:])), policy.critic)
                 return (policy.critic if len(self.seeds) == seeds else spread), policy.aggregate
         raise InputError(f"{self.run.path} has no critic; it was trained by {self.run.config['algorithm']['name']}.")
+
+    def cut(self, dataset: Dataset) -> Batches:
+        """A dataset as the run cut its own: the same horizon and discount, and the same rule of goals if it has any."""
+        config = self.run.config
+        sampling = from_plain(GoalSampling, config.get("goals", {}))
+        return goals.cut(dataset, sampling, config["discount"], config["horizon"], config["chunk"])
 
     def film(
         self,

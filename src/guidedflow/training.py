@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -24,10 +24,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from guidedflow import checkpoint
+from guidedflow import checkpoint, environments
 from guidedflow.algorithm import Algorithm
 from guidedflow.algorithms import ALGORITHMS
-from guidedflow.data.dataset import Dataset, Transitions
+from guidedflow.data import goals
+from guidedflow.data.dataset import Batches, Dataset
+from guidedflow.data.goals import GoalSampling
 from guidedflow.errors import InputError
 from guidedflow.evaluation import evaluate
 from guidedflow.provenance import commit, versions
@@ -73,6 +75,8 @@ class Plan:
     """Simulator processes; by default one a core."""
     wandb: Literal["online", "offline"] | None = None
     """Also log to Weights & Biases."""
+    goals: GoalSampling = field(default_factory=GoalSampling)
+    """Where goals come from, for goal-conditioned data."""
 
     def check(self) -> None:
         """Raises `InputError` for a plan that cannot be carried out."""
@@ -108,7 +112,12 @@ def train(
     use or holds something, and a loss that is no longer finite.
     """
     plan.check()
-    transitions = dataset.cut(plan.discount, plan.horizon, plan.chunk)
+    if dataset.goals is None and plan.goals != GoalSampling():
+        raise InputError(
+            f"The settings of goals change nothing for {dataset.name!r}, which has rewards of its own; leave them out, "
+            "or name goal-conditioned data, such as cube-single-play-v0."
+        )
+    transitions = goals.cut(dataset, plan.goals, plan.discount, plan.horizon, plan.chunk)
     config = _configuration(algorithm, dataset, transitions, plan) | ({} if recipe is None else {"recipe": recipe})
     if len(shape := config["transition"]["observation_shape"]) != 1:
         name = config["algorithm"]["name"]
@@ -132,7 +141,7 @@ class _Training:
         self,
         algorithm: Algorithm[Any],
         plan: Plan,
-        transitions: Transitions,
+        transitions: Batches,
         run: Run,
         tracker: Tracker,
         simulators: Simulators | None,
@@ -206,6 +215,7 @@ class _Training:
                 sampler=policy.told(),
                 step=step,
                 source="training",
+                task_ids=environments.task_ids(task),
             )
             self.tracker.episodes(result.rows)
 
@@ -214,7 +224,7 @@ class _Training:
 def advance(
     algorithm: Algorithm[Any],
     state: Any,
-    transitions: Transitions,
+    transitions: Batches,
     seeds: Int[Array, " seeds"],
     step: int | Int[Array, ""],
     count: int,
@@ -261,15 +271,18 @@ def _interruptions() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _configuration(algorithm: Algorithm[Any], dataset: Dataset, transitions: Transitions, plan: Plan) -> dict[str, Any]:
+def _configuration(algorithm: Algorithm[Any], dataset: Dataset, transitions: Batches, plan: Plan) -> dict[str, Any]:
     """All that it takes to tell, repeat and resume a run."""
     name = next((name for name, cls in ALGORITHMS.items() if cls is type(algorithm)), type(algorithm).__name__)
     example = transitions.example()
+    settings = to_plain(plan)
+    if dataset.goals is None:
+        del settings["goals"]
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "task": dataset.name,
         "algorithm": {"name": name, **to_plain(algorithm)},
-        **to_plain(plan),
+        **settings,
         "dataset": {
             "name": dataset.name,
             "fingerprint": dataset.fingerprint,

@@ -29,6 +29,7 @@ class Transition(NamedTuple):
     """What one update consumes; in a batch every field gains a leading axis.
 
     `discount` multiplies the value of the next observation: gamma, and 0 where the episode terminated.
+    `actor_observation` stands where a policy learns from another observation than its critic: one with another goal.
     """
 
     observation: Shaped[Array, "*batch_observation"]
@@ -37,3 +38,9 @@ class Transition(NamedTuple):
     discount: Float[Array, "*batch"]
     next_observation: Shaped[Array, "*batch_observation"]
     next_action: Float[Array, "*batch action"]
+    actor_observation: Shaped[Array, "*batch_observation"] | None = None
+
+    @property
+    def acting(self) -> "Transition":
+        """The transition as a policy's loss sees it; a critic's loss sees the transition itself."""
+        return self if self.actor_observation is None else self._replace(observation=self.actor_observation)

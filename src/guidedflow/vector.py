@@ -130,11 +130,12 @@ class Simulators(gymnasium.vector.VectorEnv):
         indices: Sequence[int] | NDArray[np.int64] | None = None,
         *,
         resets: Mapping[int, int | None] | None = None,
+        options: dict[str, Any] | None = None,
     ) -> None:
         """Send `actions` [n, ...] to the environments `indices` [n] (default: all) and do not wait.
 
-        Environments in `resets` begin an episode with that seed instead, beside the others' step, and are part of what
-        `step_wait` returns. Several batches may be on their way if they share no environment.
+        Environments in `resets` begin an episode with that seed instead, told these `options`, beside the others' step,
+        and are part of what `step_wait` returns. Several batches may be on their way if they share no environment.
         Raises `gymnasium.error.ResetNeeded` where an episode is over.
         """
         resets = resets or {}
@@ -154,7 +155,7 @@ class Simulators(gymnasium.vector.VectorEnv):
         for index, seed in resets.items():
             orders.setdefault(index % self.workers, ("advance", [], {}))[2][int(index)] = seed
         for worker, order in orders.items():
-            self._send(worker, order)
+            self._send(worker, (*order, options))
         self._sent.append((chosen, list(orders)))
 
     def step_wait(self) -> Steps:
@@ -188,19 +189,21 @@ class Simulators(gymnasium.vector.VectorEnv):
     ) -> tuple[NDArray[Any], dict[str, Any]]:
         """Begin episodes where `options["reset_mask"]` is true (default: everywhere), and return all observations.
 
-        An integer seed s becomes s, s + 1, ...; a list has one entry an environment.
+        An integer seed s becomes s, s + 1, ...; a list has one entry an environment. Other options go to each of them.
         """
         if seed is None:
             seed = [None] * self.num_envs
         seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else list(seed)
-        mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
+        options = dict(options or {})
+        mask = np.asarray(options.pop("reset_mask", np.ones(self.num_envs, bool)))
         if len(seeds) != self.num_envs or mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
             raise InputError(
                 f"simulators: expected {self.num_envs} seeds and a boolean reset_mask of that length with at least one "
                 f"True, found {len(seeds)} seeds and a {mask.dtype} mask of shape {mask.shape}, {mask.sum()} set"
             )
         chosen = np.flatnonzero(mask).tolist()
-        self.step_async(np.empty((0, *self._open().actions.shape[1:])), [], resets={i: seeds[i] for i in chosen})
+        nothing = np.empty((0, *self._open().actions.shape[1:]))
+        self.step_async(nothing, [], resets={i: seeds[i] for i in chosen}, options=options or None)
         self.step_wait()
         return self._open().observations.copy(), {}
 

@@ -106,8 +106,8 @@ class Environments:
         cast = self.cast()
         self._board = Board(number, cast.observation_space, cast.action_space, name)
 
-    def advance(self, steps: Sequence[int], resets: Mapping[int, int | None]) -> None:
-        """One step of each environment in `steps`, and a new episode for each in `resets`."""
+    def advance(self, steps: Sequence[int], resets: Mapping[int, int | None], options: dict[str, Any] | None) -> None:
+        """One step of each environment in `steps`, and a new episode, with these options, for each in `resets`."""
         board = self._board
         for number in steps:
             self.doing = f"stepping environment {number}"
@@ -119,7 +119,7 @@ class Environments:
             board.success[number] = info.get("success", math.nan)
         for number, seed in resets.items():
             self.doing = f"resetting environment {number} with seed {seed}"
-            board.observations[number] = self._environments[number].reset(seed=seed)[0]
+            board.observations[number] = self._environments[number].reset(seed=seed, options=options)[0]
             board.rewards[number] = 0.0
             board.terminated[number] = board.truncated[number] = False
             board.success[number] = math.nan

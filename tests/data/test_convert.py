@@ -1,5 +1,7 @@
 """There and back is the identity, and nothing half-written is left."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -40,6 +42,20 @@ def test_there_and_back_is_the_identity(tmp_path_factory, to, lengths, terminate
     same(back, dataset)
     if not to.startswith("minari"):
         assert back.fingerprint == dataset.fingerprint
+
+
+def test_a_goal_conditioned_name_stays_so_in_any_format_unless_its_goals_are_computed(tmp_path):
+    dataset = dataclasses.replace(episodes([3, 2]), name="pointmaze-medium-navigate-v0")
+    dataset = dataclasses.replace(dataset, goals=dataset.observations)
+    for to, place in PLACES.items():
+        back = read_dataset(dataset.name, convert(dataset, tmp_path / to / place, to))
+        assert back.goals is back.observations
+    assert read_dataset("my-maze", tmp_path / "npz" / PLACES["npz"]).goals is None
+    oracle = dataclasses.replace(dataset, name="pointmaze-medium-navigate-oraclerep-v0", goals=dataset.actions)
+    with pytest.raises(InputError, match="have no place in another format"):
+        convert(oracle, tmp_path / "oracle.npz")
+    with pytest.raises(InputError, match="take whole observations as goals by the task 'pointmaze-medium-navigate-v0'"):
+        read_dataset(oracle.name, tmp_path / "npz" / PLACES["npz"])
 
 
 def same(found, expected):

@@ -114,7 +114,7 @@ def test_a_batch_has_what_its_indices_point_to():
 def test_a_sample_is_made_of_transitions_of_the_dataset(lengths, seed, batch_size):
     transitions = episodes(lengths).cut()
     batch = transitions.sample(jax.random.key(seed), batch_size)
-    assert all(len(column) == batch_size for column in batch)
+    assert all(len(column) == batch_size for column in jax.tree.leaves(batch))
     assert np.isin(batch.action[:, 0], transitions.starts).all()
 
 
@@ -138,7 +138,7 @@ def test_images_stay_bytes_and_numbers_single_precision():
 def test_an_example_is_the_first_transition_without_a_batch_axis():
     transitions = episodes([2, 2]).cut()
     example, batch = transitions.example(), transitions.take(jnp.arange(1))
-    assert all(np.array_equal(one, many[0]) for one, many in zip(example, batch, strict=True))
+    jax.tree.map(lambda one, many: np.testing.assert_array_equal(one, many[0]), example, batch)
 
 
 def test_observations_are_stored_once_and_transitions_are_a_pytree():

@@ -110,8 +110,29 @@ def test_a_missing_file_names_both_ways_to_get_it(tmp_path):
     assert "ogbench.download_datasets(['cube-single-noisy-v0'])" in told
 
 
-def test_a_dataset_without_a_task_has_no_reward(tmp_path):
-    assert "such as 'cube-single-noisy-singletask-task1-v0'" in complaint(tmp_path, "cube-single-noisy-v0")
+def test_a_name_without_a_task_is_goal_conditioned_and_needs_no_states(columns, write):
+    path = write({name: columns[name] for name in ("observations", "actions", "terminals")})
+    dataset = ogbench.load("cube-single-noisy-v0", path)
+    assert dataset.goals is dataset.observations
+    assert (dataset.rewards == 0).all()
+    assert (dataset.masks == 1).all()
+    assert "'qpos' must be there" in complaint(path, "cube-single-noisy-oraclerep-v0")
+
+
+def test_oracle_goals_are_those_of_ogbench(shared_data, tmp_path):
+    import ogbench as reference
+
+    for name in (FILE, "cube-single-noisy-v0-val.npz"):
+        shutil.copy(shared_data / "cube-single-noisy-v0-val.npz", tmp_path / name)
+    task = "cube-single-noisy-oraclerep-v0"
+    dataset = ogbench.load(task, tmp_path / FILE)
+    env = environments.make(task)
+    published, _ = reference.make_env_and_datasets(
+        task, dataset_path=str(tmp_path / FILE), dataset_only=True, cur_env=env
+    )
+    np.testing.assert_array_equal(dataset.goals[~dataset.last], published["oracle_reps"])
+    np.testing.assert_array_equal(dataset.observations[~dataset.last], published["observations"])
+    assert env.observation_space.shape[0] == dataset.observations.shape[1] + dataset.goals.shape[1]
 
 
 @pytest.mark.parametrize("key", ["observations", "actions", "terminals", "qpos"])

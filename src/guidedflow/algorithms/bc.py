@@ -57,5 +57,5 @@ class BC:
 
     def step(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
         """One update with the given noise."""
-        flow, metrics = state.flow.step(self.optimizer, flow_loss, batch, noise)
+        flow, metrics = state.flow.step(self.optimizer, flow_loss, batch.acting, noise)
         return State(flow), metrics

@@ -95,7 +95,7 @@ class CFGRL:
             loss = better * error(1) + UNCONDITIONAL * error(0)
             return loss, {"flow_loss": loss, "better": better}
 
-        flow, metrics = state.flow.step(self.optimizer, flow_loss, batch, noise)
+        flow, metrics = state.flow.step(self.optimizer, flow_loss, batch.acting, noise)
         values, value_metrics = implicit.step(
             state.values, batch, self.optimizer, expectile=self.expectile, tau=self.tau, over_members=jnp.mean
         )

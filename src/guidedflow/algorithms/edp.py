@@ -87,7 +87,7 @@ class EDP:
             error = squared_error(velocity, speed)
             return self.alpha * error - q, {"flow_loss": error, "q_loss": -q}
 
-        flow, metrics = state.flow.step(self.optimizer, flow_loss, batch, noise)
+        flow, metrics = state.flow.step(self.optimizer, flow_loss, batch.acting, noise)
         values, value_metrics = implicit.step(
             state.values, batch, self.optimizer, expectile=self.expectile, tau=self.tau, over_members=jnp.mean
         )

@@ -75,7 +75,8 @@ class FQL:
             return jnp.mean(critic.given(observation)(action))
 
         if self.normalize_q:
-            scale = value_scale(jax.vmap(value)(batch.observation, jax.vmap(act)(batch.observation, noise.action)))
+            observations = batch.acting.observation
+            scale = value_scale(jax.vmap(value)(observations, jax.vmap(act)(observations, noise.action)))
         else:
             scale = jnp.ones(())
 
@@ -94,8 +95,8 @@ class FQL:
             loss = self.alpha * distillation + q_loss
             return loss, {"actor_loss": loss, "distillation_loss": distillation, "q_loss": q_loss}
 
-        actor_learner, actor_metrics = state.actor.step(self.optimizer, actor_loss, batch, noise)
-        flow_learner, flow_metrics = state.flow.step(self.optimizer, flow_loss, batch, noise)
+        actor_learner, actor_metrics = state.actor.step(self.optimizer, actor_loss, batch.acting, noise)
+        flow_learner, flow_metrics = state.flow.step(self.optimizer, flow_loss, batch.acting, noise)
         critic_learner, critic_metrics = state.critic.step(self.optimizer, critic_loss, batch, noise)
         # The target follows the critic of before this step, as in the published code.
         next_state = State(actor_learner, flow_learner, critic_learner, polyak(target_critic, critic, self.tau))

@@ -152,9 +152,10 @@ class GFP:
             return value_given(critic, observation)(action)
 
         # What both policies do at s with the same z: constants of every loss below.
-        proposals = jax.vmap(act)(batch.observation, noise.action)
-        imitations = jax.vmap(imitate)(batch.observation, noise.action)
-        scale = value_scale(jax.vmap(value)(batch.observation, proposals))
+        acting = batch.acting
+        proposals = jax.vmap(act)(acting.observation, noise.action)
+        imitations = jax.vmap(imitate)(acting.observation, noise.action)
+        scale = value_scale(jax.vmap(value)(acting.observation, proposals))
 
         def critic_loss(critic: Critic, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
             next_value = value_given(target_critic, data.next_observation)
@@ -182,8 +183,8 @@ class GFP:
             loss = self.alpha * distillation + q_loss
             return loss, {"actor_loss": loss, "distillation_loss": distillation, "q_loss": q_loss}
 
-        actor_learner, actor_metrics = state.actor.step(self.optimizer, actor_loss, batch, noise, imitations)
-        flow_learner, flow_metrics = state.flow.step(self.optimizer, flow_loss, batch, noise, proposals, imitations)
+        actor_learner, actor_metrics = state.actor.step(self.optimizer, actor_loss, acting, noise, imitations)
+        flow_learner, flow_metrics = state.flow.step(self.optimizer, flow_loss, acting, noise, proposals, imitations)
         critic_learner, critic_metrics = state.critic.step(self.optimizer, critic_loss, batch, noise)
         # The target follows the critic of before this step, as in the published code.
         next_state = State(actor_learner, flow_learner, critic_learner, polyak(target_critic, critic, self.tau))

@@ -74,7 +74,7 @@ class IFQL:
 
     def step(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
         """One update with the given noise."""
-        flow, flow_metrics = state.flow.step(self.optimizer, flow_loss, batch, noise)
+        flow, flow_metrics = state.flow.step(self.optimizer, flow_loss, batch.acting, noise)
         values, value_metrics = implicit.step(
             state.values, batch, self.optimizer, expectile=self.expectile, tau=self.tau, over_members=jnp.sum
         )

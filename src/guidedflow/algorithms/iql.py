@@ -129,7 +129,7 @@ class IQL:
             mean = actor.given(data.observation)(data.action)
             return value_given(data)(clip(mean))
 
-        scale = value_scale(jax.vmap(value_of_mean)(batch))  # not computed where the loss does not use it
+        scale = value_scale(jax.vmap(value_of_mean)(batch.acting))  # not computed where the loss does not use it
 
         def actor_loss(actor: MeanActor, data: Transition) -> tuple[Scalar, Metrics]:
             mean = actor.given(data.observation)(data.action)
@@ -138,7 +138,7 @@ class IQL:
             loss = self.extraction(mean, data.action, advantage, value, scale, self.alpha)
             return loss, {"actor_loss": loss, "advantage": advantage, "error": jnp.mean(jnp.square(mean - data.action))}
 
-        actor_learner, actor_metrics = state.actor.step(self.optimizer, actor_loss, batch)
+        actor_learner, actor_metrics = state.actor.step(self.optimizer, actor_loss, batch.acting)
         values, value_metrics = implicit.step(
             state.values, batch, self.optimizer, expectile=self.expectile, tau=self.tau, over_members=jnp.sum
         )

@@ -113,8 +113,8 @@ class QAM:
             loss = jnp.sum(jax.vmap(error)(points, adjoints, self.times))
             return loss, {"adjoint_loss": loss, "adjoint": jnp.sqrt(jnp.mean(jnp.square(adjoints)))}
 
-        fast_learner, metrics = state.fast.step(self.optimizer, adjoint_loss, batch, noise)
-        base, base_metrics = state.base.step(self.optimizer, flow_loss, batch, noise)
+        fast_learner, metrics = state.fast.step(self.optimizer, adjoint_loss, batch.acting, noise)
+        base, base_metrics = state.base.step(self.optimizer, flow_loss, batch.acting, noise)
         values, value_metrics = implicit.step(
             state.values, batch, self.optimizer, expectile=self.expectile, tau=self.tau, over_members=jnp.mean
         )

@@ -105,7 +105,7 @@ class QGF:
             loss = squared_error(critic.given(data.observation)(point, noise.flow_time), clean)
             return loss, {"robust_loss": loss}
 
-        flow, metrics = state.flow.step(self.optimizer, flow_loss, batch, noise)
+        flow, metrics = state.flow.step(self.optimizer, flow_loss, batch.acting, noise)
         values, value_metrics = implicit.step(
             state.values, batch, self.optimizer, expectile=self.expectile, tau=self.tau, over_members=jnp.mean
         )

@@ -88,6 +88,8 @@ class ReBRAC:
             state.actor.network, state.critic.network, state.target_actor, state.target_critic
         )  # fmt: skip
 
+        acting = batch.acting
+
         def act(actor: MeanActor, observation: Observation, like: Action) -> Action:
             return actor.given(observation)(like)
 
@@ -106,7 +108,7 @@ class ReBRAC:
             return self.aggregate(critic.given(data.observation)(action)), action
 
         def actor_step() -> tuple[MeanActor, Metrics]:
-            scale = value_scale(jax.vmap(lambda data: value(actor, data)[0])(batch))
+            scale = value_scale(jax.vmap(lambda data: value(actor, data)[0])(acting))
 
             def actor_loss(actor: MeanActor, data: Transition) -> tuple[Scalar, Metrics]:
                 q, action = value(actor, data)
@@ -114,7 +116,7 @@ class ReBRAC:
                 loss = q_loss + self.alpha_actor * distance
                 return loss, {"actor_loss": loss, "q_loss": q_loss, "distance": distance}
 
-            return state.actor.gradient(actor_loss, batch)
+            return state.actor.gradient(actor_loss, acting)
 
         due = state.updates % self.actor_interval == 0
         shape = jax.eval_shape(actor_step)

@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import jax.numpy as jnp
-import numpy as np
 import tyro
 from jaxtyping import Array, Shaped
 from rich.console import Console
@@ -24,6 +22,7 @@ from guidedflow.policy import FlowPolicy, Policy
 from guidedflow.sampling import GradientAscent, Sampler
 from guidedflow.selection import WEIGHTS, Selection, by_dataset, by_episodes
 from guidedflow.settings import check_ranges
+from guidedflow.streams import Stream, stream_key
 from guidedflow.trained import Trained, open_simulators
 
 DEFAULT_WEIGHT = 0.1
@@ -179,10 +178,9 @@ class Evaluate:
         return name, {weight: base.with_sampler(self._sampler(base.sampler, weight)) for weight in weights}
 
     def _observations(self, trained: Trained) -> Shaped[Array, " states *observation"]:
-        """Some observations of the run's dataset."""
-        dataset = load_dataset(trained.task, self.dataset, clip_actions=True)
-        rows = np.random.default_rng(self.seed).choice(np.flatnonzero(~dataset.last), STATES)
-        return jnp.asarray(dataset.observations[rows])
+        """Some observations of the run's dataset, as its policy saw them."""
+        batches = trained.cut(load_dataset(trained.task, self.dataset, clip_actions=True))
+        return batches.sample(stream_key(self.seed, Stream.SELECTION_EPISODES), STATES).acting.observation
 
     def _sampler(self, sampler: Sampler, weight: float | None = None) -> Sampler:
         """The policy's own sampler, changed where it was asked for."""

@@ -27,9 +27,15 @@ _SUFFIXES: dict[str, Format] = {".npz": "npz", ".hdf5": "hdf5", ".h5": "hdf5", "
 def convert(dataset: Dataset, path: Path, to: Format | None = None) -> Path:
     """Write a dataset to `path`, complete or not at all; the format is by default told by the suffix.
 
-    Raises `InputError` where something is there already, for an unknown suffix, and where the disk refuses.
+    Raises `InputError` where something is there already, for an unknown suffix, for goals other than observations,
+    which no format has a place for, and where the disk refuses.
     """
     path = path.expanduser()
+    if dataset.goals is not None and dataset.goals is not dataset.observations:
+        raise InputError(
+            f"the goals of {dataset.name!r} have no place in another format: keep OGBench's own file, or convert "
+            f"{dataset.name.replace('-oraclerep', '')!r}, whose goals are its observations"
+        )
     to = to or _SUFFIXES.get(path.suffix)
     if to is None:
         raise InputError(f"{path} has no known suffix: say the format by --to, one of npz, hdf5, minari, minari-arrow")

@@ -8,6 +8,7 @@ does not know of files, suites, environments or algorithms.
 import hashlib
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -35,6 +36,8 @@ class Dataset:
     rewards: Float32[np.ndarray, " rows"]
     masks: Float32[np.ndarray, " rows"]
     last: Bool[np.ndarray, " rows"]
+    goals: Shaped[np.ndarray, " rows *goal"] | None = None
+    """What each row is as a goal, where the data is goal-conditioned; rewards and masks then count for nothing."""
 
     def __post_init__(self) -> None:
         rows = len(self.observations)
@@ -106,7 +109,23 @@ class Dataset:
         )
 
     def _columns(self) -> dict[str, np.ndarray]:
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "name"}
+        columns = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "name"}
+        return {name: column for name, column in columns.items() if column is not None}
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """What a compiled update draws from: a pytree of transitions, as they were cut or with something done to them."""
+
+    def __len__(self) -> int: ...
+
+    def example(self) -> Transition:
+        """One transition, without a batch axis: what an algorithm's `init` needs to know shapes."""
+        ...
+
+    def sample(self, key: PRNGKeyArray, batch_size: int) -> Transition:
+        """A batch, each field with a leading axis; to be traced inside a compiled update."""
+        ...
 
 
 class Transitions(eqx.Module):
@@ -133,7 +152,7 @@ class Transitions(eqx.Module):
 
     def example(self) -> Transition:
         """The first transition, without a batch axis: what an algorithm's `init` needs to know shapes."""
-        return Transition(*(column[0] for column in self.take(jnp.zeros(1, jnp.int32))))
+        return jax.tree.map(lambda column: column[0], self.take(jnp.zeros(1, jnp.int32)))
 
     def draw(self, key: PRNGKeyArray, batch_size: int) -> Int[Array, " batch"]:
         """Indices of a batch, uniform and with replacement."""

@@ -10,6 +10,7 @@
 This module does not know what is in a file: each source has a loader of its own.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Literal
 
@@ -41,7 +42,10 @@ def read_dataset(
 ) -> Dataset:
     """The same with actions as they were recorded (OGBench's are in the box); `source` says which one it is."""
     place = None if path is None else Path(path).expanduser()
-    source = source or _source(task, place, columns)
+    return _with_goals(_read(task, place, columns, source or _source(task, place, columns)))
+
+
+def _read(task: str, place: Path | None, columns: Columns | None, source: Source) -> Dataset:
     if source == "own":
         return _own(task, place, columns)
     if columns is not None:
@@ -54,6 +58,18 @@ def read_dataset(
         return d4rl.load(task, place)
     with open_arrays(place) as file:
         return d4rl.read(file, task, antmaze=task.startswith("antmaze"))
+
+
+def _with_goals(dataset: Dataset) -> Dataset:
+    """The dataset, goal-conditioned if its task is, whatever file it is from: then each observation is a goal."""
+    if dataset.goals is not None or not environments.task_ids(dataset.name):
+        return dataset
+    if environments.parse(dataset.name).oracle:
+        raise InputError(
+            f"the goals of {dataset.name!r} are computed from the states in OGBench's own files; name such a file, or "
+            f"take whole observations as goals by the task {dataset.name.replace('-oraclerep', '')!r}"
+        )
+    return dataclasses.replace(dataset, goals=dataset.observations)
 
 
 def named(task: str, path: Path | None = None) -> tuple[str, Path | None]:

@@ -1,9 +1,11 @@
-"""OGBench's dataset files (Park et al., arXiv 2410.20092), with the rewards and masks of a single task.
+"""OGBench's dataset files (Park et al., arXiv 2410.20092), with the rewards and masks of a single task, or with goals.
 
 A file holds `observations`, `actions`, `terminals`, `qpos`, `qvel` and, for scene and puzzle, `button_states`. An
 episode of L actions has L + 1 rows and `terminals` is True on the last of them: where a recording ends (`last`), not
 where a task is solved. Rewards and masks are OGBench's own relabelling of the state s, not of its successor: the mask
-is 0 exactly where the task is solved at s. This module does not know how a file was made, nor what is learned from it.
+is 0 exactly where the task is solved at s. A name without a task is goal-conditioned: every row is a goal, as its whole
+observation or, for an `oraclerep` name, as the few numbers that OGBench takes from the recorded state. This module does
+not know how a file was made, nor what is learned from it.
 """
 
 import zipfile
@@ -30,34 +32,40 @@ _DAMAGE = (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.err
 
 
 def load(task: str, path: Path | None = None, validation: bool = False) -> Dataset:
-    """The dataset of a single task, rewards and masks as relabelled by OGBench, actions clipped to `ACTION_LIMIT`.
+    """The dataset of a name, rewards and masks as relabelled by OGBench, actions clipped to `ACTION_LIMIT`.
+
+    Goal-conditioned data has no rewards (they are 0) and ends nowhere but where its recordings do (masks are 1).
 
     `path` is the training file, or a folder that holds it under OGBench's name; by default OGBench's own folder. The
     validation file lies beside it. Raises `InputError` for an unknown task, a missing file, and a file that is damaged
     or belongs to another environment.
     """
     parsed = environments.parse(task)
-    if parsed.number is None:
-        example = f"{task.removesuffix('-v0')}-singletask-task1-v0"
-        raise InputError(f"{task!r} names a dataset without a reward: name one of its five tasks, such as {example!r}")
     file = locate(parsed, path, validation)
-    env = environments.make(task)
+    env = environments.make(task, goal=False)
     try:
-        with _Archive(file, _expected(env)) as archive:
+        with _Archive(file, _expected(parsed, env)) as archive:
             last = archive.ends()
             # What only relabelling needs is dropped before the large column is read.
-            rewards, masks = _relabel(archive, parsed, env)
+            if parsed.goal_conditioned:
+                rewards, masks = np.zeros(len(last), np.float32), np.ones(len(last), np.float32)
+                goals = _oracle(archive, parsed, env) if parsed.oracle else None
+            else:
+                rewards, masks = _relabel(archive, parsed, env)
+                goals = None
             actions = archive.read("actions").astype(np.float32, copy=False)
             observations = archive.read("observations")
     finally:
         env.close()
+    observations = observations.astype(env.observation_space.dtype, copy=False)
     return Dataset(
         name=task,
-        observations=observations.astype(env.observation_space.dtype, copy=False),
+        observations=observations,
         actions=np.clip(actions, -ACTION_LIMIT, ACTION_LIMIT, out=actions),
         rewards=rewards,
         masks=masks,
         last=last,
+        goals=observations if goals is None and parsed.goal_conditioned else goals,
     )
 
 
@@ -77,16 +85,18 @@ def locate(task: Task, path: Path | None = None, validation: bool = False) -> Pa
     return file
 
 
-def _expected(env: gymnasium.Env[Any, Any]) -> dict[str, tuple[Shape, str]]:
-    """Shape of a row and kinds of numbers (NumPy's letters) of each column that the environment's file must have."""
+def _expected(task: Task, env: gymnasium.Env[Any, Any]) -> dict[str, tuple[Shape, str]]:
+    """Shape of a row and kinds of numbers (NumPy's letters) of each column that the task's file must have."""
     simulator: Any = env.unwrapped
     pixels = env.observation_space.dtype == np.uint8
     columns: dict[str, tuple[Shape, str]] = {
         "observations": (tuple(env.observation_space.shape or ()), "u" if pixels else "f"),
         "actions": (tuple(env.action_space.shape or ()), "f"),
         "terminals": ((), "bfiu"),
-        "qpos": ((simulator.model.nq,), "f"),
     }
+    if task.goal_conditioned and not task.oracle:
+        return columns
+    columns["qpos"] = ((simulator.model.nq,), "f")
     buttons = getattr(simulator, "_num_buttons", 0)
     return columns | ({"button_states": ((buttons,), "iu")} if buttons else {})
 
@@ -95,11 +105,23 @@ def _relabel(archive: "_Archive", task: Task, env: gymnasium.Env[Any, Any]) -> t
     """OGBench's rewards and masks, from the recorded states and the task's goal."""
     from ogbench.relabel_utils import relabel_dataset
 
-    columns: dict[str, NDArray[Any]] = {
-        key: archive.read(key) for key in ("qpos", "button_states") if key in archive.expected
-    }
+    columns = _states(archive)
     relabel_dataset(task.environment, env, columns)
     return columns["rewards"], columns["masks"]
+
+
+def _oracle(archive: "_Archive", task: Task, env: gymnasium.Env[Any, Any]) -> NDArray[Any]:
+    """What each row is as a goal, by OGBench's own account: where the body, the ball, the cubes and the buttons are."""
+    from ogbench.relabel_utils import add_oracle_reps
+
+    columns = _states(archive)
+    add_oracle_reps(task.environment, env, columns)
+    return columns["oracle_reps"]
+
+
+def _states(archive: "_Archive") -> dict[str, NDArray[Any]]:
+    """The recorded states of the simulator."""
+    return {key: archive.read(key) for key in ("qpos", "button_states") if key in archive.expected}
 
 
 class _Archive:

@@ -98,7 +98,11 @@ class Manipulation:
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
         self._env = environments.make(
-            recipe.name, terminate_at_goal=False, mode="data_collection", max_episode_steps=recipe.rows
+            recipe.name,
+            goal=False,
+            terminate_at_goal=False,
+            mode="data_collection",
+            max_episode_steps=recipe.rows,
         )
         oracles = _plan_oracles if recipe.data == "play" else _markov_oracles
         self._oracles = oracles(self._env, gripper_always_closed=recipe.name.startswith("puzzle"))
@@ -150,7 +154,7 @@ class PointMaze:
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        self._env = environments.make(recipe.name, terminate_at_goal=False, max_episode_steps=recipe.rows)
+        self._env = environments.make(recipe.name, goal=False, terminate_at_goal=False, max_episode_steps=recipe.rows)
         self._maze = cast(Any, self._env.unwrapped)
         free: NDArray[np.bool_] = self._maze.maze_map == 0
         self._cells: list[Cell] = [(int(i), int(j)) for i, j in np.argwhere(free)]

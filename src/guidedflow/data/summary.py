@@ -31,6 +31,7 @@ def summarize(dataset: Dataset) -> dict[str, Any]:
         "episodes": dataset.episodes,
         "transitions": len(dataset),
         "observations": {"shape": shape, "type": str(dataset.observations.dtype), **_range(dataset.observations)},
+        **({} if dataset.goals is None else {"goals": {"shape": list(dataset.goals.shape[1:])}}),
         "actions": {
             "size": int(dataset.actions.shape[1]),
             **_range(actions),

@@ -1,6 +1,6 @@
 """The tasks of each suite by name, and the environments behind them.
 
-    ogbench     OGBench's single tasks
+    ogbench     OGBench's single tasks, and its goal-conditioned environments
     adroit      the 24 hand tasks of D4RL and Minari, simulated by gymnasium-robotics
     antmaze     D4RL's six, simulated by gymnasium-robotics
     mujoco      Minari's hopper, halfcheetah and walker2d, simulated by Gymnasium
@@ -16,6 +16,7 @@ import gymnasium
 
 from guidedflow import recipes
 from guidedflow.environments import adroit, antmaze, mujoco, ogbench
+from guidedflow.environments.goals import GoalObserved
 from guidedflow.environments.ogbench import ENVIRONMENTS, SUCCESS_TIMING, SuccessTiming, datasets, tasks
 from guidedflow.environments.simulator import Repeatable, Task, choose_graphics, quiet
 from guidedflow.errors import InputError, did_you_mean
@@ -33,6 +34,7 @@ __all__ = [
     "normalized",
     "parse",
     "simulated",
+    "task_ids",
     "tasks",
 ]
 
@@ -63,21 +65,32 @@ def simulated(name: str) -> None:
         )
 
 
+def task_ids(name: str) -> tuple[int, ...]:
+    """The tasks that a goal-conditioned name stands for, as `options["task_id"]` of a reset; none for other names."""
+    return ogbench.TASK_IDS if known(name) and parse(name).goal_conditioned else ()
+
+
 def make(
-    task: str, render: bool = False, success_timing: SuccessTiming = SUCCESS_TIMING, **settings: Any
+    task: str,
+    render: bool = False,
+    success_timing: SuccessTiming = SUCCESS_TIMING,
+    goal: bool = True,
+    **settings: Any,
 ) -> gymnasium.Env[Any, Any]:
     """The environment of a task: float32 (or uint8) observations, and resets that one seed repeats bit for bit.
 
-    Making an environment never touches data. With `render`, `env.render()` gives 480 x 480 uint8 pictures. Further
-    `settings` go to the suite's constructor; `success_timing` is OGBench's alone. Raises `InputError` for an unknown
-    task, and where the suite or, for pictures, a graphics library is missing.
+    Making an environment never touches data. Where the name is goal-conditioned, observations have the goal joined to
+    them, unless `goal` says otherwise. With `render`, `env.render()` gives 480 x 480 uint8 pictures. Further `settings`
+    go to the suite's constructor; `success_timing` is OGBench's alone. Raises `InputError` for an unknown task, and
+    where the suite or, for pictures, a graphics library is missing.
     """
     parsed = parse(task)
     choose_graphics(needed=render or parsed.pixels)
     if parsed.suite == "ogbench":
         settings = {"success_timing": success_timing, **settings}
     with quiet():
-        return Repeatable(_suite(parsed).make(parsed, render, **settings))
+        env = _suite(parsed).make(parsed, render, **settings)
+        return Repeatable(GoalObserved(env) if goal and parsed.goal_conditioned else env)
 
 
 def describe(task: str, success_timing: SuccessTiming = SUCCESS_TIMING) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """Names of OGBench's tasks, and the environments behind them.
 
 A task is `{environment}-{data}-singletask[-task{1..5}]-v0`, for instance `cube-single-noisy-singletask-task1-v0`;
-without the task words it is a dataset, `cube-single-noisy-v0`, whose environment draws a new goal at every reset and
-has no reward. OGBench (Park et al., arXiv 2410.20092) is imported by `make` alone. This module does not know what is in
-a dataset, what acts, or how many environments run at once.
+without the task words it is a dataset, `cube-single-noisy-v0`, whose environment is goal-conditioned: a reset takes one
+of five tasks, `options={"task_id": 1..5}`, or draws one. `cube-single-noisy-oraclerep-v0` is the same with goals of a
+few numbers. OGBench (Park et al., arXiv 2410.20092) is imported by `make` alone. This module does not know what is in a
+dataset, what acts, or how many environments run at once.
 """
 
 import re
@@ -38,7 +39,7 @@ ENVIRONMENTS = _STATES | {f"visual-{k}": v for k, v in _STATES.items() if not k.
 
 _NAME = re.compile(
     r"(?P<environment>.+)-(?P<data>play|noisy|navigate|stitch|explore)"
-    r"(?P<single>-singletask(-task(?P<number>[1-5]))?)?-v0"
+    r"(?P<single>-singletask(-task(?P<number>[1-5]))?)?(?P<oracle>-oraclerep)?-v0"
 )
 
 
@@ -58,13 +59,17 @@ def find(name: str) -> Task | None:
     kinds, default = ENVIRONMENTS.get(match["environment"], ((), 0)) if match else ((), 0)
     if match is None or match["data"] not in kinds:
         return None
+    oracle = match["oracle"] is not None
+    if oracle and (match["single"] or match["environment"].startswith("visual-")):
+        return None
     number = int(match["number"] or default) if match["single"] else None
-    return Task(name, match["environment"], match["data"], number)
+    return Task(name, match["environment"], match["data"], number, oracle=oracle)
 
 
 def names() -> list[str]:
-    """All names that `find` knows: single tasks, with and without their number, and datasets."""
-    return [*tasks(), *(task.replace("-task1-", "-") for task in tasks()), *datasets()]
+    """All names that `find` knows: single tasks, with and without their number, and datasets, plain and `oraclerep`."""
+    oracle = [name.replace("-v0", "-oraclerep-v0") for name in datasets() if not name.startswith("visual-")]
+    return [*tasks(), *(task.replace("-task1-", "-") for task in tasks()), *datasets(), *oracle]
 
 
 def make(
@@ -88,6 +93,9 @@ def describe(task: Task, success_timing: SuccessTiming) -> dict[str, str]:
     )
     return {"success_timing": success_timing, "differs": differs}
 
+
+TASK_IDS = (1, 2, 3, 4, 5)
+"""What a reset of a goal-conditioned environment is told, as `options["task_id"]`."""
 
 PACKAGES = ("ogbench", "mujoco", "gymnasium")
 """Whose versions decide what an episode is."""

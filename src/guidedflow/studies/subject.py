@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from guidedflow.data.dataset import Dataset, Transitions
+from guidedflow.data.dataset import Batches, Dataset
 from guidedflow.data.load import load_dataset
 from guidedflow.errors import InputError
 from guidedflow.guidance import GUIDANCE
@@ -28,7 +28,7 @@ class Subject:
     trained: Trained
     policy: str
     base: FlowPolicy
-    transitions: Transitions
+    transitions: Batches
 
     @classmethod
     def open(
@@ -51,8 +51,7 @@ class Subject:
                 f"Policy {name!r} of {trained.run.path} is no flow with a critic beside it, so there is nothing to "
                 "guide; study a run of qgf, or of another method that trains both."
             )
-        config = trained.run.config
-        transitions = dataset.cut(config["discount"], config["horizon"], config["chunk"])
+        transitions = trained.cut(dataset)
         example = transitions.example()
         found, expected = (*example.observation.shape, example.action.size), (*base.observation_shape, base.action_size)
         if found != expected:
@@ -70,8 +69,8 @@ class Subject:
         return replace(self.base, sampler=sampler)
 
     def draw(self, states: int, seed: int) -> Transition:
-        """So many transitions of the dataset, drawn with replacement, from the stream of choosing."""
-        return self.transitions.sample(stream_key(seed, Stream.SELECTION_EPISODES), states)
+        """So many transitions of the dataset as a policy sees them, from the stream of choosing."""
+        return self.transitions.sample(stream_key(seed, Stream.SELECTION_EPISODES), states).acting
 
 
 def over_seeds(policy: PyTree) -> PyTree:
