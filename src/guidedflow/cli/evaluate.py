@@ -104,7 +104,7 @@ class Evaluate:
             selections["dataset"] = by_dataset(weighted, self._observations(trained))
         note = "" if self.critic_from is None else f"critic from {self.critic_from}"
         plot = report.learning_curve([self.path], self.path / "learning-curve.png") if self.plot else None
-        with open_simulators(trained.task, self.workers) as simulators:
+        with open_simulators(trained.task, self.workers, frame_stack=trained.frame_stack) as simulators:
             rolled_out: dict[str, Any] = {
                 "seed": self.seed,
                 "simulators": simulators,
@@ -181,8 +181,9 @@ class Evaluate:
     def _observations(self, trained: Trained) -> Shaped[Array, " states *observation"]:
         """Some observations of the run's dataset."""
         dataset = load_dataset(trained.task, self.dataset, clip_actions=True)
-        rows = np.random.default_rng(self.seed).choice(np.flatnonzero(~dataset.last), STATES)
-        return jnp.asarray(dataset.observations[rows])
+        transitions = dataset.cut(frame_stack=trained.frame_stack)
+        indices = np.random.default_rng(self.seed).choice(len(transitions), STATES)
+        return transitions.take(jnp.asarray(indices)).observation
 
     def _sampler(self, sampler: Sampler, weight: float | None = None) -> Sampler:
         """The policy's own sampler, changed where it was asked for."""

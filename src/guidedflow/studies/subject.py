@@ -52,7 +52,7 @@ class Subject:
                 "guide; study a run of qgf, or of another method that trains both."
             )
         config = trained.run.config
-        transitions = dataset.cut(config["discount"], config["horizon"], config["chunk"])
+        transitions = dataset.cut(config["discount"], config["horizon"], config["chunk"], trained.frame_stack)
         example = transitions.example()
         found, expected = (*example.observation.shape, example.action.size), (*base.observation_shape, base.action_size)
         if found != expected:
