@@ -122,7 +122,7 @@ def test_weights_critics_and_chunks_from_the_command_line(
     train(QGF(hidden=(4,), flow_steps=2), line(), plan, out=tmp_path / "qgf")
     train(IQL(hidden=(4,)), line(), replace(plan, seeds=1), out=tmp_path / "iql")
     monkeypatch.setattr(
-        "guidedflow.cli.evaluate.open_simulators", lambda task, workers: Simulators(partial(Peaceful, 6), 2, 1)
+        "guidedflow.cli.evaluate.open_simulators", lambda *_, **__: Simulators(partial(Peaceful, 6), 2, 1)
     )
     monkeypatch.setattr("guidedflow.environments.describe", lambda task: {})
 
@@ -157,7 +157,7 @@ def test_the_weight_of_a_condition_is_in_the_rows(
     plan = Plan(steps=2, batch_size=4, log_interval=2)
     train(CFGRL(hidden=(4,), flow_steps=2, weight=7.0), line(), plan, out=tmp_path / "cfgrl")
     monkeypatch.setattr(
-        "guidedflow.cli.evaluate.open_simulators", lambda task, workers: Simulators(partial(Peaceful, 6), 2, 1)
+        "guidedflow.cli.evaluate.open_simulators", lambda *_, **__: Simulators(partial(Peaceful, 6), 2, 1)
     )
     monkeypatch.setattr("guidedflow.environments.describe", lambda task: {})
 

@@ -40,7 +40,7 @@ def study(
 ) -> Callable[..., dict[str, Any]]:
     """A study of the run from the command line; what it prints."""
 
-    def simulators(task: str, workers: int | None) -> Simulators:
+    def simulators(task: str, workers: int | None, frame_stack: int) -> Simulators:
         return Simulators(partial(Peaceful, 6), 2, 1)
 
     monkeypatch.setattr("guidedflow.studies.subject.load_dataset", lambda task, path: line())

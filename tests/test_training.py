@@ -118,7 +118,7 @@ def test_seeds_together_equal_seeds_alone(tmp_path: Path) -> None:
 
 
 def test_evaluation_does_not_change_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "open_simulators", lambda task, workers: Simulators(partial(Peaceful, 5), 2, 1))
+    monkeypatch.setattr(training, "open_simulators", lambda *_, **__: Simulators(partial(Peaceful, 5), 2, 1))
     train(SMALL, line(), PLAN, out=tmp_path / "unwatched")
     train(SMALL, line(), small(eval_interval=20, eval_episodes=3), out=tmp_path / "watched")
     assert_same_bits(leaves(tmp_path / "unwatched"), leaves(tmp_path / "watched"))

@@ -17,3 +17,11 @@ def line(episodes: int = 6, length: int = 20, seed: int = 0) -> Dataset:
             observations[row, 0] = np.clip(observations[row - 1, 0] + actions[row - 1, 0] / 4, -2, 2)
     rewards = -np.abs(observations[:, 0])
     return Dataset("line", observations, actions, rewards, (rewards < -0.05).astype(np.float32), last)
+
+
+def film(episodes: int = 6, length: int = 20, seed: int = 0) -> Dataset:
+    """The line seen through a camera: 6 x 5 pixels of noise in two channels, the first brighter where x is larger."""
+    data = line(episodes, length, seed)
+    images = np.random.default_rng(seed).integers(0, 64, (len(data.last), 6, 5, 2), np.uint8)
+    images[..., 0] += (48 * (2 + np.clip(data.observations[:, 0], -2, 2))).astype(np.uint8)[:, None, None] // 2
+    return Dataset("film", images, data.actions, data.rewards, data.masks, data.last)

@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from guidedflow.environments.simulator import stacked
 from guidedflow.errors import InputError
 
 
@@ -75,6 +76,19 @@ class ImportedJax(Countdown):
 
     def _observation(self) -> NDArray[np.float64]:
         return np.full(3, float("jax" in sys.modules))
+
+
+class Filmed(Peaceful):
+    """Seen through a camera: every pixel of the first channel is the time, every pixel of the second the seed."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (6, 5, 2), np.uint8)
+
+    def _observation(self) -> NDArray[Any]:
+        return np.full((6, 5, 2), [self.time, self.seed % 256], np.uint8)
+
+
+def filmed(frame_stack: int) -> gymnasium.Env[Any, Any]:
+    return stacked(Filmed(5), frame_stack)
 
 
 class Blind(Countdown):

@@ -48,7 +48,7 @@ def plain(task: Task, with_recipes: bool = False) -> dict[str, Any]:
 
 def command(task: Task, recipe: Recipe) -> str | None:
     """What to type to run a recipe by the published protocol; None if this version cannot."""
-    if task.pixels or recipe.algorithm not in ALGORITHMS:
+    if recipe.algorithm not in ALGORITHMS:
         return None
     ends = task.protocol.evaluations
     interval = ends[1] - ends[0] if len(ends) > 1 else recipe.plan["steps"]
@@ -106,7 +106,7 @@ def _method(task: Task, algorithm: str) -> Iterator[str]:
             other, used = (recipes.in_words(value) for value in (found.other, found.used))
             name = found.setting.replace("_", "-")
             yield _line("contradicts", f"{name} {other} in {found.source}; {used} is used: {found.why}")
-        yield _line("run", command(task, recipe) or _reason(task, algorithm))
+        yield _line("run", command(task, recipe) or "not in this version")
 
 
 def _scores(policy: str, scores: Iterable[Score]) -> Iterator[str]:
@@ -114,10 +114,6 @@ def _scores(policy: str, scores: Iterable[Score]) -> Iterator[str]:
         seeds = f"{score.seeds} seeds; " if score.seeds else ""
         told = f"{policy} {score} ({seeds}{score.source})" + (f"; {score.note}" if score.note else "")
         yield _line("score" if score.used else "earlier", told)
-
-
-def _reason(task: Task, algorithm: str) -> str:
-    return "needs an encoder of images, which this version does not have" if task.pixels else "not in this version"
 
 
 def _flags(recipe: Recipe) -> str:

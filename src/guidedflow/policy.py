@@ -88,7 +88,7 @@ class FlowPolicy(Policy):
     def __call__(self, observation: Observation, key: PRNGKeyArray) -> Action:
         _check(observation, self.observation_shape)
         noise = jax.random.normal(key, (self.sampler.candidates, self.action_size))
-        return self.sampler(self.flow.given(observation), _value(self.critic, self.aggregate, observation), noise)
+        return self.sampler(self.flow.given(observation), _value(self, observation), noise)
 
     def with_sampler(self, sampler: Sampler) -> "Policy":
         _check_critic(sampler, self.critic)
@@ -138,7 +138,7 @@ class DiffusionPolicy(Policy):
         def propose(noise: Float[Array, " numbers"]) -> jax.Array:
             return denoise(predict, self.schedule, noise.reshape(steps, self.action_size))
 
-        return self.sampler.choose(propose, _value(self.critic, self.aggregate, observation), noise)
+        return self.sampler.choose(propose, _value(self, observation), noise)
 
     def with_sampler(self, sampler: Sampler) -> "Policy":
         if not isinstance(sampler.guidance, Unguided):
@@ -166,8 +166,7 @@ class ActorPolicy(Policy):
     def __call__(self, observation: Observation, key: PRNGKeyArray) -> Action:
         _check(observation, self.observation_shape)
         noise = jax.random.normal(key, (self.sampler.candidates, self.action_size))
-        value = _value(self.critic, self.aggregate, observation)
-        return self.sampler.choose(self.actor.given(observation), value, noise)
+        return self.sampler.choose(self.actor.given(observation), _value(self, observation), noise)
 
     def with_sampler(self, sampler: Sampler) -> "Policy":
         if not isinstance(sampler.guidance, Unguided):
@@ -180,16 +179,21 @@ class ActorPolicy(Policy):
         return dataclasses.replace(self, sampler=sampler)
 
 
-def _value(critic: Critic | NoisyCritic | None, aggregate: Aggregate, observation: Observation) -> Value:
-    if critic is None:
+def _value(policy: Policy, observation: Observation) -> Value:
+    if policy.critic is None or not _asks(policy.sampler):
         return lambda action, t: action[0] * 0  # never asked: `with_sampler` refuses what would need a value
 
-    values = critic.given(observation)
+    values = policy.critic.given(observation)
 
     def value(action: Action, t: Time) -> Scalar:
-        return aggregate(values(action, t))
+        return policy.aggregate(values(action, t))
 
     return value
+
+
+def _asks(sampler: Sampler) -> bool:
+    """Whether it needs a value; if not, no observation is encoded for one."""
+    return sampler.candidates > 1 or sampler.refinement is not None or not isinstance(sampler.guidance, Unguided)
 
 
 def _check(observation: Observation, shape: tuple[int, ...]) -> None:
@@ -201,8 +205,7 @@ def _check(observation: Observation, shape: tuple[int, ...]) -> None:
 
 
 def _check_critic(sampler: Sampler, critic: Critic | NoisyCritic | None) -> None:
-    asks = sampler.candidates > 1 or sampler.refinement is not None or not isinstance(sampler.guidance, Unguided)
-    if asks and critic is None:
+    if _asks(sampler) and critic is None:
         raise InputError(
             "Guidance, refinement and several candidates need a critic, and this policy was trained without one; "
             "take another run's by --critic-from."

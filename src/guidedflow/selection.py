@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray, Shaped
 
 from guidedflow.errors import InputError
 from guidedflow.networks import Extrapolation
@@ -84,7 +84,7 @@ def by_episodes(
 
 def by_dataset(
     policies: Mapping[float, Policy],
-    observations: Float[Array, " states *observation"],
+    observations: Shaped[Array, " states *observation"],
     *,
     samples: int = 16,
     seed: int = 0,
@@ -116,7 +116,7 @@ def by_dataset(
 
 @functools.partial(jax.jit, static_argnames="samples")
 def _measure(
-    policy: FlowPolicy, observations: Float[Array, " states *observation"], keys: Key[Array, " states"], samples: int
+    policy: FlowPolicy, observations: Shaped[Array, " states *observation"], keys: Key[Array, " states"], samples: int
 ) -> tuple[Scalar, Scalar]:
     """The mean value of a policy's actions, and their distance from the flow's samples in units of these."""
 

@@ -40,6 +40,7 @@ class Trained:
         self.step = step
         self.task: str = run.config["task"]
         self.seeds: list[int] = seeds_of(run.config)
+        self.frame_stack: int = run.config.get("frame_stack", 1)
 
     @classmethod
     def open(cls, path: Path | str, step: int | None = None) -> "Trained":
@@ -86,7 +87,7 @@ class Trained:
         """
         task = task or self.task
         if simulators is None:
-            with open_simulators(task) as own:
+            with open_simulators(task, frame_stack=self.frame_stack) as own:
                 return self.evaluate(
                     policy, using=using, episodes=episodes, seed=seed, sampler=sampler, simulators=own, task=task,
                     replan=replan, stream=stream, note=note,
@@ -141,7 +142,7 @@ class Trained:
         """A dataset as the run cut its own: the same horizon and discount, and the same rule of goals if it has any."""
         config = self.run.config
         sampling = from_plain(GoalSampling, config.get("goals", {}))
-        return goals.cut(dataset, sampling, config["discount"], config["horizon"], config["chunk"])
+        return goals.cut(dataset, sampling, config["discount"], config["horizon"], config["chunk"], self.frame_stack)
 
     def film(
         self,
@@ -156,7 +157,7 @@ class Trained:
         """Film a policy of the first seed into an MP4 or GIF; without a graphics library it is an `InputError`."""
         chosen = self.steered(policy) if using is None else using
         chosen = chosen if sampler is None else chosen.with_sampler(sampler)
-        factory = partial(environments.make, self.task, render=True)
+        factory = partial(environments.make, self.task, render=True, frame_stack=self.frame_stack)
         return video.record(chosen, factory, path, task=self.task, seeds=self.seeds, episodes=episodes, replan=replan)
 
     def _named(self, policies: Mapping[str, Policy], name: str | None) -> Policy:
@@ -176,11 +177,14 @@ def load_policy(
     return Trained.open(path, step).policy(name, seed)
 
 
-def open_simulators(task: str, workers: int | None = None, number: int | None = None) -> Simulators:
+def open_simulators(
+    task: str, workers: int | None = None, number: int | None = None, frame_stack: int = 1
+) -> Simulators:
     """Simulators of a task: by default five environments a core, as episodes come in tens; each takes 100 to 200 MB."""
     environments.simulated(task)
     workers = workers or available_cores()
-    return Simulators(partial(environments.make, task), number or 5 * workers, workers)
+    factory = partial(environments.make, task, frame_stack=frame_stack)
+    return Simulators(factory, number or 5 * workers, workers)
 
 
 def algorithm_of(config: Mapping[str, Any]) -> Algorithm[Any]:

@@ -28,6 +28,7 @@ from guidedflow import checkpoint, environments
 from guidedflow.algorithm import Algorithm
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.data import goals
+from guidedflow.data.crops import Cropped
 from guidedflow.data.dataset import Batches, Dataset
 from guidedflow.data.goals import GoalSampling
 from guidedflow.errors import InputError
@@ -63,6 +64,10 @@ class Plan:
     """Environment steps of a transition: its reward is their discounted sum (n-step return)."""
     chunk: bool = False
     """Learn chunks: all actions of a transition's horizon as one."""
+    frame_stack: int = 1
+    """Observations that are seen as one, the newest last; published from pixels: 3."""
+    augment: float = 0.0
+    """Probability that the images of a batch are cropped at random; published from pixels: 0.5."""
     log_interval: int = 1000
     """Updates between two rows of metrics; also the length of a compiled call."""
     eval_interval: int = 0
@@ -81,9 +86,9 @@ class Plan:
     def check(self) -> None:
         """Raises `InputError` for a plan that cannot be carried out."""
         counts = dict.fromkeys(
-            ("steps", "seeds", "batch_size", "horizon", "log_interval", "eval_episodes"), (1, math.inf)
+            ("steps", "seeds", "batch_size", "horizon", "frame_stack", "log_interval", "eval_episodes"), (1, math.inf)
         )
-        check_ranges(self, seed=(0, 2**31 - 1), discount=(0, 1), **counts)
+        check_ranges(self, seed=(0, 2**31 - 1), discount=(0, 1), augment=(0, 1), **counts)
         if self.workers is not None:
             check_ranges(self, workers=(1, math.inf))
         for name in ("eval_interval", "checkpoint_interval"):
@@ -108,30 +113,28 @@ def train(
     """Train `algorithm` on `dataset` into the run folder `out`, and return what it learned.
 
     `recipe` is kept in the configuration, as a record of where the settings came from (`Recipe.record`). Raises
-    `InputError` for a plan that cannot be carried out, observations that no algorithm here takes, a folder that is in
+    `InputError` for a plan that cannot be carried out, observations that no network here takes, a folder that is in
     use or holds something, and a loss that is no longer finite.
     """
     plan.check()
+    _check_observations(dataset, plan)
     if dataset.goals is None and plan.goals != GoalSampling():
         raise InputError(
             f"The settings of goals change nothing for {dataset.name!r}, which has rewards of its own; leave them out, "
             "or name goal-conditioned data, such as cube-single-play-v0."
         )
-    transitions = goals.cut(dataset, plan.goals, plan.discount, plan.horizon, plan.chunk)
-    config = _configuration(algorithm, dataset, transitions, plan) | ({} if recipe is None else {"recipe": recipe})
-    if len(shape := config["transition"]["observation_shape"]) != 1:
-        name = config["algorithm"]["name"]
-        raise InputError(
-            f"{name} cannot take the observations of {dataset.name!r}, of shape {tuple(shape)}, because this version "
-            "has no encoder of images; expected rows of numbers."
-        )
+    batches = goals.cut(dataset, plan.goals, plan.discount, plan.horizon, plan.chunk, plan.frame_stack)
+    batches = Cropped(batches, plan.augment) if plan.augment else batches
+    config = _configuration(algorithm, dataset, batches, plan) | ({} if recipe is None else {"recipe": recipe})
     with ExitStack() as stack:
         run = stack.enter_context(Run.create(Path(out), config, resume, overwrite))
         tracker = stack.enter_context(
             Tracker(run.path, seeds_of(config), plan.steps, shown=SHOWN, wandb=plan.wandb, config=config)
         )
-        simulators = stack.enter_context(open_simulators(dataset.name, plan.workers)) if plan.eval_interval else None
-        return _Training(algorithm, plan, transitions, run, tracker, simulators).continue_()
+        simulators = None
+        if plan.eval_interval:
+            simulators = stack.enter_context(open_simulators(dataset.name, plan.workers, frame_stack=plan.frame_stack))
+        return _Training(algorithm, plan, batches, run, tracker, simulators).continue_()
 
 
 class _Training:
@@ -141,14 +144,14 @@ class _Training:
         self,
         algorithm: Algorithm[Any],
         plan: Plan,
-        transitions: Batches,
+        batches: Batches,
         run: Run,
         tracker: Tracker,
         simulators: Simulators | None,
     ):
         self.algorithm = algorithm
         self.plan = plan
-        self.transitions = transitions
+        self.batches = batches
         self.run = run
         self.tracker = tracker
         self.simulators = simulators
@@ -173,7 +176,7 @@ class _Training:
         return Trained(self.run, self.algorithm, state, step)
 
     def _restore(self) -> tuple[int, Any]:
-        start = self.algorithm, self.transitions.example(), self.seeds
+        start = self.algorithm, self.batches.example(), self.seeds
         if checkpoint.latest(self.run.checkpoints) is None:
             return 0, initial_state(*start)
         step, state = checkpoint.load(self.run.checkpoints, None, jax.eval_shape(initial_state, *start))
@@ -185,7 +188,7 @@ class _Training:
     def _interval(self, state: Any, step: int, end: int) -> Any:
         began = time.perf_counter()
         state, metrics = advance(
-            self.algorithm, state, self.transitions, self.seeds, step, end - step, self.plan.batch_size
+            self.algorithm, state, self.batches, self.seeds, step, end - step, self.plan.batch_size
         )
         numbers = {name: np.asarray(value) for name, value in metrics.items()}
         speed = (end - step) / (time.perf_counter() - began)
@@ -224,7 +227,7 @@ class _Training:
 def advance(
     algorithm: Algorithm[Any],
     state: Any,
-    transitions: Batches,
+    batches: Batches,
     seeds: Int[Array, " seeds"],
     step: int | Int[Array, ""],
     count: int,
@@ -236,7 +239,7 @@ def advance(
         state, seed = state_and_seed
 
         def update(state: Any, step: Int[Array, ""]) -> tuple[Any, Metrics]:
-            batch = transitions.sample(stream_key(seed, Stream.DATA, step), batch_size)
+            batch = batches.sample(stream_key(seed, Stream.DATA, step), batch_size)
             return algorithm.update(state, batch, stream_key(seed, Stream.UPDATE, step))
 
         state, metrics = jax.lax.scan(update, state, step + jnp.arange(count))
@@ -271,10 +274,22 @@ def _interruptions() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _configuration(algorithm: Algorithm[Any], dataset: Dataset, transitions: Batches, plan: Plan) -> dict[str, Any]:
+def _check_observations(dataset: Dataset, plan: Plan) -> None:
+    """Raise `InputError` for observations that are neither states nor images, and for states that should be cropped."""
+    shape, kind = dataset.observations.shape[1:], dataset.observations.dtype
+    if (len(shape), kind.kind) not in ((1, "f"), (3, "u")):
+        raise InputError(
+            f"{dataset.name!r} has observations of shape {shape} and type {kind}; expected float32 states, (numbers,), "
+            "or uint8 images, (height, width, channels)."
+        )
+    if plan.augment and len(shape) == 1:
+        raise InputError(f"{dataset.name!r} has states, which cannot be cropped; leave --augment out.")
+
+
+def _configuration(algorithm: Algorithm[Any], dataset: Dataset, batches: Batches, plan: Plan) -> dict[str, Any]:
     """All that it takes to tell, repeat and resume a run."""
     name = next((name for name, cls in ALGORITHMS.items() if cls is type(algorithm)), type(algorithm).__name__)
-    example = transitions.example()
+    example = batches.example()
     settings = to_plain(plan)
     if dataset.goals is None:
         del settings["goals"]

@@ -94,6 +94,30 @@ def test_no_chunk_crosses_the_end_of_an_episode(lengths, horizon):
     np.testing.assert_array_equal(following[:, 0], rows[:, -1] + 1)
 
 
+@settings(deadline=None, max_examples=15)
+@given(lengths, st.integers(1, 4), st.integers(1, 3), st.sampled_from([(), (2, 3)]))
+def test_stacked_frames_equal_a_loop_over_each_episode(lengths, frame_stack, horizon, size):
+    """Of states and of images: the newest last, along the last axis, never from before the episode."""
+    dataset = episodes(lengths, pixels=True)
+    spread = np.ones((*size, 1), np.uint8) if size else 1
+    observations = dataset.observations[:, None, None, :] * spread if size else dataset.observations
+    dataset = dataclasses.replace(dataset, observations=observations)
+    transitions = dataset.cut(0.9, horizon, frame_stack=frame_stack)
+    batch = transitions.take(jnp.arange(len(transitions)))
+    expected, first = [], 0
+    for length in lengths:
+        for start in range(length):
+            pair = first + start, first + min(start + horizon, length)
+            ages = range(frame_stack - 1, -1, -1)
+            expected += [np.concatenate([observations[max(row - age, first)] for age in ages], axis=-1) for row in pair]
+        first += length + 1
+    np.testing.assert_array_equal(batch.observation, np.stack(expected[::2]))
+    np.testing.assert_array_equal(batch.next_observation, np.stack(expected[1::2]))
+    assert batch.observation.dtype == jnp.uint8
+    assert transitions.observations.shape == observations.shape
+    assert transitions.example().observation.shape == (*size, 2 * frame_stack)
+
+
 def test_every_whole_chunk_is_cut():
     assert len(episodes([4, 2, 3]).cut(0.9, 3, chunk=True)) == 2 + 0 + 1
 

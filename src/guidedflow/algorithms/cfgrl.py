@@ -86,9 +86,10 @@ class CFGRL:
         target_critic, value = state.values.target_critic, state.values.value.network
 
         def flow_loss(flow: ConditionalField, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
+            velocity = flow.given(data.observation)
+
             def error(label: int) -> Scalar:
-                velocity = flow.given(data.observation, label)
-                return flow_matching_error(velocity, noise.flow_source, data.action, noise.flow_time)
+                return flow_matching_error(velocity(label), noise.flow_source, data.action, noise.flow_time)
 
             advantage = jnp.min(target_critic.given(data.observation)(data.action)) - value(data.observation)
             better = (advantage > 0).astype(jnp.float32)

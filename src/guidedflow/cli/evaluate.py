@@ -103,7 +103,7 @@ class Evaluate:
             selections["dataset"] = by_dataset(weighted, self._observations(trained))
         note = "" if self.critic_from is None else f"critic from {self.critic_from}"
         plot = report.learning_curve([self.path], self.path / "learning-curve.png") if self.plot else None
-        with open_simulators(trained.task, self.workers) as simulators:
+        with open_simulators(trained.task, self.workers, frame_stack=trained.frame_stack) as simulators:
             rolled_out: dict[str, Any] = {
                 "seed": self.seed,
                 "simulators": simulators,

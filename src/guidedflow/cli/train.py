@@ -17,7 +17,6 @@ from guidedflow.algorithms import ALGORITHMS
 from guidedflow.data.columns import Columns, keep
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.load import load_dataset, named
-from guidedflow.errors import InputError
 from guidedflow.recipes import Recipe
 from guidedflow.settings import to_plain
 from guidedflow.training import Plan, train
@@ -60,7 +59,6 @@ class Train:
 
     def run(self) -> None:
         self.plan.check()
-        _refuse_pixels(_name(self.algorithm), self.task)
         dataset = self._load()
         record = None
         if self.recipe is not None:
@@ -116,13 +114,3 @@ def _settings(command: Train) -> dict[str, Any]:
 
 def _name(algorithm: AnyAlgorithm) -> str:
     return next(name for name, cls in ALGORITHMS.items() if cls is type(algorithm))
-
-
-def _refuse_pixels(algorithm: str, task: str) -> None:
-    """Raise InputError for images before anybody downloads them."""
-    known = recipes.find(task)
-    if task.startswith("visual-") if known is None else known.pixels:
-        raise InputError(
-            f"{algorithm} cannot take {task}, whose observations are images, because this version has no encoder of "
-            "images; choose a task whose observations are states, see 'guidedflow tasks'."
-        )

@@ -118,11 +118,14 @@ def _simulate(made: Recipe, seed: int, jobs: list[Job], workers: int) -> Iterato
         for _ in jobs:
             connection = cast(Connection, wait(list(processes))[0])
             try:
-                job, episode = connection.recv()
+                answer = connection.recv()
             except EOFError:
                 processes[connection].join()
                 code = processes[connection].exitcode
                 raise RuntimeError(f"a collecting process ended early, with exit code {code}") from None
+            if isinstance(answer, InputError):
+                raise answer
+            job, episode = answer
             following = next(waiting, None)
             if following is not None:
                 connection.send(following)
@@ -158,8 +161,12 @@ def _processes(made: Recipe, seed: int, count: int) -> Iterator[dict[Connection,
 
 
 def _serve(connection: Connection, made: Recipe, seed: int) -> None:
-    """Answer jobs until the other end closes, which also happens when its process is killed."""
-    episode = collector(made)
+    """Answer jobs until the other end closes, which also happens when its process is killed; or say why not."""
+    try:
+        episode = collector(made)
+    except InputError as error:
+        connection.send(error)
+        return
     while True:
         try:
             split, index = connection.recv()

@@ -71,17 +71,20 @@ class Dataset:
             digest.update(np.ascontiguousarray(column).data)
         return digest.hexdigest()
 
-    def cut(self, discount: float = 0.99, horizon: int = 1, chunk: bool = False) -> "Transitions":
+    def cut(self, discount: float = 0.99, horizon: int = 1, chunk: bool = False, frame_stack: int = 1) -> "Transitions":
         """All transitions, on the device; `discount` is of one step.
 
         A transition spans `horizon` steps, fewer where its episode ends before: its reward is the discounted sum over
         them, and its own discount is that of its next observation, 0 where a mask was. Nothing after a mask of 0
-        counts. With `chunk` its action is all actions of these steps as one, and only whole chunks are cut. Raises
-        `InputError` where no episode is long enough for one.
+        counts. With `chunk` its action is all actions of these steps as one, and only whole chunks are cut. An
+        observation is the last `frame_stack` of its episode, the oldest first, along the last axis; the episode's
+        first stands in where there are none before it. Raises `InputError` where no episode is long enough for one.
         """
         rows = np.arange(len(self.last), dtype=np.int32)
         ends = np.flatnonzero(self.last).astype(np.int32)
-        ends = ends[np.searchsorted(ends, rows)]
+        firsts = np.concatenate([np.zeros(1, np.int32), ends[:-1] + np.int32(1)])
+        episode = np.searchsorted(ends, rows)
+        ends, firsts = ends[episode], firsts[episode]
         starts = np.flatnonzero(rows + (horizon if chunk else 1) <= ends).astype(np.int32)
         if not len(starts):
             longest = int(np.max(np.diff(np.flatnonzero(self.last), prepend=-1))) - 1
@@ -105,7 +108,9 @@ class Dataset:
             starts=jnp.asarray(starts),
             nexts=jnp.asarray(nexts),
             ends=jnp.asarray(ends[starts]),
+            firsts=jnp.asarray(firsts[starts]) if frame_stack > 1 else None,
             chunk=horizon if chunk else 1,
+            frames=frame_stack,
         )
 
     def _columns(self) -> dict[str, np.ndarray]:
@@ -116,8 +121,6 @@ class Dataset:
 @runtime_checkable
 class Batches(Protocol):
     """What a compiled update draws from: a pytree of transitions, as they were cut or with something done to them."""
-
-    def __len__(self) -> int: ...
 
     def example(self) -> Transition:
         """One transition, without a batch axis: what an algorithm's `init` needs to know shapes."""
@@ -139,8 +142,12 @@ class Transitions(eqx.Module):
     nexts: Int[Array, " transitions"]
     ends: Int[Array, " transitions"]
     """Final row of each transition's episode."""
+    firsts: Int[Array, " transitions"] | None = None
+    """First row of each transition's episode, where observations are stacked."""
     chunk: int = eqx.field(static=True, default=1)
     """Actions that make one."""
+    frames: int = eqx.field(static=True, default=1)
+    """Rows that make an observation."""
 
     def __len__(self) -> int:
         return self.starts.shape[0]
@@ -162,13 +169,24 @@ class Transitions(eqx.Module):
         """The transitions of these indices, each field with a leading batch axis."""
         starts, nexts = self.starts[indices], self.nexts[indices]
         return Transition(
-            observation=self.observations[starts],
+            observation=self._observations(indices, starts),
             action=self._actions(indices, starts),
             reward=self.rewards[indices],
             discount=self.discounts[indices],
-            next_observation=self.observations[nexts],
+            next_observation=self._observations(indices, nexts),
             next_action=self._actions(indices, nexts),
         )
+
+    def _observations(
+        self, indices: Int[Array, " batch"], rows: Int[Array, " batch"]
+    ) -> Shaped[Array, " batch *observation"]:
+        """The observations of these rows, each behind those before it; before an episode's first row it is repeated."""
+        if self.firsts is None:
+            return self.observations[rows]
+        ages = jnp.arange(self.frames - 1, -1, -1, dtype=rows.dtype)
+        frames = jnp.maximum(rows[:, None] - ages[None, :], self.firsts[indices][:, None])
+        stacked = jnp.moveaxis(self.observations[frames], 1, -2)
+        return stacked.reshape(*stacked.shape[:-2], -1)
 
     def _actions(self, indices: Int[Array, " batch"], rows: Int[Array, " batch"]) -> Float[Array, "batch action"]:
         """The actions from these rows on, a chunk as one; at an episode's end its final row is repeated."""

@@ -113,7 +113,7 @@ class Goals(eqx.Module):
             later = here + jnp.minimum(steps, (final - here).astype(steps.dtype)).astype(here.dtype)
         else:
             later = jax.random.randint(later_key, shape, jnp.minimum(here + 1, final), final + 1)
-        anywhere = cut.starts[jax.random.randint(any_key, shape, 0, len(cut))]
+        anywhere = cut.starts[cut.draw(any_key, len(indices))]
         source = jax.random.uniform(source_key, shape)
         apart = jnp.where(source >= 1 - mixture.elsewhere, anywhere, later)
         return jnp.where(source < mixture.current, here, apart)
@@ -141,13 +141,18 @@ class Goals(eqx.Module):
 
 
 def cut(
-    dataset: Dataset, sampling: GoalSampling, discount: float = 0.99, horizon: int = 1, chunk: bool = False
+    dataset: Dataset,
+    sampling: GoalSampling,
+    discount: float = 0.99,
+    horizon: int = 1,
+    chunk: bool = False,
+    frame_stack: int = 1,
 ) -> Batches:
     """What training draws from: the dataset's transitions, with goals if it is goal-conditioned.
 
     Raises `InputError` where `Dataset.cut` does, and for goals that cannot be joined to the observations.
     """
-    transitions = dataset.cut(discount, horizon, chunk)
+    transitions = dataset.cut(discount, horizon, chunk, frame_stack)
     if dataset.goals is None:
         return transitions
     seen, wanted = dataset.observations, dataset.goals

@@ -2,7 +2,8 @@
 
 `noisy` manipulation data: Markov oracles, Gaussian action noise of a scale drawn per episode, some actions at random.
 `play`: oracles that follow a plan with temporally correlated noise. `navigate` and `stitch` of the point maze: shortest
-paths with action noise. Settings as published (OGBench, Park et al., arXiv 2410.20092, and its generation commands).
+paths with action noise. `visual-` data are made alike and seen through a camera, while their oracles know the state.
+Settings as published (OGBench, Park et al., arXiv 2410.20092, and its generation commands).
 This module does not know how many episodes are wanted, in which process it runs, or where they are stored.
 """
 
@@ -57,12 +58,18 @@ class Recipe:
     random_actions: float = 0.0
     stacking: tuple[float, float] = (0.0, 0.0)
 
+    @property
+    def family(self) -> str:
+        """cube, scene, puzzle or pointmaze."""
+        return self.name.removeprefix("visual-").partition("-")[0]
+
 
 def _recipes() -> dict[str, Recipe]:
     recipes = []
-    for environment, (episodes, stacking, random_actions) in _MANIPULATION.items():
-        recipes.append(Recipe(f"{environment}-play-v0", "play", episodes, 1001, 0.0, stacking))
-        recipes.append(Recipe(f"{environment}-noisy-v0", "noisy", episodes, 1001, random_actions, stacking))
+    for name, (episodes, stacking, random_actions) in _MANIPULATION.items():
+        for environment in filter(environments.ENVIRONMENTS.get, (name, f"visual-{name}")):
+            recipes.append(Recipe(f"{environment}-play-v0", "play", episodes, 1001, 0.0, stacking))
+            recipes.append(Recipe(f"{environment}-noisy-v0", "noisy", episodes, 1001, random_actions, stacking))
     for maze in _POINT_MAZES:
         episodes, rows = (500, 2001) if maze == "giant" else (1000, 1001)
         recipes.append(Recipe(f"pointmaze-{maze}-navigate-v0", "navigate", episodes, rows))
@@ -78,9 +85,8 @@ def recipe(name: str) -> Recipe:
     if name in RECIPES:
         return RECIPES[name]
     if name in environments.datasets():
-        needs = "a renderer" if name.startswith("visual-") else "a trained expert"
         raise InputError(
-            f"{name!r} needs {needs} to be collected: download it by ogbench.download_datasets([{name!r}])"
+            f"{name!r} needs a trained expert to be collected: download it by ogbench.download_datasets([{name!r}])"
         )
     raise InputError(
         f"unknown dataset {name!r}{did_you_mean(name, RECIPES)}; datasets are named like 'cube-single-noisy-v0'"
@@ -105,21 +111,21 @@ class Manipulation:
             max_episode_steps=recipe.rows,
         )
         oracles = _plan_oracles if recipe.data == "play" else _markov_oracles
-        self._oracles = oracles(self._env, gripper_always_closed=recipe.name.startswith("puzzle"))
+        self._oracles = oracles(self._env, gripper_always_closed=recipe.family == "puzzle")
 
     def __call__(self, seed: np.random.SeedSequence) -> Episode:
         """One episode. A scene whose cube leaves the table is thrown away and drawn again, as published."""
         resets, disturbances = seed.spawn(2)
         rng = np.random.default_rng(disturbances)
         episode = self._attempt(int(resets.generate_state(1)[0]), rng)
-        while self._recipe.name.startswith("scene") and not _cube_in_sight(episode["qpos"]):
+        while self._recipe.family == "scene" and not _cube_in_sight(episode["qpos"]):
             episode = self._attempt(None, rng)
         return episode
 
     def _attempt(self, seed: int | None, rng: np.random.Generator) -> Episode:
         rows, env = self._recipe.rows, self._env
         arm: Any = env.unwrapped
-        if self._recipe.name.startswith("scene"):
+        if self._recipe.family == "scene":
             _forget_targets(arm)
         observation, info = env.reset(seed=seed)
         stacking = rng.uniform(*self._recipe.stacking)
@@ -237,7 +243,8 @@ def _append(
 
 
 def _episode(columns: dict[str, list[Any]]) -> Episode:
-    episode = {key: np.array(rows, np.int64 if key == "button_states" else np.float32) for key, rows in columns.items()}
+    types = {"button_states": np.int64, "observations": columns["observations"][0].dtype}  # images are bytes
+    episode = {key: np.array(rows, types.get(key, np.float32)) for key, rows in columns.items()}
     return episode | {"terminals": np.arange(len(columns["actions"])) == len(columns["actions"]) - 1}
 
 

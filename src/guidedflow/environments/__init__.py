@@ -10,6 +10,7 @@ name. This module does not know what is in a dataset, what acts, or how many env
 """
 
 import importlib.metadata
+from contextlib import nullcontext
 from typing import Any
 
 import gymnasium
@@ -18,7 +19,7 @@ from guidedflow import recipes
 from guidedflow.environments import adroit, antmaze, mujoco, ogbench
 from guidedflow.environments.goals import GoalObserved
 from guidedflow.environments.ogbench import ENVIRONMENTS, SUCCESS_TIMING, SuccessTiming, datasets, tasks
-from guidedflow.environments.simulator import Repeatable, Task, choose_graphics, quiet
+from guidedflow.environments.simulator import Repeatable, Task, choose_graphics, drawing, quiet, stacked
 from guidedflow.errors import InputError, did_you_mean
 
 __all__ = [
@@ -75,21 +76,24 @@ def make(
     render: bool = False,
     success_timing: SuccessTiming = SUCCESS_TIMING,
     goal: bool = True,
+    frame_stack: int = 1,
     **settings: Any,
 ) -> gymnasium.Env[Any, Any]:
     """The environment of a task: float32 (or uint8) observations, and resets that one seed repeats bit for bit.
 
-    Making an environment never touches data. Where the name is goal-conditioned, observations have the goal joined to
-    them, unless `goal` says otherwise. With `render`, `env.render()` gives 480 x 480 uint8 pictures. Further `settings`
-    go to the suite's constructor; `success_timing` is OGBench's alone. Raises `InputError` for an unknown task, and
-    where the suite or, for pictures, a graphics library is missing.
+    Making an environment never touches data. An observation is the last `frame_stack` of the simulator, the oldest
+    first, along the last axis. Where the name is goal-conditioned, the goal is joined to it, unless `goal` says
+    otherwise. With `render`, `env.render()` gives 480 x 480 uint8 pictures. Further `settings` go to the suite's
+    constructor; `success_timing` is OGBench's alone. Raises `InputError` for an unknown task, and where the suite or,
+    for pictures, a graphics library is missing.
     """
     parsed = parse(task)
     choose_graphics(needed=render or parsed.pixels)
     if parsed.suite == "ogbench":
         settings = {"success_timing": success_timing, **settings}
-    with quiet():
+    with quiet(), drawing(task) if parsed.pixels else nullcontext():
         env = _suite(parsed).make(parsed, render, **settings)
+        env = env if frame_stack == 1 else stacked(env, frame_stack)
         return Repeatable(GoalObserved(env) if goal and parsed.goal_conditioned else env)
 
 

@@ -1,4 +1,4 @@
-"""What the environments of all suites share: float32 observations, resets that repeat, and a graphics library.
+"""What the environments of all suites share: float32 observations, resets that repeat, frames, a graphics library.
 
 This module does not know of any suite.
 """
@@ -131,6 +131,32 @@ def choose_graphics(needed: bool) -> None:
             "pictures need a graphics library and none is in use: install libegl1 (or libosmesa6), "
             "and set MUJOCO_GL to egl (or osmesa) before the program starts"
         )
+
+
+@contextmanager
+def drawing(task: str) -> Iterator[None]:
+    """Within it, a graphics library that does not draw is an `InputError`, however it fails."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # each library raises errors of its own
+        raise InputError(
+            f"the pictures of {task!r} cannot be drawn with MUJOCO_GL={os.environ.get('MUJOCO_GL', '')} "
+            f"({type(error).__name__}: {error}): install libegl1 (or libosmesa6), and set MUJOCO_GL to egl (or osmesa)"
+        ) from error
+
+
+def stacked(env: gymnasium.Env[Any, Any], number: int) -> gymnasium.Env[Any, Any]:
+    """The last `number` observations as one, the oldest first, along the last axis; a reset fills all places."""
+    space = env.observation_space
+    assert isinstance(space, gymnasium.spaces.Box)
+    low, high = (np.concatenate([bound] * number, axis=-1) for bound in (space.low, space.high))
+    return gymnasium.wrappers.TransformObservation(
+        gymnasium.wrappers.FrameStackObservation(env, number, padding_type="reset"),
+        lambda frames: np.concatenate(frames, axis=-1),
+        gymnasium.spaces.Box(low, high, dtype=space.dtype.type),
+    )
 
 
 def _single_precision(space: gymnasium.Space[Any]) -> gymnasium.spaces.Box:

@@ -7,6 +7,7 @@ This package does not know how its networks are trained.
 
 from guidedflow.networks.actors import MeanActor, OneStepActor
 from guidedflow.networks.critics import Aggregate, Critic, NoisyCritic, StateValue, Values
+from guidedflow.networks.encoders import Encoder, Impala, Unencoded, encoder_of
 from guidedflow.networks.fields import ConditionalField, Extrapolation, Field, NoiseField, VelocityField
 from guidedflow.networks.mlp import (
     FLOW_NORM_FIRST,
@@ -31,8 +32,10 @@ __all__ = [
     "Aggregate",
     "ConditionalField",
     "Critic",
+    "Encoder",
     "Extrapolation",
     "Field",
+    "Impala",
     "LayerNorm",
     "Linear",
     "MeanActor",
@@ -46,7 +49,9 @@ __all__ = [
     "Style",
     "SwiftTime",
     "TimeEmbedding",
+    "Unencoded",
     "Values",
     "VelocityField",
+    "encoder_of",
     "glorot",
 ]

@@ -9,6 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
+from guidedflow.networks.encoders import Encoder, encoder_of
 from guidedflow.networks.mlp import MLP, PLAIN, Style
 from guidedflow.types import Action, Noise, Observation
 
@@ -16,26 +17,35 @@ from guidedflow.types import Action, Noise, Observation
 class OneStepActor(eqx.Module):
     """mu(observation, z): from noise to an action in one evaluation; unbounded: callers decide where to clip."""
 
+    encoder: Encoder
     mlp: MLP
     observation_shape: tuple[int, ...] = eqx.field(static=True)
     action_size: int = eqx.field(static=True)
 
     def __init__(
-        self, observation_shape: tuple[int, ...], action_size: int, hidden: Sequence[int], *, key: PRNGKeyArray
+        self,
+        observation_shape: tuple[int, ...],
+        action_size: int,
+        hidden: Sequence[int],
+        *,
+        encoder: Encoder | None = None,
+        key: PRNGKeyArray,
     ):
-        (observation_size,) = observation_shape
-        self.mlp = MLP(observation_size + action_size, hidden, action_size, key=key)
+        self.encoder = encoder or encoder_of(observation_shape, key)
+        self.mlp = MLP(self.encoder.size + action_size, hidden, action_size, key=key)
         self.observation_shape = observation_shape
         self.action_size = action_size
 
     def given(self, observation: Observation) -> Callable[[Noise], Action]:
         """The action as a function of the noise alone."""
-        return lambda noise: self.mlp(jnp.concatenate([observation, noise]))
+        features = self.encoder(observation)
+        return lambda noise: self.mlp(jnp.concatenate([features, noise]))
 
 
 class MeanActor(eqx.Module):
     """mu(observation): a deterministic actor, which ignores the noise that it is given; through tanh if `squash`."""
 
+    encoder: Encoder
     mlp: MLP
     observation_shape: tuple[int, ...] = eqx.field(static=True)
     action_size: int = eqx.field(static=True)
@@ -49,16 +59,17 @@ class MeanActor(eqx.Module):
         *,
         squash: bool = False,
         style: Style = PLAIN,
+        encoder: Encoder | None = None,
         key: PRNGKeyArray,
     ):
-        (observation_size,) = observation_shape
-        self.mlp = MLP(observation_size, hidden, action_size, style=style, key=key)
+        self.encoder = encoder or encoder_of(observation_shape, key)
+        self.mlp = MLP(self.encoder.size, hidden, action_size, style=style, key=key)
         self.observation_shape = observation_shape
         self.action_size = action_size
         self.squash = squash
 
     def given(self, observation: Observation) -> Callable[[Noise], Action]:
         """The action, the same for each noise."""
-        mean = self.mlp(jnp.asarray(observation))
+        mean = self.mlp(self.encoder(observation))
         action = jnp.tanh(mean) if self.squash else mean
         return lambda noise: action

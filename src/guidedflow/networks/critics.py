@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from guidedflow.networks.encoders import Encoder, encoder_of
 from guidedflow.networks.mlp import MLP, NORMED, Style
 from guidedflow.networks.times import TimeEmbedding
 from guidedflow.settings import Choice
@@ -28,24 +29,33 @@ class Values(Protocol):
 class StateValue(eqx.Module):
     """v(observation): what can be expected from there on."""
 
+    encoder: Encoder
     mlp: MLP
 
     def __init__(
-        self, observation_shape: tuple[int, ...], hidden: Sequence[int], *, style: Style = NORMED, key: PRNGKeyArray
+        self,
+        observation_shape: tuple[int, ...],
+        hidden: Sequence[int],
+        *,
+        style: Style = NORMED,
+        encoder: Encoder | None = None,
+        key: PRNGKeyArray,
     ):
-        (observation_size,) = observation_shape
-        self.mlp = MLP(observation_size, hidden, 1, style=style, key=key)
+        self.encoder = encoder or encoder_of(observation_shape, key)
+        self.mlp = MLP(self.encoder.size, hidden, 1, style=style, key=key)
 
     def __call__(self, observation: Observation) -> Scalar:
-        return self.mlp(jnp.asarray(observation))[0]
+        return self.mlp(self.encoder(observation))[0]
 
 
 class Critic(eqx.Module):
     """q(observation, action): an ensemble of independently initialised MLPs, with LayerNorm if the style has it.
 
-    The members stand side by side, not stacked: on a CPU that takes a third off the time of a critic's step.
+    The members share one encoder, as published. They stand side by side, not stacked: on a CPU that takes a third off
+    the time of a critic's step.
     """
 
+    encoder: Encoder
     members: tuple[MLP, ...]
     observation_shape: tuple[int, ...] = eqx.field(static=True)
     action_size: int = eqx.field(static=True)
@@ -58,19 +68,21 @@ class Critic(eqx.Module):
         *,
         size: int = 2,
         style: Style = NORMED,
+        encoder: Encoder | None = None,
         key: PRNGKeyArray,
     ):
-        (observation_size,) = observation_shape
-        inputs = observation_size + action_size
+        self.encoder = encoder or encoder_of(observation_shape, key)
+        inputs = self.encoder.size + action_size
         self.members = tuple(MLP(inputs, hidden, 1, style=style, key=key) for key in jax.random.split(key, size))
         self.observation_shape = observation_shape
         self.action_size = action_size
 
     def given(self, observation: Observation) -> Values:
         """Each member's value as a function of the action alone; the time is ignored."""
+        features = self.encoder(observation)
 
         def values(action: Action, t: Time = 1.0) -> Float[Array, " members"]:
-            x = jnp.concatenate([observation, action])
+            x = jnp.concatenate([features, action])
             return jnp.concatenate([member(x) for member in self.members])
 
         return values
@@ -79,6 +91,7 @@ class Critic(eqx.Module):
 class NoisyCritic(eqx.Module):
     """r(observation, a_t, t): the value of the action that a noisy one came from (RobustQ of arXiv 2606.11087)."""
 
+    encoder: Encoder
     mlp: MLP
     embedding: TimeEmbedding = eqx.field(static=True)
     observation_shape: tuple[int, ...] = eqx.field(static=True)
@@ -92,19 +105,21 @@ class NoisyCritic(eqx.Module):
         embedding: TimeEmbedding,
         *,
         style: Style = NORMED,
+        encoder: Encoder | None = None,
         key: PRNGKeyArray,
     ):
-        (observation_size,) = observation_shape
-        self.mlp = MLP(observation_size + action_size + embedding.size, hidden, 1, style=style, key=key)
+        self.encoder = encoder or encoder_of(observation_shape, key)
+        self.mlp = MLP(self.encoder.size + action_size + embedding.size, hidden, 1, style=style, key=key)
         self.embedding = embedding
         self.observation_shape = observation_shape
         self.action_size = action_size
 
     def given(self, observation: Observation) -> Values:
         """The value, as an ensemble of one, as a function of the noisy action and its time."""
+        features = self.encoder(observation)
 
         def values(action: Action, t: Time = 1.0) -> Float[Array, " members"]:
-            return self.mlp(jnp.concatenate([observation, action, self.embedding(t)]))
+            return self.mlp(jnp.concatenate([features, action, self.embedding(t)]))
 
         return values
 

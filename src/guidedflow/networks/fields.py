@@ -3,7 +3,7 @@
 This module does not know which path they are trained on, nor how they are integrated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import equinox as eqx
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from guidedflow.networks.encoders import Encoder, encoder_of
 from guidedflow.networks.mlp import MLP, PLAIN, Style
 from guidedflow.networks.times import TimeEmbedding
 from guidedflow.types import Action, Observation, Scalar, Time, Velocity
@@ -33,6 +34,7 @@ class Field(Protocol):
 class VelocityField(eqx.Module):
     """v(observation, a, t): a flow policy's network."""
 
+    encoder: Encoder
     mlp: MLP
     embedding: TimeEmbedding = eqx.field(static=True)
     observation_shape: tuple[int, ...] = eqx.field(static=True)
@@ -46,19 +48,21 @@ class VelocityField(eqx.Module):
         embedding: TimeEmbedding,
         *,
         style: Style = PLAIN,
+        encoder: Encoder | None = None,
         key: PRNGKeyArray,
     ):
-        (observation_size,) = observation_shape
-        self.mlp = MLP(observation_size + action_size + embedding.size, hidden, action_size, style=style, key=key)
+        self.encoder = encoder or encoder_of(observation_shape, key)
+        self.mlp = MLP(self.encoder.size + action_size + embedding.size, hidden, action_size, style=style, key=key)
         self.embedding = embedding
         self.observation_shape = observation_shape
         self.action_size = action_size
 
     def given(self, observation: Observation) -> Velocity:
         """The velocity as a function of the action and the time alone."""
+        features = self.encoder(observation)
 
         def velocity(point: Action, t: Time) -> Action:
-            return self.mlp(jnp.concatenate([observation, point, self.embedding(t)]))
+            return self.mlp(jnp.concatenate([features, point, self.embedding(t)]))
 
         return velocity
 
@@ -66,6 +70,7 @@ class VelocityField(eqx.Module):
 class ConditionalField(eqx.Module):
     """v(observation, label, a, t) with a learned embedding of each label (CFGRL of arXiv 2606.11087: 2 labels)."""
 
+    encoder: Encoder
     mlp: MLP
     labels: Float[Array, "labels embedding"]
     embedding: TimeEmbedding = eqx.field(static=True)
@@ -82,24 +87,26 @@ class ConditionalField(eqx.Module):
         labels: int = 2,
         label_size: int = 32,
         style: Style = PLAIN,
+        encoder: Encoder | None = None,
         key: PRNGKeyArray,
     ):
-        (observation_size,) = observation_shape
+        self.encoder = encoder or encoder_of(observation_shape, key)
         mlp_key, label_key = jax.random.split(key)
-        inputs = observation_size + label_size + action_size + embedding.size
+        inputs = self.encoder.size + label_size + action_size + embedding.size
         self.mlp = MLP(inputs, hidden, action_size, style=style, key=mlp_key)
         self.labels = jax.random.normal(label_key, (labels, label_size)) / jnp.sqrt(jnp.float32(label_size))
         self.embedding = embedding
         self.observation_shape = observation_shape
         self.action_size = action_size
 
-    def given(self, observation: Observation, label: int) -> Velocity:
-        """The velocity under a label, as a function of the action and the time alone."""
+    def given(self, observation: Observation) -> Callable[[int], Velocity]:
+        """From a label, the velocity under it as a function of the action and the time alone."""
+        features = self.encoder(observation)
 
-        def velocity(point: Action, t: Time) -> Action:
-            return self.mlp(jnp.concatenate([observation, self.labels[label], point, self.embedding(t)]))
+        def under(label: int) -> Velocity:
+            return lambda point, t: self.mlp(jnp.concatenate([features, self.labels[label], point, self.embedding(t)]))
 
-        return velocity
+        return under
 
 
 class Extrapolation(eqx.Module):
@@ -118,7 +125,8 @@ class Extrapolation(eqx.Module):
 
     def given(self, observation: Observation) -> Velocity:
         """The velocity as a function of the action and the time alone."""
-        without, under = self.field.given(observation, 0), self.field.given(observation, 1)
+        given = self.field.given(observation)
+        without, under = given(0), given(1)
 
         def velocity(point: Action, t: Time) -> Action:
             start = without(point, t)
@@ -130,6 +138,7 @@ class Extrapolation(eqx.Module):
 class NoiseField(eqx.Module):
     """eps(observation, a_t, t): a diffusion policy's network, with learned Fourier features of the time, and Mish."""
 
+    encoder: Encoder
     frequencies: Float[Array, " frequencies"]
     condition: MLP
     mlp: MLP
@@ -143,23 +152,25 @@ class NoiseField(eqx.Module):
         hidden: Sequence[int],
         *,
         features: int = 64,
+        encoder: Encoder | None = None,
         key: PRNGKeyArray,
     ):
-        (observation_size,) = observation_shape
+        self.encoder = encoder or encoder_of(observation_shape, key)
         style = Style(activation=jax.nn.mish)
         frequency_key, condition_key, mlp_key = jax.random.split(key, 3)
         self.frequencies = 0.2 * jax.random.normal(frequency_key, (features // 2,))
         self.condition = MLP(features, hidden[:1], hidden[-1], style=style, key=condition_key)
-        self.mlp = MLP(observation_size + action_size + hidden[-1], hidden, action_size, style=style, key=mlp_key)
+        self.mlp = MLP(self.encoder.size + action_size + hidden[-1], hidden, action_size, style=style, key=mlp_key)
         self.observation_shape = observation_shape
         self.action_size = action_size
 
     def given(self, observation: Observation) -> Velocity:
         """The predicted noise (no velocity, though of its type) as a function of the action and the step, from 1 on."""
+        features = self.encoder(observation)
 
         def noise(point: Action, t: Time) -> Action:
             angles = 2 * jnp.pi * t * self.frequencies
-            features = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)])
-            return self.mlp(jnp.concatenate([observation, point, self.condition(features)]))
+            waves = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)])
+            return self.mlp(jnp.concatenate([features, point, self.condition(waves)]))
 
         return noise

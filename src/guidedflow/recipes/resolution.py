@@ -18,7 +18,7 @@ from guidedflow.recipes.registry import task as task_named
 from guidedflow.recipes.rows import Row, citation, document, rows
 
 PLAN = ("steps", "batch_size", "discount")
-"""The entries of a recipe that are settings of a run's plan; the others are the algorithm's."""
+"""The columns of a table of settings that are settings of a run's plan; the others are the algorithm's."""
 
 QUICK_SETTINGS: Mapping[str, Any] = {"hidden": [256, 256, 256], "learning_rate": 3e-4}
 QUICK_PLAN: Mapping[str, Any] = {"steps": 20_000}
@@ -50,7 +50,7 @@ class Recipe:
     settings: Mapping[str, Any]
     """Settings of the algorithm; what is missing is the algorithm's own default."""
     plan: Mapping[str, Any]
-    """Updates, batch size, discount; what is missing is the plan's own default."""
+    """Updates, batch size, discount, frames and crops of images; what is missing is the plan's own default."""
     source: str | None = None
     """None if nothing is published for the task."""
     contradictions: tuple[Contradiction, ...] = ()
@@ -164,7 +164,7 @@ def _published(method: str, algorithm: str, task: Task) -> Recipe:
         return _usual(algorithm, task)
     values = _values(row, described.get("only"))
     settings = {**{name: value for name, value in values.items() if name not in PLAN}, **described["shared"]}
-    plan = {name: values[name] for name in PLAN if name in values}
+    plan = {name: values[name] for name in PLAN if name in values} | _pixels(task)
     others = [other for other in candidates if other is not row]
     return Recipe(
         name="published",
@@ -185,7 +185,13 @@ def _usual(algorithm: str, task: Task) -> Recipe:
     neighbour = _values(next(row for row in rows("settings/gfp") if row["environment"] == task.environment))
     borrowed = {name: neighbour[name] for name in described.get("usual_from_gfp", ())}
     plan = {"steps": task.protocol.steps, **{name: neighbour[name] for name in PLAN if name != "steps"}}
-    return Recipe("published", algorithm, task.name, {**usual, **borrowed, **described["shared"]}, plan)
+    settings = {**usual, **borrowed, **described["shared"]}
+    return Recipe("published", algorithm, task.name, settings, plan | _pixels(task))
+
+
+def _pixels(task: Task) -> dict[str, Any]:
+    """What all published runs on images share: frames that are seen as one, and the probability of crops."""
+    return dict(document("suites")[task.suite]["pixels"]) if task.pixels else {}
 
 
 def _replaced(used: Mapping[str, Any], others: list[Row]) -> list[Contradiction]:

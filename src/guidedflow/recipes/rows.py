@@ -1,6 +1,6 @@
 """The tables of this package, read once: facts of papers and of the code behind them, each with its source.
 
-    suites.json         how a suite's tasks are trained, evaluated and scored
+    suites.json         how a suite's tasks are trained, evaluated and scored, and seen if they are images
     environments.csv    what one dataset and its tasks are
     references.csv      the returns that are 0 and 100 points
     methods.json        what all published runs of a method share, and what is usual where nothing is published

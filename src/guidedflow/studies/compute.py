@@ -58,7 +58,7 @@ class Compute:
         costs = self._costs(subject, list(ways.values()))
         rows = []
         trained = subject.trained
-        with open_simulators(trained.task, self.workers) as simulators:
+        with open_simulators(trained.task, self.workers, frame_stack=trained.frame_stack) as simulators:
             for ((method, number), policy), cost in zip(ways.items(), costs, strict=True):
                 told = trained.evaluate(
                     subject.policy, using=policy, episodes=self.episodes, seed=self.seed, simulators=simulators

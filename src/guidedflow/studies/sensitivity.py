@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray, Shaped
 
 from guidedflow.flow import straight_path
 from guidedflow.guidance import GUIDANCE, Guidance
@@ -91,7 +91,7 @@ class Sensitivity:
 def _cosines(
     policy: FlowPolicy,
     guidance: Guidance,
-    observations: Float[Array, " states *observation"],
+    observations: Shaped[Array, " states *observation"],
     actions: Float[Array, "states action"],
     keys: Key[Array, " states"],
     sizes: Float[Array, " sizes"],

@@ -47,7 +47,7 @@ class Weight:
         check_guidance(self.guidance)
         observations = subject.draw(self.states, self.seed).observation
         rows = []
-        with open_simulators(subject.trained.task, self.workers) as simulators:
+        with open_simulators(subject.trained.task, self.workers, frame_stack=subject.trained.frame_stack) as simulators:
             for name in self.guidance:
                 policies = {weight: subject.guided(name, weight, normalize=self.normalize) for weight in self.weights}
                 offline = by_dataset(policies, observations, seed=self.seed)

@@ -1,0 +1,111 @@
+"""Encoders: from an observation to the numbers that a network works on.
+
+Images go through the small IMPALA network (arXiv 1802.01561) of FQL (arXiv 2502.02538) and GFP (arXiv 2512.03973):
+bytes over 255, three residual stacks of 16, 32 and 32 channels with one block each, ReLU, and one layer of 512 GELU
+units. States stay as they are. This module does not know which network an encoder is part of.
+"""
+
+import abc
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped, UInt8
+
+from guidedflow.networks.mlp import Linear, glorot
+from guidedflow.types import Observation
+
+_KEY = 0x1A4A9E  # far from the small numbers that `jax.random.split` folds into the same key
+
+
+class Encoder(eqx.Module):
+    """The contract: features of one observation, `size` of them."""
+
+    size: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def __call__(self, observation: Observation) -> Shaped[Array, " features"]: ...
+
+
+class Unencoded(Encoder):
+    """States as they are."""
+
+    size: int = eqx.field(static=True)
+
+    def __call__(self, observation: Observation) -> Shaped[Array, " features"]:
+        return jnp.asarray(observation)
+
+
+class Impala(Encoder):
+    """uint8 image -> residual stacks, each of half the height and width -> features."""
+
+    stacks: tuple["Stack", ...]
+    head: Linear
+    size: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        *,
+        channels: Sequence[int] = (16, 32, 32),
+        blocks: int = 1,
+        size: int = 512,
+        key: PRNGKeyArray,
+    ):
+        height, width, inputs = image_shape
+        head_key, *keys = jax.random.split(key, len(channels) + 1)
+        self.stacks = tuple(map(Stack, (inputs, *channels[:-1]), channels, [blocks] * len(channels), keys))
+        for _ in channels:
+            height, width = -(-height // 2), -(-width // 2)
+        self.head = Linear(height * width * channels[-1], size, glorot(), head_key)
+        self.size = size
+
+    def __call__(self, observation: UInt8[Observation, "height width channels"]) -> Shaped[Array, " features"]:
+        x = jnp.asarray(observation).astype(jnp.float32) / 255
+        for stack in self.stacks:
+            x = stack(x)
+        return jax.nn.gelu(self.head(jax.nn.relu(x).ravel()))
+
+
+class Stack(eqx.Module):
+    """A convolution, the largest of each 3 x 3 at every second place, and residual blocks of two convolutions."""
+
+    entrance: "Convolution"
+    blocks: tuple[tuple["Convolution", "Convolution"], ...]
+
+    def __init__(self, inputs: int, channels: int, blocks: int, key: PRNGKeyArray):
+        entrance_key, *keys = jax.random.split(key, 1 + 2 * blocks)
+        self.entrance = Convolution(inputs, channels, entrance_key)
+        pairs = zip(keys[::2], keys[1::2], strict=True)
+        self.blocks = tuple((Convolution(channels, channels, a), Convolution(channels, channels, b)) for a, b in pairs)
+
+    def __call__(self, x: Float[Array, "height width inputs"]) -> Float[Array, "half_height half_width channels"]:
+        x = jax.lax.reduce_window(self.entrance(x), -jnp.inf, jax.lax.max, (3, 3, 1), (2, 2, 1), "SAME")
+        for first, second in self.blocks:
+            x = x + second(jax.nn.relu(first(jax.nn.relu(x))))
+        return x
+
+
+class Convolution(eqx.Module):
+    """3 x 3, at every place, with zeros beyond the edge. The weight is Glorot's, the bias zero at first, as in flax."""
+
+    weight: Float[Array, "3 3 inputs outputs"]
+    bias: Float[Array, " outputs"]
+
+    def __init__(self, inputs: int, outputs: int, key: PRNGKeyArray):
+        self.weight = jax.nn.initializers.glorot_uniform()(key, (3, 3, inputs, outputs), jnp.float32)
+        self.bias = jnp.zeros(outputs)
+
+    def __call__(self, x: Float[Array, "height width inputs"]) -> Float[Array, "height width outputs"]:
+        layout = ("NHWC", "HWIO", "NHWC")
+        (y,) = jax.lax.conv_general_dilated(x[None], self.weight, (1, 1), "SAME", dimension_numbers=layout)
+        return y + self.bias[None, None, :]
+
+
+def encoder_of(observation_shape: tuple[int, ...], key: PRNGKeyArray) -> Encoder:
+    """The encoder that observations of this shape ask for; `key` may serve the rest of the network too."""
+    if len(observation_shape) == 3:
+        return Impala(observation_shape, key=jax.random.fold_in(key, _KEY))
+    (size,) = observation_shape
+    return Unencoded(size)
