@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -28,6 +28,10 @@ from guidedflow import checkpoint
 from guidedflow.algorithm import Algorithm
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.data.dataset import Dataset, Transitions
+from guidedflow.data.feed import Feed, open_feed
+from guidedflow.data.mapped import Mapped
+from guidedflow.data.rebalance import Rebalance
+from guidedflow.data.windows import WINDOW, Window
 from guidedflow.errors import InputError
 from guidedflow.evaluation import evaluate
 from guidedflow.provenance import commit, versions
@@ -36,7 +40,7 @@ from guidedflow.settings import check_ranges, to_plain
 from guidedflow.streams import Stream, stream_key
 from guidedflow.tracking import Tracker, check_finite
 from guidedflow.trained import Trained, initial_state, open_simulators, seeds_of
-from guidedflow.types import Metrics
+from guidedflow.types import Metrics, Transition
 from guidedflow.vector import Simulators
 
 SHOWN = ("critic_loss", "flow_loss", "distillation_loss", "q_loss")
@@ -93,36 +97,70 @@ class Plan:
 
 def train(
     algorithm: Algorithm[Any],
-    dataset: Dataset,
+    dataset: Dataset | Mapped,
     plan: Plan = Plan(),
     *,
     out: Path | str,
     resume: bool = False,
     overwrite: bool = False,
     recipe: Mapping[str, Any] | None = None,
+    window: Window = WINDOW,
+    rebalance: Rebalance | None = None,
 ) -> Trained:
     """Train `algorithm` on `dataset` into the run folder `out`, and return what it learned.
 
-    `recipe` is kept in the configuration, as a record of where the settings came from (`Recipe.record`). Raises
-    `InputError` for a plan that cannot be carried out, observations that no algorithm here takes, a folder that is in
-    use or holds something, and a loss that is no longer finite.
+    A dataset on disk is read a `window` after another. With `rebalance`, transitions are not drawn uniformly. `recipe`
+    is kept in the configuration, as a record of where the settings came from (`Recipe.record`). Raises `InputError` for
+    a plan that cannot be carried out, observations that no algorithm here takes, a folder that is in use or holds
+    something, and a loss that is no longer finite.
     """
     plan.check()
-    transitions = dataset.cut(plan.discount, plan.horizon, plan.chunk)
-    config = _configuration(algorithm, dataset, transitions, plan) | ({} if recipe is None else {"recipe": recipe})
+    window = replace(window, updates=window.lasting(plan.batch_size, plan.log_interval))
+    with open_feed(
+        dataset,
+        discount=plan.discount,
+        horizon=plan.horizon,
+        chunk=plan.chunk,
+        rebalance=rebalance,
+        window=window,
+        seed=plan.seed,
+    ) as feed:
+        config = _configuration(algorithm, dataset, feed.example(), plan) | {
+            name: record
+            for name, record in {
+                "recipe": recipe,
+                "window": to_plain(window) if isinstance(dataset, Mapped) else None,
+                "rebalance": to_plain(rebalance),
+            }.items()
+            if record is not None
+        }
+        return _run(algorithm, dataset.name, feed, plan, config, Path(out), resume, overwrite)
+
+
+def _run(
+    algorithm: Algorithm[Any],
+    task: str,
+    feed: Feed,
+    plan: Plan,
+    config: dict[str, Any],
+    out: Path,
+    resume: bool,
+    overwrite: bool,
+) -> Trained:
+    """The same, of what is open."""
     if len(shape := config["transition"]["observation_shape"]) != 1:
         name = config["algorithm"]["name"]
         raise InputError(
-            f"{name} cannot take the observations of {dataset.name!r}, of shape {tuple(shape)}, because this version "
+            f"{name} cannot take the observations of {task!r}, of shape {tuple(shape)}, because this version "
             "has no encoder of images; expected rows of numbers."
         )
     with ExitStack() as stack:
-        run = stack.enter_context(Run.create(Path(out), config, resume, overwrite))
+        run = stack.enter_context(Run.create(out, config, resume, overwrite))
         tracker = stack.enter_context(
             Tracker(run.path, seeds_of(config), plan.steps, shown=SHOWN, wandb=plan.wandb, config=config)
         )
-        simulators = stack.enter_context(open_simulators(dataset.name, plan.workers)) if plan.eval_interval else None
-        return _Training(algorithm, plan, transitions, run, tracker, simulators).continue_()
+        simulators = stack.enter_context(open_simulators(task, plan.workers)) if plan.eval_interval else None
+        return _Training(algorithm, plan, feed, run, tracker, simulators).continue_()
 
 
 class _Training:
@@ -132,14 +170,14 @@ class _Training:
         self,
         algorithm: Algorithm[Any],
         plan: Plan,
-        transitions: Transitions,
+        feed: Feed,
         run: Run,
         tracker: Tracker,
         simulators: Simulators | None,
     ):
         self.algorithm = algorithm
         self.plan = plan
-        self.transitions = transitions
+        self.feed = feed
         self.run = run
         self.tracker = tracker
         self.simulators = simulators
@@ -164,7 +202,7 @@ class _Training:
         return Trained(self.run, self.algorithm, state, step)
 
     def _restore(self) -> tuple[int, Any]:
-        start = self.algorithm, self.transitions.example(), self.seeds
+        start = self.algorithm, self.feed.example(), self.seeds
         if checkpoint.latest(self.run.checkpoints) is None:
             return 0, initial_state(*start)
         step, state = checkpoint.load(self.run.checkpoints, None, jax.eval_shape(initial_state, *start))
@@ -176,7 +214,7 @@ class _Training:
     def _interval(self, state: Any, step: int, end: int) -> Any:
         began = time.perf_counter()
         state, metrics = advance(
-            self.algorithm, state, self.transitions, self.seeds, step, end - step, self.plan.batch_size
+            self.algorithm, state, self.feed.at(step), self.seeds, step, end - step, self.plan.batch_size
         )
         numbers = {name: np.asarray(value) for name, value in metrics.items()}
         speed = (end - step) / (time.perf_counter() - began)
@@ -261,10 +299,11 @@ def _interruptions() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _configuration(algorithm: Algorithm[Any], dataset: Dataset, transitions: Transitions, plan: Plan) -> dict[str, Any]:
+def _configuration(
+    algorithm: Algorithm[Any], dataset: Dataset | Mapped, example: Transition, plan: Plan
+) -> dict[str, Any]:
     """All that it takes to tell, repeat and resume a run."""
     name = next((name for name, cls in ALGORITHMS.items() if cls is type(algorithm)), type(algorithm).__name__)
-    example = transitions.example()
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "task": dataset.name,

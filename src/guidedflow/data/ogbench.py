@@ -6,6 +6,7 @@ where a task is solved. Rewards and masks are OGBench's own relabelling of the s
 is 0 exactly where the task is solved at s. This module does not know how a file was made, nor what is learned from it.
 """
 
+import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -25,6 +26,7 @@ from guidedflow.files import reason
 
 Shape = tuple[int, ...]
 
+_SHARD = re.compile(r"-\d{3,}\.npz$")
 _TYPES = {"f": "float", "u": "uint8", "iu": "integer", "bfiu": "boolean"}
 _DAMAGE = (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
 
@@ -59,6 +61,21 @@ def load(task: str, path: Path | None = None, validation: bool = False) -> Datas
         masks=masks,
         last=last,
     )
+
+
+def shards(task: Task, folder: Path) -> list[Path]:
+    """The files of a dataset that comes in shards, `{dataset}-000.npz` and so on, without those for validation.
+
+    Raises `InputError` where one in between is missing.
+    """
+    found = sorted(path for path in folder.glob(f"{task.dataset}-*.npz") if _SHARD.search(path.name))
+    for number, path in enumerate(found):
+        if int(path.stem.rpartition("-")[2]) != number:
+            raise InputError(
+                f"{folder} lacks shard {number:03}: after {number} of them comes {path.name}; download the one that is "
+                "missing, or name a folder that begins with 000"
+            )
+    return found
 
 
 def locate(task: Task, path: Path | None = None, validation: bool = False) -> Path:
