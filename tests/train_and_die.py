@@ -41,18 +41,22 @@ def die_at(moment: str, count: int) -> None:
     setattr(owner, name, deadly)
 
 
-if __name__ == "__main__":
-    algorithm, out, *fate = sys.argv[1:]
-    if fate:
-        die_at(fate[0], int(fate[1]))
+def run(algorithm: str, out: Path) -> None:
     plan = Plan(steps=50, seeds=2, batch_size=8, discount=0.9, log_interval=10, checkpoint_interval=20)
-    on_disk = Path(out).with_name("data")
+    on_disk = out.with_name("data")
     data = Mapped.open(on_disk) if on_disk.exists() else line()
     train(
         ALGORITHMS[algorithm](hidden=(8, 8), flow_steps=2),
         data,
         plan,
-        out=Path(out),
-        resume=Path(out).exists(),
+        out=out,
+        resume=out.exists(),
         window=Window(40, updates=20, blocks=4),
     )
+
+
+if __name__ == "__main__":
+    algorithm, out, *fate = sys.argv[1:]
+    if fate:
+        die_at(fate[0], int(fate[1]))
+    run(algorithm, Path(out))
