@@ -13,6 +13,7 @@ from test_dataset import episodes
 from guidedflow.data import mapped
 from guidedflow.data.mapped import Mapped
 from guidedflow.data.summary import episodes as episodes_of
+from guidedflow.data.summary import summarize
 from guidedflow.errors import InputError
 
 lengths = st.lists(st.integers(0, 6), min_size=1, max_size=8)
@@ -41,11 +42,14 @@ def test_there_and_back_is_the_identity(tmp_path_factory, lengths, pixels, weigh
     assert opened.read()._columns().keys() == dataset._columns().keys()
     np.testing.assert_array_equal(opened.ends, np.flatnonzero(dataset.last))
     np.testing.assert_array_equal(opened.returns, episodes_of(dataset)[1])
-    told = opened.manifest["columns"]["actions"]
-    assert (told["least"], told["greatest"]) == (0, len(dataset.last) - 1)
-    assert opened.manifest["actions_outside"]["share"] == pytest.approx(
-        np.mean(dataset.actions[~dataset.last] > 1) if len(dataset) else 0
-    )
+    told = opened.manifest["columns"]["observations"]
+    assert (told["least"], told["greatest"]) == (0, dataset.observations.max())
+    for key, entry in opened.summary().items():
+        if key not in ("source", "observations"):
+            whole = summarize(dataset)[key]
+            if isinstance(entry, dict):
+                whole = {name: pytest.approx(whole[name]) for name in entry}
+            assert entry == whole
 
 
 def test_columns_are_arrays_that_numpy_maps(tmp_path):

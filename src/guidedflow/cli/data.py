@@ -16,6 +16,7 @@ from guidedflow.data.collect import collect, collectable, published_episodes
 from guidedflow.data.columns import Columns
 from guidedflow.data.convert import Format, convert
 from guidedflow.data.load import Source, named, read_dataset, read_parts
+from guidedflow.data.mapped import Mapped, is_mapped
 from guidedflow.data.summary import draw, lines, summarize
 
 
@@ -67,10 +68,13 @@ class Show:
 
     def run(self) -> None:
         task, path, columns = _named(self)
-        dataset = read_dataset(task, path, columns=columns)
-        told = summarize(dataset)
-        if self.plot is not None:
-            told["plot"] = str(draw(dataset, self.plot))
+        if path is not None and is_mapped(path) and self.plot is None:
+            told = Mapped.open(path, task).summary()
+        else:
+            dataset = read_dataset(task, path, columns=columns)
+            told = summarize(dataset)
+            if self.plot is not None:
+                told["plot"] = str(draw(dataset, self.plot))
         if self.json:
             print(json.dumps(told))
         else:

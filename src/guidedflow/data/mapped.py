@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from guidedflow.data import box
 from guidedflow.data.dataset import Dataset
-from guidedflow.data.summary import episodes
+from guidedflow.data.summary import episodes, spread
 from guidedflow.errors import InputError
 from guidedflow.files import reason, sync_folder, write_synced
 
@@ -112,6 +112,25 @@ class Mapped:
         columns = {name: np.array(self.column(name)) for name in self.manifest["columns"]}
         return Dataset(name=self.name, **columns)
 
+    def summary(self) -> dict[str, Any]:
+        """What `summarize` tells of a dataset in memory, as far as the manifest and the episodes tell it."""
+        told, outside = self.manifest["columns"], self.manifest["actions_outside"]
+        ranges = {name: {end: entry[end] for end in ("least", "greatest")} for name, entry in told.items()}
+        shape = told["observations"]["shape"][1:]
+        of_actions = {"share_outside": outside["share"], "first_outside_row": outside["row"]}
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "source": self.manifest["source"],
+            "episodes": self.episodes,
+            "transitions": len(self),
+            "observations": {"shape": shape, "type": told["observations"]["type"], **ranges["observations"]},
+            "actions": {"size": told["actions"]["shape"][1], **ranges["actions"], **of_actions},
+            "rewards": ranges["rewards"],
+            "episode_lengths": spread(np.diff(self.ends, prepend=-1) - 1),
+            "returns": spread(self.returns),
+        }
+
     def _expected(self, name: str) -> tuple[list[int], str]:
         if name in ("ends", "returns"):
             return [self.episodes], _TYPES[name][0]
@@ -179,7 +198,7 @@ class _Writer:
         if own.keys() != self._columns.keys():
             raise InputError(f"{part.name}: parts must have the same columns, found {', '.join(own)}")
         for name, column in own.items():
-            self._columns[name].append(column)
+            self._columns[name].append(column, part.last if name in ("actions", "rewards", "masks") else None)
         share, row = box.outside(part)
         numbers = len(part) * part.actions.shape[1]
         if share and row is not None:
@@ -215,7 +234,8 @@ class _Growing:
         self._file: IO[bytes] = stack.enter_context(path.open("wb"))
         self._header()
 
-    def append(self, column: NDArray[Any]) -> None:
+    def append(self, column: NDArray[Any], last: NDArray[np.bool_] | None) -> None:
+        """More rows; where `last` is told, final rows do not count in the range."""
         if (column.shape[1:], column.dtype) != (self.shape, self.dtype):
             raise InputError(
                 f"{self.path.stem}: parts must have rows of shape {self.shape} and type {self.dtype} as the first has, "
@@ -223,9 +243,10 @@ class _Growing:
             )
         np.ascontiguousarray(column).tofile(self._file)
         self.rows += len(column)
-        if column.size:
-            self.least = min(self.least, float(column.min()))
-            self.greatest = max(self.greatest, float(column.max()))
+        counted = column if last is None else column[~last]
+        if counted.size:
+            self.least = min(self.least, float(counted.min()))
+            self.greatest = max(self.greatest, float(counted.max()))
 
     def finish(self) -> None:
         self._file.seek(0)
@@ -235,7 +256,8 @@ class _Growing:
 
     def told(self) -> dict[str, Any]:
         shape = [self.rows, *self.shape]
-        return {"shape": shape, "type": self.dtype.str, "least": self.least, "greatest": self.greatest}
+        least, greatest = (self.least, self.greatest) if self.least <= self.greatest else (None, None)
+        return {"shape": shape, "type": self.dtype.str, "least": least, "greatest": greatest}
 
     def _header(self) -> None:
         header = {"shape": (self.rows, *self.shape), "fortran_order": False, "descr": self.dtype.str}
@@ -286,7 +308,9 @@ def _is_whole(manifest: Mapping[str, Any]) -> bool:
             known <= columns.keys() <= known | {"weights"}
             and all(told["type"] in _TYPES.get(name, ("<f4",)) for name, told in columns.items())
             and {told["shape"][0] for told in columns.values()} == {manifest["transitions"] + manifest["episodes"]}
+            and all({"least", "greatest"} <= told.keys() for told in columns.values())
             and isinstance(manifest["name"], str)
+            and isinstance(manifest["source"], str)
             and isinstance(manifest["fingerprint"], str)
             and {"share", "row", "largest"} <= manifest["actions_outside"].keys()
         )
