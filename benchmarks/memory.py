@@ -228,12 +228,12 @@ def loaded(file: str, repeats: int) -> dict[str, float]:
 
 def measure(options: argparse.Namespace, place: Path) -> dict[str, Any]:
     """All figures; what is written below `place` is no longer needed after."""
-    from guidedflow.data import mapped
+    from guidedflow.data import mapper
 
     run = (options.algorithm, options.layers, options.interval, options.window)
     folder = place / "data"
     start = time.perf_counter()
-    mapped.write(parts(options.transitions), folder, "benchmarks/memory.py")
+    mapper.write(parts(options.transitions), folder, "benchmarks/memory.py")
     wrote = time.perf_counter() - start
     size = sum(file.stat().st_size for file in folder.iterdir())
     small = alone(trained, None, *run, 0)

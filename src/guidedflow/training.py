@@ -124,6 +124,7 @@ def train(
         rebalance=rebalance,
         window=window,
         seed=plan.seed,
+        steps=plan.steps,
     ) as feed:
         config = _configuration(algorithm, dataset, feed.example(), plan) | {
             name: record

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_dataset import episodes
 
-from guidedflow.data import mapped
+from guidedflow.data import mapper
 from guidedflow.data.mapped import Mapped
 from guidedflow.data.summary import episodes as episodes_of
 from guidedflow.data.summary import summarize
@@ -35,7 +35,7 @@ def test_there_and_back_is_the_identity(tmp_path_factory, lengths, pixels, weigh
     if weighted:
         dataset = dataclasses.replace(dataset, weights=dataset.actions[:, 0])
     cuts = data.draw(st.sets(st.integers(0, len(lengths) - 1)))
-    path = mapped.write(pieces(dataset, cuts), tmp_path_factory.mktemp("made") / "data", "counted")
+    path = mapper.write(pieces(dataset, cuts), tmp_path_factory.mktemp("made") / "data", "counted")
     opened = Mapped.open(path)
     assert (len(opened), opened.episodes, opened.name) == (len(dataset), dataset.episodes, dataset.name)
     assert opened.fingerprint == dataset.fingerprint == opened.read().fingerprint
@@ -54,7 +54,7 @@ def test_there_and_back_is_the_identity(tmp_path_factory, lengths, pixels, weigh
 
 def test_columns_are_arrays_that_numpy_maps(tmp_path):
     dataset = episodes([3, 2])
-    path = mapped.write([dataset], tmp_path / "data", "counted")
+    path = mapper.write([dataset], tmp_path / "data", "counted")
     column = np.load(path / "observations.npy", mmap_mode="r", allow_pickle=False)
     np.testing.assert_array_equal(column, dataset.observations)
     np.testing.assert_array_equal(Mapped.open(path).rows("rewards", 2, 4), dataset.rewards[2:4])
@@ -68,16 +68,16 @@ def test_parts_of_other_shapes_and_a_full_disk_leave_nothing(tmp_path, monkeypat
     small = episodes([2])
     wide = dataclasses.replace(small, actions=np.zeros((3, 2), np.float32))
     with pytest.raises(InputError, match=r"actions: parts must have rows of shape \(1,\) and type float32"):
-        mapped.write([small, wide], tmp_path / "data", "counted")
+        mapper.write([small, wide], tmp_path / "data", "counted")
     with pytest.raises(InputError, match="there is nothing to write"):
-        mapped.write([], tmp_path / "data", "counted")
+        mapper.write([], tmp_path / "data", "counted")
 
     def full(*arguments, **settings):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(InputError, match="No space left on device; nothing half-written is left"):
-        mapped.write([small], tmp_path / "data", "counted")
+        mapper.write([small], tmp_path / "data", "counted")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -106,7 +106,7 @@ def broken_manifest(path, **changes):
     ],
 )  # fmt: skip
 def test_damage_is_one_sentence(tmp_path, damage, sentence):
-    path = mapped.write([episodes([3])], tmp_path / "data", "counted")
+    path = mapper.write([episodes([3])], tmp_path / "data", "counted")
     damage(path)
     with pytest.raises(InputError, match=sentence) as caught:
         Mapped.open(path)
@@ -114,7 +114,7 @@ def test_damage_is_one_sentence(tmp_path, damage, sentence):
 
 
 def test_a_column_that_is_cut_off_while_open_is_told(tmp_path):
-    path = mapped.write([episodes([30])], tmp_path / "data", "counted")
+    path = mapper.write([episodes([30])], tmp_path / "data", "counted")
     opened = Mapped.open(path)
     with (path / "observations.npy").open("r+b") as file:
         file.truncate(140)

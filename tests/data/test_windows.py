@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_dataset import episodes
 
-from guidedflow.data import mapped
+from guidedflow.data import mapper
 from guidedflow.data.blocks import Blocks, drawn, order
 from guidedflow.data.drawing import Weighted
 from guidedflow.data.feed import open_feed
@@ -36,7 +36,7 @@ def random_rows(dataset, seed, inside=True):
 @pytest.fixture(scope="module")
 def on_disk(tmp_path_factory):
     def write(dataset, **settings):
-        return Mapped.open(mapped.write([dataset], tmp_path_factory.mktemp("made") / "data", "counted"), **settings)
+        return Mapped.open(mapper.write([dataset], tmp_path_factory.mktemp("made") / "data", "counted"), **settings)
 
     return write
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from guidedflow.data import columns, mapped, minari
+from guidedflow.data import columns, mapper, minari
 from guidedflow.data.arrays import needing
 from guidedflow.data.dataset import Dataset
 from guidedflow.errors import InputError
@@ -45,7 +45,7 @@ def convert(
         if taken.exists():
             raise InputError(f"{taken} exists: remove it, or convert to another place")
     if to == "mapped":
-        return mapped.write([dataset] if isinstance(dataset, Dataset) else dataset, path, source or "memory")
+        return mapper.write([dataset] if isinstance(dataset, Dataset) else dataset, path, source or "memory")
     if not isinstance(dataset, Dataset):
         raise InputError(
             f"data in parts becomes a mapped folder, not {to}; add --to mapped, or end {path} with .mapped"

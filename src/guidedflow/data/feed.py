@@ -3,10 +3,11 @@
 This module does not know what an update is.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -52,11 +53,12 @@ def open_feed(
     rebalance: Rebalance | None = None,
     window: Window = WINDOW,
     seed: int = 0,
+    steps: float = math.inf,
 ) -> Iterator[Feed]:
     """The transitions of a dataset, cut as `Dataset.cut` does: all of it, or windows of one on disk.
 
-    A window must tell its `updates` (`Window.lasting`). Raises `InputError` where no episode is long enough, for
-    actions outside [-1, 1] on disk, and for weights that a dataset does not have.
+    A window must tell its `updates` (`Window.lasting`), and none is read for those after `steps`. Raises `InputError`
+    where no episode is long enough, for actions outside [-1, 1] on disk, and for weights that a dataset does not have.
     """
     weights = None if rebalance is None else weights_of(dataset, rebalance)
     if isinstance(dataset, Dataset):
@@ -68,7 +70,6 @@ def open_feed(
             transitions = replace(transitions, drawing=Weighted.of(each))
         yield Whole(transitions)
         return
-    with Windows(
-        dataset, window, discount=discount, horizon=horizon, chunk=chunk, seed=seed, weights=weights
-    ) as windows:
+    cutting: dict[str, Any] = {"discount": discount, "horizon": horizon, "chunk": chunk}
+    with Windows(dataset, window, **cutting, seed=seed, steps=steps, weights=weights) as windows:
         yield windows

@@ -10,6 +10,7 @@ Seeds that are trained together share the windows, which are those of the first 
 no file.
 """
 
+import math
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from guidedflow.data.drawing import Drawing, Slots, Weighted
 from guidedflow.data.mapped import Mapped
 from guidedflow.data.rebalance import Weights, no_weight
 from guidedflow.errors import InputError
+from guidedflow.settings import check_ranges
 from guidedflow.types import Transition
 
 
@@ -45,6 +47,7 @@ class Window:
 
     def lasting(self, batch_size: int, log_interval: int) -> int:
         """Updates that a window serves. Raises `InputError` unless it is replaced between two compiled calls."""
+        check_ranges(self, transitions=(1, math.inf), blocks=(1, math.inf))
         if self.updates % log_interval or self.updates < 0:
             raise InputError(
                 f"window-updates must be 0 or a multiple of log-interval {log_interval}, but is {self.updates}."
@@ -56,7 +59,7 @@ WINDOW = Window()
 
 
 class Windows:
-    """The windows of a run; use it in a `with`, which ends its thread."""
+    """The windows of a run of so many `steps`; use it in a `with`, which ends its thread."""
 
     def __init__(
         self,
@@ -67,6 +70,7 @@ class Windows:
         horizon: int,
         chunk: bool,
         seed: int,
+        steps: float = math.inf,
         weights: Weights | None = None,
     ) -> None:
         self.data, self.updates, self.seed, self.weights = data, window.updates, seed, weights
@@ -80,6 +84,7 @@ class Windows:
             raise box.complaint(data.name, **outside)
         self.mass = self.blocks.counts.astype(np.float64) if weights is None else self._masses(weights)
         self.slots = min(window.blocks, int(np.count_nonzero(self.mass)))
+        self._steps = steps
         self._number = -1
         self._now: Transitions | None = None
         self._next: tuple[int, Future[Transitions]] | None = None
@@ -98,7 +103,8 @@ class Windows:
             self._now = None  # before another one is read, so that there are never three
             now = self._awaited(number)
             self._now, self._number = now, number
-            self._next = number + 1, self._reader.submit(self.window, number + 1)
+            if (number + 1) * self.updates < self._steps:
+                self._next = number + 1, self._reader.submit(self.window, number + 1)
             return now
         assert self._now is not None
         return self._now
