@@ -17,8 +17,8 @@ from guidedflow import checkpoint
 from guidedflow.algorithm import Algorithm, Learner, polyak
 from guidedflow.algorithms import ALGORITHMS, FQL, GFP
 from guidedflow.algorithms.gfp import Reference, Target, Weight
+from guidedflow.data.batches import Cutting
 from guidedflow.data.dataset import Transitions
-from guidedflow.data.goals import GoalSampling, cut
 from guidedflow.networks import Aggregate
 from guidedflow.trained import initial_state
 from guidedflow.training import advance
@@ -164,7 +164,7 @@ POLICIES = {"actor", "flow", "fast", "base", "noise"}
 def test_policies_learn_from_their_own_goals_and_critics_from_theirs(algorithm: Algorithm[Any]) -> None:
     """One update on goals, and which networks notice that the goals of one side are others."""
     data = line()
-    goals = cut(dataclasses.replace(data, goals=data.observations), GoalSampling(), 0.9)
+    goals = Cutting(0.9).of(dataclasses.replace(data, goals=data.observations))
     batch = goals.sample(jax.random.key(1), BATCH)
     state = algorithm.init(goals.example(), jax.random.key(0))
     update = jax.jit(lambda batch: algorithm.update(state, batch, jax.random.key(2)))

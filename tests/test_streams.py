@@ -5,7 +5,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 
-from guidedflow.streams import Stream, stream_key
+from guidedflow.streams import Stream, host_bits, stream_key
 
 
 def numbers(seed: int, stream: Stream, step: int) -> tuple[int, ...]:
@@ -39,4 +39,12 @@ def test_streams_keep_their_numbers() -> None:
         "SELECTION_EPISODES": 3,
         "DATA": 4,
         "UPDATE": 5,
+        "WINDOWS": 6,
     }
+
+
+def test_bits_for_the_host_are_a_function_of_seed_stream_and_step() -> None:
+    triples = list(itertools.product((0, 1, 2**31 - 1), Stream, (0, 1, 10**9)))
+    assert len({tuple(host_bits(*triple, 3).tolist()) for triple in triples}) == len(triples)
+    of_philox = [1784971614742726369, 2539185228139533686]  # on any machine
+    assert host_bits(3, Stream.WINDOWS, 17, 2).tolist() == of_philox

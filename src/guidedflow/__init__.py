@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from guidedflow.data.dataset import Transitions as Transitions
     from guidedflow.data.goals import GoalSampling as GoalSampling
     from guidedflow.data.load import load_dataset as load_dataset
+    from guidedflow.data.load import open_dataset as open_dataset
+    from guidedflow.data.mapped import Mapped as Mapped
+    from guidedflow.data.rebalance import Rebalance as Rebalance
+    from guidedflow.data.windows import Window as Window
     from guidedflow.evaluation import evaluate as evaluate
     from guidedflow.guidance import DenoisedGradient as DenoisedGradient
     from guidedflow.guidance import JacobianGradient as JacobianGradient
@@ -61,12 +65,16 @@ _HOME = {
     "JacobianGradient": "guidance",
     "NoisyGradient": "guidance",
     "RolloutGradient": "guidance",
+    "Mapped": "data.mapped",
+    "Rebalance": "data.rebalance",
     "Sampler": "sampling",
     "Transitions": "data.dataset",
     "Unguided": "guidance",
+    "Window": "data.windows",
     "evaluate": "evaluation",
     "load_dataset": "data.load",
     "load_policy": "trained",
+    "open_dataset": "data.load",
     "Plan": "training",
     "Trained": "trained",
     "train": "training",

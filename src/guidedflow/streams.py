@@ -7,7 +7,8 @@ function of its number. This module does not know what the numbers are used for.
 import enum
 
 import jax
-from jaxtyping import Array, Int, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Int, PRNGKeyArray, UInt64
 
 
 class Stream(enum.IntEnum):
@@ -19,8 +20,14 @@ class Stream(enum.IntEnum):
     SELECTION_EPISODES = 3
     DATA = 4
     UPDATE = 5
+    WINDOWS = 6
 
 
 def stream_key(seed: int | Int[Array, ""], stream: Stream, step: int | Int[Array, ""] = 0) -> PRNGKeyArray:
     """The key of one step of a stream."""
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), stream), step)
+
+
+def host_bits(seed: int, stream: Stream, step: int, count: int) -> UInt64[np.ndarray, " count"]:
+    """Random bits of one step of a stream, for a thread that must not wait for the device: Philox, counted by step."""
+    return np.random.Philox(key=[seed, int(stream)], counter=[0, 0, 0, step]).random_raw(count)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from guidedflow import checkpoint, environments, files, video
 from guidedflow.algorithm import Algorithm
 from guidedflow.algorithms import ALGORITHMS
-from guidedflow.data import goals
+from guidedflow.data.batches import Cutting
 from guidedflow.data.dataset import Batches, Dataset
 from guidedflow.data.goals import GoalSampling
 from guidedflow.errors import InputError, did_you_mean
@@ -142,7 +142,8 @@ class Trained:
         """A dataset as the run cut its own: the same horizon and discount, and the same rule of goals if it has any."""
         config = self.run.config
         sampling = from_plain(GoalSampling, config.get("goals", {}))
-        return goals.cut(dataset, sampling, config["discount"], config["horizon"], config["chunk"], self.frame_stack)
+        spans = config["discount"], config["horizon"], config["chunk"]
+        return Cutting(*spans, frame_stack=self.frame_stack, goals=sampling).of(dataset)
 
     def film(
         self,

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -27,10 +27,13 @@ from jaxtyping import Array, Int
 from guidedflow import checkpoint, environments
 from guidedflow.algorithm import Algorithm
 from guidedflow.algorithms import ALGORITHMS
-from guidedflow.data import goals
-from guidedflow.data.crops import Cropped
+from guidedflow.data.batches import Cutting
 from guidedflow.data.dataset import Batches, Dataset
+from guidedflow.data.feed import Feed, open_feed
 from guidedflow.data.goals import GoalSampling
+from guidedflow.data.mapped import Mapped
+from guidedflow.data.rebalance import Rebalance
+from guidedflow.data.windows import WINDOW, Window
 from guidedflow.errors import InputError
 from guidedflow.evaluation import evaluate
 from guidedflow.provenance import commit, versions
@@ -39,7 +42,7 @@ from guidedflow.settings import check_ranges, to_plain
 from guidedflow.streams import Stream, stream_key
 from guidedflow.tracking import Tracker, check_finite
 from guidedflow.trained import Trained, initial_state, open_simulators, seeds_of
-from guidedflow.types import Metrics
+from guidedflow.types import Metrics, Transition
 from guidedflow.vector import Simulators
 
 SHOWN = ("critic_loss", "flow_loss", "distillation_loss", "q_loss")
@@ -83,6 +86,11 @@ class Plan:
     goals: GoalSampling = field(default_factory=GoalSampling)
     """Where goals come from, for goal-conditioned data."""
 
+    @property
+    def cutting(self) -> Cutting:
+        """How its dataset becomes batches."""
+        return Cutting(self.discount, self.horizon, self.chunk, self.frame_stack, self.augment, self.goals)
+
     def check(self) -> None:
         """Raises `InputError` for a plan that cannot be carried out."""
         counts = dict.fromkeys(
@@ -102,39 +110,58 @@ class Plan:
 
 def train(
     algorithm: Algorithm[Any],
-    dataset: Dataset,
+    dataset: Dataset | Mapped,
     plan: Plan = Plan(),
     *,
     out: Path | str,
     resume: bool = False,
     overwrite: bool = False,
     recipe: Mapping[str, Any] | None = None,
+    window: Window = WINDOW,
+    rebalance: Rebalance | None = None,
 ) -> Trained:
     """Train `algorithm` on `dataset` into the run folder `out`, and return what it learned.
 
-    `recipe` is kept in the configuration, as a record of where the settings came from (`Recipe.record`). Raises
-    `InputError` for a plan that cannot be carried out, observations that no network here takes, a folder that is in
-    use or holds something, and a loss that is no longer finite.
+    A dataset on disk is read a `window` after another. With `rebalance`, transitions are not drawn uniformly. `recipe`
+    is kept in the configuration, as a record of where the settings came from (`Recipe.record`). Raises `InputError` for
+    a plan that cannot be carried out, observations that no network here takes, a folder that is in use or holds
+    something, and a loss that is no longer finite.
     """
     plan.check()
-    _check_observations(dataset, plan)
-    if dataset.goals is None and plan.goals != GoalSampling():
-        raise InputError(
-            f"The settings of goals change nothing for {dataset.name!r}, which has rewards of its own; leave them out, "
-            "or name goal-conditioned data, such as cube-single-play-v0."
-        )
-    batches = goals.cut(dataset, plan.goals, plan.discount, plan.horizon, plan.chunk, plan.frame_stack)
-    batches = Cropped(batches, plan.augment) if plan.augment else batches
-    config = _configuration(algorithm, dataset, batches, plan) | ({} if recipe is None else {"recipe": recipe})
+    window = replace(window, updates=window.lasting(plan.batch_size, plan.log_interval))
+    with open_feed(dataset, plan.cutting, rebalance=rebalance, window=window, seed=plan.seed, steps=plan.steps) as feed:
+        config = _configuration(algorithm, dataset, feed.example(), plan) | {
+            name: record
+            for name, record in {
+                "recipe": recipe,
+                "window": to_plain(window) if isinstance(dataset, Mapped) else None,
+                "rebalance": to_plain(rebalance),
+            }.items()
+            if record is not None
+        }
+        return _run(algorithm, dataset.name, feed, plan, config, Path(out), resume, overwrite)
+
+
+def _run(
+    algorithm: Algorithm[Any],
+    task: str,
+    feed: Feed,
+    plan: Plan,
+    config: dict[str, Any],
+    out: Path,
+    resume: bool,
+    overwrite: bool,
+) -> Trained:
+    """The same, of what is open."""
     with ExitStack() as stack:
-        run = stack.enter_context(Run.create(Path(out), config, resume, overwrite))
+        run = stack.enter_context(Run.create(out, config, resume, overwrite))
         tracker = stack.enter_context(
             Tracker(run.path, seeds_of(config), plan.steps, shown=SHOWN, wandb=plan.wandb, config=config)
         )
         simulators = None
         if plan.eval_interval:
-            simulators = stack.enter_context(open_simulators(dataset.name, plan.workers, frame_stack=plan.frame_stack))
-        return _Training(algorithm, plan, batches, run, tracker, simulators).continue_()
+            simulators = stack.enter_context(open_simulators(task, plan.workers, frame_stack=plan.frame_stack))
+        return _Training(algorithm, plan, feed, run, tracker, simulators).continue_()
 
 
 class _Training:
@@ -144,14 +171,14 @@ class _Training:
         self,
         algorithm: Algorithm[Any],
         plan: Plan,
-        batches: Batches,
+        feed: Feed,
         run: Run,
         tracker: Tracker,
         simulators: Simulators | None,
     ):
         self.algorithm = algorithm
         self.plan = plan
-        self.batches = batches
+        self.feed = feed
         self.run = run
         self.tracker = tracker
         self.simulators = simulators
@@ -176,7 +203,7 @@ class _Training:
         return Trained(self.run, self.algorithm, state, step)
 
     def _restore(self) -> tuple[int, Any]:
-        start = self.algorithm, self.batches.example(), self.seeds
+        start = self.algorithm, self.feed.example(), self.seeds
         if checkpoint.latest(self.run.checkpoints) is None:
             return 0, initial_state(*start)
         step, state = checkpoint.load(self.run.checkpoints, None, jax.eval_shape(initial_state, *start))
@@ -188,7 +215,7 @@ class _Training:
     def _interval(self, state: Any, step: int, end: int) -> Any:
         began = time.perf_counter()
         state, metrics = advance(
-            self.algorithm, state, self.batches, self.seeds, step, end - step, self.plan.batch_size
+            self.algorithm, state, self.feed.at(step), self.seeds, step, end - step, self.plan.batch_size
         )
         numbers = {name: np.asarray(value) for name, value in metrics.items()}
         speed = (end - step) / (time.perf_counter() - began)
@@ -274,24 +301,13 @@ def _interruptions() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _check_observations(dataset: Dataset, plan: Plan) -> None:
-    """Raise `InputError` for observations that are neither states nor images, and for states that should be cropped."""
-    shape, kind = dataset.observations.shape[1:], dataset.observations.dtype
-    if (len(shape), kind.kind) not in ((1, "f"), (3, "u")):
-        raise InputError(
-            f"{dataset.name!r} has observations of shape {shape} and type {kind}; expected float32 states, (numbers,), "
-            "or uint8 images, (height, width, channels)."
-        )
-    if plan.augment and len(shape) == 1:
-        raise InputError(f"{dataset.name!r} has states, which cannot be cropped; leave --augment out.")
-
-
-def _configuration(algorithm: Algorithm[Any], dataset: Dataset, batches: Batches, plan: Plan) -> dict[str, Any]:
+def _configuration(
+    algorithm: Algorithm[Any], dataset: Dataset | Mapped, example: Transition, plan: Plan
+) -> dict[str, Any]:
     """All that it takes to tell, repeat and resume a run."""
     name = next((name for name, cls in ALGORITHMS.items() if cls is type(algorithm)), type(algorithm).__name__)
-    example = batches.example()
     settings = to_plain(plan)
-    if dataset.goals is None:
+    if not dataset.goal_conditioned:
         del settings["goals"]
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],

@@ -75,6 +75,17 @@ def test_nested_columns_stand_side_by_side_and_a_number_is_a_reward(tmp_path):
     assert dataset.masks.all()
 
 
+def test_weights_stay_with_their_steps(tmp_path):
+    """Also where a row is added for a final observation."""
+    columns = log() | {"q": np.arange(6) / 2}
+    dataset = load_dataset("my-arm", save(tmp_path / "log.npz", columns), columns=COLUMNS.over(Columns(weights="q")))
+    plain = load_dataset("my-arm", save(tmp_path / "plain.npz", log()), columns=COLUMNS)
+    np.testing.assert_array_equal(dataset.observations, plain.observations)
+    rows = np.array([np.flatnonzero((log()["obs"] == seen).all(-1))[0] for seen in dataset.observations])
+    np.testing.assert_array_equal(dataset.weights[~dataset.last], columns["q"][rows[~dataset.last]])
+    assert dataset.fingerprint != plain.fingerprint
+
+
 def test_ends_may_be_told_by_flags(tmp_path):
     columns = log() | {"over": np.array([0, 0, 1, 0, 0, 1.0])}
     path = save(tmp_path / "log.npz", columns)

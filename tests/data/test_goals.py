@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from guidedflow.data.batches import Cutting
 from guidedflow.data.dataset import Batches, Dataset, Transitions
-from guidedflow.data.goals import Goals, GoalSampling, cut
+from guidedflow.data.goals import Goals, GoalSampling
 from guidedflow.errors import InputError
 
 ROWS = 20
@@ -20,6 +21,12 @@ layouts = st.sets(st.integers(0, ROWS - 2), min_size=3, max_size=3).map(
     lambda ends: np.diff([-1, *sorted(ends), ROWS - 1]) - 1  # always 4 episodes in 20 rows, to compile once
 )
 SOURCES = ("cur", "traj", "random")
+
+
+def cut(
+    dataset: Dataset, sampling: GoalSampling, discount: float = 0.99, horizon: int = 1, chunk: bool = False
+) -> Batches:
+    return Cutting(discount, horizon, chunk, goals=sampling).of(dataset)
 
 
 def counted(lengths: Sequence[int]) -> Dataset:

@@ -10,6 +10,9 @@ import pytest
 
 from guidedflow import environments
 from guidedflow.data import ogbench
+from guidedflow.data.convert import convert
+from guidedflow.data.load import open_dataset, read_parts
+from guidedflow.data.mapped import Mapped
 from guidedflow.errors import InputError
 
 TASK = "cube-single-noisy-singletask-task1-v0"
@@ -203,3 +206,30 @@ def test_scenes_need_the_states_of_their_buttons(tmp_path):
         button_states=np.zeros((2, 2), int),
     )
     assert len(ogbench.load("scene-play-singletask-task1-v0", tmp_path)) == 1
+
+
+def test_shards_are_converted_one_after_the_other(columns, write, tmp_path):
+    whole = ogbench.load(TASK, write({key: np.concatenate([column] * 3) for key, column in columns.items()}))
+    folder = tmp_path / "cube-single-noisy-100m-v0"
+    folder.mkdir()
+    for number in range(3):
+        np.savez(folder / f"cube-single-noisy-v0-00{number}.npz", **columns)
+        np.savez(folder / f"cube-single-noisy-v0-00{number}-val.npz", **columns)
+    path = convert(read_parts(TASK, folder), tmp_path / "made.mapped", source=str(folder))
+    opened = open_dataset(TASK, path)
+    assert isinstance(opened, Mapped)
+    assert opened.fingerprint == whole.fingerprint
+    assert opened.manifest["source"] == str(folder)
+    with pytest.raises(InputError, match=r"converted for cube-single-noisy-singletask-task1-v0, whose rewards are not"):
+        open_dataset(TASK.replace("task1", "task2"), path)
+    with pytest.raises(InputError, match=r"holds the shards .* `guidedflow data convert .* --to mapped`"):
+        open_dataset(TASK, folder)
+    with pytest.raises(InputError, match="data in parts becomes a mapped folder, not npz"):
+        convert(read_parts(TASK, folder), tmp_path / "made.npz")
+    (folder / "cube-single-noisy-v0-002.npz").write_bytes(b"PK")  # told when its turn comes, and then nothing is left
+    with pytest.raises(InputError, match=r"v0-002.npz must be a complete .npz archive"):
+        convert(read_parts(TASK, folder), tmp_path / "broken.mapped")
+    assert not [entry for entry in tmp_path.iterdir() if "broken" in entry.name]
+    (folder / "cube-single-noisy-v0-001.npz").unlink()
+    with pytest.raises(InputError, match=r"lacks shard 001: after 1 of them comes cube-single-noisy-v0-002.npz"):
+        read_parts(TASK, folder)

@@ -15,8 +15,8 @@ from guidedflow import report
 from guidedflow.data.collect import collect, collectable, published_episodes
 from guidedflow.data.columns import Columns
 from guidedflow.data.convert import Format, convert
-from guidedflow.data.dataset import Dataset
-from guidedflow.data.load import Source, named, read_dataset
+from guidedflow.data.load import Source, named, read_dataset, read_parts
+from guidedflow.data.mapped import Mapped, is_mapped
 from guidedflow.data.summary import draw, lines, summarize
 
 
@@ -67,10 +67,14 @@ class Show:
     """Print one JSON object on standard output."""
 
     def run(self) -> None:
-        dataset = _opened(self.source, self.task, self.columns, None)
-        told = summarize(dataset)
-        if self.plot is not None:
-            told["plot"] = str(draw(dataset, self.plot))
+        task, path, columns = _named(self)
+        if path is not None and is_mapped(path) and self.plot is None:
+            told = Mapped.open(path, task).summary()
+        else:
+            dataset = read_dataset(task, path, columns=columns)
+            told = summarize(dataset)
+            if self.plot is not None:
+                told["plot"] = str(draw(dataset, self.plot))
         if self.json:
             print(json.dumps(told))
         else:
@@ -81,30 +85,31 @@ class Show:
 
 @dataclass(frozen=True)
 class Convert:
-    """Write a dataset in another format: npz, HDF5, or a folder of Minari's."""
+    """Write a dataset in another format: npz, HDF5, a folder of Minari's, or one to be trained on beyond memory."""
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]
-    """File, folder, or name of a task."""
+    """File, folder, or name of a task; a folder of OGBench's shards needs --task too."""
     destination: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DST")]
     """File, or folder, that is not there yet."""
     origin: Annotated[Source | None, tyro.conf.arg(name="from")] = None
     """Which source it is; by default found out."""
     to: Format | None = None
-    """Format; by default told by the suffix."""
+    """Format; by default told by the suffix (.mapped: memory-mapped columns)."""
     task: str | None = None
     """Task, if the file's name does not tell it."""
     columns: tuple[str, ...] = ()
     """Which column of your own file is what, as for train."""
 
     def run(self) -> None:
-        print(convert(_opened(self.source, self.task, self.columns, self.origin), self.destination, self.to))
+        task, path, columns = _named(self)
+        data = read_parts(task, path, columns=columns, source=self.origin)
+        print(convert(data, self.destination, self.to, str(path or task)))
 
 
-def _opened(source: str, task: str | None, columns: tuple[str, ...], origin: Source | None) -> Dataset:
-    """A dataset named on the command line by its file or its task, as it was recorded."""
-    name, path = named(source)
-    told = Columns.parse(columns) if columns else None
-    return read_dataset(task or name, path, columns=told, source=origin)
+def _named(command: Show | Convert) -> tuple[str, Path | None, Columns | None]:
+    """The task, file and columns of a dataset that a command names by its file or its task."""
+    name, path = named(command.source)
+    return command.task or name, path, Columns.parse(command.columns) if command.columns else None
 
 
 @dataclass(frozen=True)

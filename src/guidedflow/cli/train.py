@@ -6,7 +6,7 @@ This module does not know how arguments are read, nor how anything is trained.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 import tyro
 from rich.console import Console
@@ -16,7 +16,10 @@ from guidedflow.algorithm import Algorithm
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.data.columns import Columns, keep
 from guidedflow.data.dataset import Dataset
-from guidedflow.data.load import load_dataset, named
+from guidedflow.data.load import named, open_dataset
+from guidedflow.data.mapped import Mapped
+from guidedflow.data.rebalance import Rebalance
+from guidedflow.data.windows import WINDOW, Window
 from guidedflow.recipes import Recipe
 from guidedflow.settings import to_plain
 from guidedflow.training import Plan, train
@@ -41,7 +44,18 @@ class Train:
     """Folder of the run."""
     plan: Plan
     dataset: Path | None = None
-    """Dataset file, if it is not in the suite's own folder."""
+    """Dataset file, if it is not in the suite's own folder; a folder that `data convert --to mapped` wrote is read
+    while training, and may exceed memory."""
+    window: int = WINDOW.transitions
+    """Transitions of such a folder that are on the device at a time."""
+    window_updates: int = WINDOW.updates
+    """Updates that a window serves; 0: until as many transitions were drawn as it holds."""
+    rebalance: Literal["return", "weights"] | None = None
+    """Draw transitions in proportion to their episode's return (ReD), or to a column of your own file (--columns
+    weights=NAME); by default uniformly."""
+    rebalance_base: float = 0.0
+    """Added to each of these weights, returns being scaled to [0, 1] before; 0 as published, where the worst episode is
+    never drawn."""
     columns: tuple[str, ...] = ()
     """Which column of your own file is what, for example observations=obs actions=act rewards=reward terminals=done
     episodes=episode; said once, then kept beside the file."""
@@ -75,15 +89,17 @@ class Train:
             resume=self.resume,
             overwrite=self.overwrite,
             recipe=record,
+            window=Window(self.window, self.window_updates),
+            rebalance=None if self.rebalance is None else Rebalance(self.rebalance, self.rebalance_base),
         )
 
-    def _load(self) -> Dataset:
+    def _load(self) -> Dataset | Mapped:
         """The dataset, whose columns' names are kept once they were seen to fit."""
         task, path = named(self.task, self.dataset)
         if self.plan.eval_interval:
             environments.simulated(task)
         columns = Columns.parse(self.columns) if self.columns else None
-        dataset = load_dataset(task, path, columns=columns, clip_actions=self.clip_actions)
+        dataset = open_dataset(task, path, columns=columns, clip_actions=self.clip_actions)
         if columns is not None and path is not None:
             keep(path, columns)
         return dataset

@@ -23,13 +23,22 @@ def inside(dataset: Dataset, clip: bool = False) -> Dataset:
     """The dataset with actions in the box. Raises `InputError` for actions outside, unless they are to be clipped."""
     share, row = outside(dataset)
     if share and not clip:
-        worst = float(np.abs(dataset.actions[~dataset.last]).max())
-        raise InputError(
-            f"dataset {dataset.name!r}: actions must lie in [-1, 1], but {100 * share:.2g} % of their numbers do not, "
-            f"the first in row {row}, the largest {worst:.4g}; add --clip-actions to clip them, or rescale the data "
-            "if its actions are in another unit"
-        )
+        raise complaint(dataset.name, share, row, largest(dataset))
     return dataclasses.replace(dataset, actions=np.clip(dataset.actions, -ACTION_LIMIT, ACTION_LIMIT))
+
+
+def complaint(name: str, share: float, row: int | None, largest: float) -> InputError:
+    """The sentence about actions outside."""
+    return InputError(
+        f"dataset {name!r}: actions must lie in [-1, 1], but {100 * share:.2g} % of their numbers do not, "
+        f"the first in row {row}, the largest {largest:.4g}; add --clip-actions to clip them, or rescale the data "
+        "if its actions are in another unit"
+    )
+
+
+def largest(dataset: Dataset) -> float:
+    """The size of the largest number of all actions; final rows do not count."""
+    return float(np.abs(dataset.actions[~dataset.last]).max(initial=0))
 
 
 def outside(dataset: Dataset) -> tuple[float, int | None]:

@@ -10,6 +10,7 @@
     episodes            a number that is another one in the next episode
     last                1 in rows that only hold the final observation of an episode (OGBench's files, and ours)
     next_observations   what was seen after the step, if a column tells it
+    weights             how much more often than others a step is drawn, under --rebalance weights
 
 Episodes end where `terminals`, `ends` or a change of `episodes` say so, and at the end of the file. What becomes of an
 episode's final observation is told in `recording`. The names are kept in `FILE.columns.json`. This module does not know
@@ -48,6 +49,7 @@ class Columns:
     episodes: str | None = None
     last: str | None = None
     next_observations: str | None = None
+    weights: str | None = None
 
     @classmethod
     def parse(cls, words: Iterable[str]) -> "Columns":
@@ -85,7 +87,7 @@ class Columns:
 
 
 OURS = Columns(observations="observations", actions="actions", rewards="rewards", masks="masks", last="last")
-"""The columns of a file that this library wrote."""
+"""The columns of a file that this library wrote; of a dataset that has weights, these too."""
 
 
 def place(path: Path) -> Path:
@@ -133,8 +135,11 @@ def read(file: Arrays, columns: Columns, name: str) -> Dataset:
     masks = 1 - terminals.astype(np.float32)
     if columns.masks is not None:
         masks = _flags(file, columns.masks, rows).astype(np.float32)
+    weights = None
+    if columns.weights is not None:
+        weights = _vector(file, columns.weights, rows).astype(np.float32, copy=False)
     if columns.last is not None:
-        return _whole(file, columns, name, observations, actions, rewards, masks)
+        return _whole(file, columns, name, observations, actions, rewards, masks, weights)
     ends = terminals.copy()
     ends[-1] = True
     if columns.ends is not None:
@@ -149,7 +154,7 @@ def read(file: Arrays, columns: Columns, name: str) -> Dataset:
             raise file.complaint(
                 columns.next_observations, f"have the shape {observations.shape}", f"{following.shape}"
             )
-    return recording.to_dataset(name, observations, actions, rewards, masks, ends, following)
+    return recording.to_dataset(name, observations, actions, rewards, masks, ends, following, weights=weights)
 
 
 def _whole(
@@ -160,6 +165,7 @@ def _whole(
     actions: NDArray[Any],
     rewards: NDArray[Any],
     masks: NDArray[Any],
+    weights: NDArray[Any] | None,
 ) -> Dataset:
     """Of a file whose episodes hold their final observations."""
     last = _flags(file, columns.last or "", len(observations))
@@ -167,7 +173,7 @@ def _whole(
         raise file.complaint(columns.last or "", "be 1 in the final row", "0, so the last episode is cut off")
     single = np.float32
     seen = observations if observations.dtype == np.uint8 else observations.astype(single, copy=False)
-    return Dataset(name, seen, actions.astype(single, copy=False), rewards, masks, last)
+    return Dataset(name, seen, actions.astype(single, copy=False), rewards, masks, last, weights=weights)
 
 
 def _check(file: Arrays, columns: Columns) -> None:

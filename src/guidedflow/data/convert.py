@@ -1,47 +1,57 @@
 """A dataset written to disk, in a format that the loaders here read back.
 
-    npz, hdf5             the five columns of `Dataset`, and beside the file the names of its columns
+    npz, hdf5             the columns of `Dataset`, and beside the file the names of its columns
     minari, minari-arrow  a folder of Minari's; no rows of final observations' actions and rewards, which mean nothing
+    mapped                a folder of memory-mapped columns, to be trained on where it exceeds memory
 
 This module does not know where a dataset is from.
 """
 
+import dataclasses
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from guidedflow.data import columns, minari
+from guidedflow.data import columns, mapper, minari
 from guidedflow.data.arrays import needing
 from guidedflow.data.dataset import Dataset
 from guidedflow.errors import InputError
 from guidedflow.files import reason, remove_quietly, sync_folder
 
-Format = Literal["npz", "hdf5", "minari", "minari-arrow"]
+Format = Literal["npz", "hdf5", "minari", "minari-arrow", "mapped"]
 
-_SUFFIXES: dict[str, Format] = {".npz": "npz", ".hdf5": "hdf5", ".h5": "hdf5", "": "minari"}
+_SUFFIXES: dict[str, Format] = {".npz": "npz", ".hdf5": "hdf5", ".h5": "hdf5", "": "minari", ".mapped": "mapped"}
 
 
-def convert(dataset: Dataset, path: Path, to: Format | None = None) -> Path:
+def convert(
+    dataset: Dataset | Iterable[Dataset], path: Path, to: Format | None = None, source: str | None = None
+) -> Path:
     """Write a dataset to `path`, complete or not at all; the format is by default told by the suffix.
 
-    Raises `InputError` where something is there already, for an unknown suffix, for goals other than observations,
+    A mapped folder may be written from parts, of which only one is in memory at a time. Raises `InputError` where
+    something is there already, for an unknown suffix, for parts of another format, for goals other than observations,
     which no format has a place for, and where the disk refuses.
     """
     path = path.expanduser()
-    if dataset.goals is not None and dataset.goals is not dataset.observations:
-        raise InputError(
-            f"the goals of {dataset.name!r} have no place in another format: keep OGBench's own file, or convert "
-            f"{dataset.name.replace('-oraclerep', '')!r}, whose goals are its observations"
-        )
+    dataset = _without_goals(dataset) if isinstance(dataset, Dataset) else map(_without_goals, dataset)
     to = to or _SUFFIXES.get(path.suffix)
     if to is None:
-        raise InputError(f"{path} has no known suffix: say the format by --to, one of npz, hdf5, minari, minari-arrow")
+        raise InputError(
+            f"{path} has no known suffix: say the format by --to, one of npz, hdf5, minari, minari-arrow, mapped"
+        )
     for taken in (path, columns.place(path)):
         if taken.exists():
             raise InputError(f"{taken} exists: remove it, or convert to another place")
+    if to == "mapped":
+        return mapper.write([dataset] if isinstance(dataset, Dataset) else dataset, path, source or "memory")
+    if not isinstance(dataset, Dataset):
+        raise InputError(
+            f"data in parts becomes a mapped folder, not {to}; add --to mapped, or end {path} with .mapped"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -49,7 +59,7 @@ def convert(dataset: Dataset, path: Path, to: Format | None = None) -> Path:
     if to in ("minari", "minari-arrow"):
         minari.write(dataset, path, "arrow" if to == "minari-arrow" else "hdf5")
     else:
-        columns.keep(path, columns.OURS)
+        columns.keep(path, _told(dataset))
         try:
             _write(dataset, path, to)
         except BaseException:
@@ -58,10 +68,25 @@ def convert(dataset: Dataset, path: Path, to: Format | None = None) -> Path:
     return path
 
 
+def _without_goals(dataset: Dataset) -> Dataset:
+    """A dataset whose goals, if it has any, are its observations, so that they need no column."""
+    if dataset.goals is not None and dataset.goals is not dataset.observations:
+        raise InputError(
+            f"the goals of {dataset.name!r} have no place in another format: keep OGBench's own file, or convert "
+            f"{dataset.name.replace('-oraclerep', '')!r}, whose goals are its observations"
+        )
+    return dataset
+
+
+def _told(dataset: Dataset) -> columns.Columns:
+    """The names of its columns."""
+    return columns.OURS if dataset.weights is None else dataclasses.replace(columns.OURS, weights="weights")
+
+
 def _write(dataset: Dataset, path: Path, to: Format) -> None:
     """The columns, written beside, synced and renamed."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    stored: dict[str, NDArray[Any]] = {name: getattr(dataset, name) for name in columns.OURS.told().values()}
+    stored: dict[str, NDArray[Any]] = {name: getattr(dataset, name) for name in _told(dataset).told().values()}
     try:
         with part.open("wb") as file:
             if to == "npz":

@@ -8,14 +8,15 @@ does not know of files, suites, environments or algorithms.
 import hashlib
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float32, Int, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, Float32, Int, Int32, PRNGKeyArray, Shaped
 
+from guidedflow.data.drawing import UNIFORM, Drawing
 from guidedflow.errors import InputError
 from guidedflow.types import Transition
 
@@ -26,8 +27,9 @@ class Dataset:
 
     The final row of an episode, where `last` is True, only holds its last observation: reward and mask of that row
     belong to no transition, and its action is at most a next action. `masks` is 0 where the value of the next
-    observation must not count. Observations are float32, or uint8 for images. Raises `InputError` for columns of
-    another type, length or rank, for a number that is not finite, and for an episode that does not end.
+    observation must not count. Observations are float32, or uint8 for images. `weights`, where there are any, are for
+    drawing steps more often or less. Raises `InputError` for columns of another length, for a number that is not
+    finite, for a weight below 0, and for an episode that does not end.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Dataset:
     last: Bool[np.ndarray, " rows"]
     goals: Shaped[np.ndarray, " rows *goal"] | None = None
     """What each row is as a goal, where the data is goal-conditioned; rewards and masks then count for nothing."""
+    weights: Float32[np.ndarray, " rows"] | None = None
 
     def __post_init__(self) -> None:
         rows = len(self.observations)
@@ -46,6 +49,17 @@ class Dataset:
                 raise InputError(f"dataset {self.name!r}: {key} has {len(column)} rows, observations has {rows}")
             if (row := first_unfinite_row(column)) is not None:
                 raise InputError(f"dataset {self.name!r}: {key} is not finite in row {row}")
+        seen, wanted = self.observations, self.goals
+        if wanted is not None and (seen.dtype != wanted.dtype or seen.shape[:-1] != wanted.shape[:-1]):
+            raise InputError(
+                f"dataset {self.name!r}: goals must be joined to the observations along their last axis, but they are "
+                f"{wanted.dtype}{list(wanted.shape)}, the observations {seen.dtype}{list(seen.shape)}"
+            )
+        if self.weights is not None and (self.weights < 0).any():
+            row = int(np.argmax(self.weights < 0))
+            raise InputError(
+                f"dataset {self.name!r}: weights must be at least 0, found {self.weights[row]} in row {row}"
+            )
         if rows == 0 or not self.last[-1]:
             raise InputError(f"dataset {self.name!r}: the final row must end an episode, but `last` is not True there")
 
@@ -56,6 +70,11 @@ class Dataset:
     def __repr__(self) -> str:
         columns = [f"{key}={column.dtype}{list(column.shape)}" for key, column in self._columns().items()]
         return f"Dataset({self.name!r}, episodes={self.episodes}, transitions={len(self)}, {', '.join(columns)})"
+
+    @property
+    def goal_conditioned(self) -> bool:
+        """Whether it is for reaching goals of its own, and not for rewards."""
+        return self.goals is not None
 
     @cached_property
     def episodes(self) -> int:
@@ -80,38 +99,11 @@ class Dataset:
         observation is the last `frame_stack` of its episode, the oldest first, along the last axis; the episode's
         first stands in where there are none before it. Raises `InputError` where no episode is long enough for one.
         """
-        rows = np.arange(len(self.last), dtype=np.int32)
-        ends = np.flatnonzero(self.last).astype(np.int32)
-        firsts = np.concatenate([np.zeros(1, np.int32), ends[:-1] + np.int32(1)])
-        episode = np.searchsorted(ends, rows)
-        ends, firsts = ends[episode], firsts[episode]
-        starts = np.flatnonzero(rows + (horizon if chunk else 1) <= ends).astype(np.int32)
-        if not len(starts):
+        found = cut(self.rewards, self.masks, self.last, discount, horizon, chunk)
+        if not len(found.starts):
             longest = int(np.max(np.diff(np.flatnonzero(self.last), prepend=-1))) - 1
-            raise InputError(
-                f"dataset {self.name!r}: a chunk of {horizon} steps fits into no episode, the longest has {longest}; "
-                "lower --horizon"
-            )
-        nexts = np.minimum(starts + np.int32(horizon), ends[starts])
-        rewards, alive = self.rewards[starts].copy(), self.masks[starts].copy()
-        for ahead in range(1, horizon):
-            inside = np.flatnonzero(starts + ahead < nexts)
-            row = starts[inside] + ahead
-            rewards[inside] += np.float32(discount**ahead) * alive[inside] * self.rewards[row]
-            alive[inside] *= self.masks[row]
-        powers = np.power(discount, np.arange(horizon + 1)).astype(np.float32)
-        return Transitions(
-            observations=jnp.asarray(self.observations),
-            actions=jnp.asarray(self.actions),
-            rewards=jnp.asarray(rewards),
-            discounts=jnp.asarray(alive * powers[nexts - starts]),
-            starts=jnp.asarray(starts),
-            nexts=jnp.asarray(nexts),
-            ends=jnp.asarray(ends[starts]),
-            firsts=jnp.asarray(firsts[starts]) if frame_stack > 1 else None,
-            chunk=horizon if chunk else 1,
-            frames=frame_stack,
-        )
+            raise no_chunk(self.name, horizon, longest)
+        return Transitions.of(self.observations, self.actions, found, horizon if chunk else 1, frame_stack)
 
     def _columns(self) -> dict[str, np.ndarray]:
         columns = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "name"}
@@ -131,6 +123,45 @@ class Batches(Protocol):
         ...
 
 
+class Cut(NamedTuple):
+    """Where transitions are among the rows, and what they are worth."""
+
+    rewards: Float32[np.ndarray, " transitions"]
+    discounts: Float32[np.ndarray, " transitions"]
+    starts: Int32[np.ndarray, " transitions"]
+    nexts: Int32[np.ndarray, " transitions"]
+    firsts: Int32[np.ndarray, " transitions"]
+    """First row of each transition's episode."""
+    ends: Int32[np.ndarray, " transitions"]
+    """Final row of each transition's episode."""
+
+
+def cut(
+    rewards: Float32[np.ndarray, " rows"],
+    masks: Float32[np.ndarray, " rows"],
+    last: Bool[np.ndarray, " rows"],
+    discount: float,
+    horizon: int,
+    chunk: bool,
+) -> Cut:
+    """The transitions of whole episodes, in the order of their rows; see `Dataset.cut`."""
+    rows = np.arange(len(last), dtype=np.int32)
+    finals = np.flatnonzero(last).astype(np.int32)
+    episodes = np.searchsorted(finals, rows)
+    ends = finals[episodes]
+    starts = np.flatnonzero(rows + (horizon if chunk else 1) <= ends).astype(np.int32)
+    nexts = np.minimum(starts + np.int32(horizon), ends[starts])
+    sums, alive = rewards[starts].copy(), masks[starts].copy()
+    for ahead in range(1, horizon):
+        inside = np.flatnonzero(starts + ahead < nexts)
+        row = starts[inside] + ahead
+        sums[inside] += np.float32(discount**ahead) * alive[inside] * rewards[row]
+        alive[inside] *= masks[row]
+    powers = np.power(discount, np.arange(horizon + 1)).astype(np.float32)
+    firsts = np.append(np.int32(0), finals[:-1] + np.int32(1))[episodes[starts]]
+    return Cut(sums, alive * powers[nexts - starts], starts, nexts, firsts, ends[starts])
+
+
 class Transitions(eqx.Module):
     """Transitions on the device: a pytree, so that a compiled update takes it as an argument and draws from it."""
 
@@ -148,6 +179,24 @@ class Transitions(eqx.Module):
     """Actions that make one."""
     frames: int = eqx.field(static=True, default=1)
     """Rows that make an observation."""
+    drawing: Drawing = UNIFORM
+    """How batches are drawn."""
+
+    @classmethod
+    def of(
+        cls,
+        observations: Shaped[Array | np.ndarray, " rows *observation"],
+        actions: Float32[Array | np.ndarray, "rows action"],
+        cut: Cut,
+        chunk: int = 1,
+        frames: int = 1,
+        drawing: Drawing = UNIFORM,
+    ) -> "Transitions":
+        """On the device, from rows on the host."""
+        needed = {name: jnp.asarray(column) for name, column in cut._asdict().items() if name != "firsts" or frames > 1}
+        return cls(
+            jnp.asarray(observations), jnp.asarray(actions), **needed, chunk=chunk, frames=frames, drawing=drawing
+        )
 
     def __len__(self) -> int:
         return self.starts.shape[0]
@@ -162,8 +211,8 @@ class Transitions(eqx.Module):
         return jax.tree.map(lambda column: column[0], self.take(jnp.zeros(1, jnp.int32)))
 
     def draw(self, key: PRNGKeyArray, batch_size: int) -> Int[Array, " batch"]:
-        """Indices of a batch, uniform and with replacement."""
-        return jax.random.randint(key, (batch_size,), 0, len(self))
+        """Indices of a batch, with replacement."""
+        return self.drawing(key, batch_size, len(self))
 
     def take(self, indices: Int[Array, " batch"]) -> Transition:
         """The transitions of these indices, each field with a leading batch axis."""
@@ -197,8 +246,15 @@ class Transitions(eqx.Module):
         return self.actions[chunks].reshape(len(rows), -1)
 
     def sample(self, key: PRNGKeyArray, batch_size: int) -> Transition:
-        """A batch drawn uniformly with replacement; a gather, to be traced inside a compiled update."""
+        """A batch drawn with replacement; a gather, to be traced inside a compiled update."""
         return self.take(self.draw(key, batch_size))
+
+
+def no_chunk(name: str, horizon: int, longest: int) -> InputError:
+    """The sentence about a horizon that is longer than every episode."""
+    return InputError(
+        f"dataset {name!r}: a chunk of {horizon} steps fits into no episode, the longest has {longest}; lower --horizon"
+    )
 
 
 def first_unfinite_row(column: np.ndarray) -> int | None:

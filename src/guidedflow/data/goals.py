@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
-from guidedflow.data.dataset import Batches, Dataset, Transitions
+from guidedflow.data.dataset import Transitions
 from guidedflow.errors import InputError
 from guidedflow.settings import check_ranges
 from guidedflow.types import Transition
@@ -140,32 +140,19 @@ class Goals(eqx.Module):
         )
 
 
-def cut(
-    dataset: Dataset,
+def told(
+    transitions: Transitions,
+    goals: Shaped[Array, " rows *goal"],
     sampling: GoalSampling,
-    discount: float = 0.99,
-    horizon: int = 1,
-    chunk: bool = False,
-    frame_stack: int = 1,
-) -> Batches:
-    """What training draws from: the dataset's transitions, with goals if it is goal-conditioned.
-
-    Raises `InputError` where `Dataset.cut` does, and for goals that cannot be joined to the observations.
-    """
-    transitions = dataset.cut(discount, horizon, chunk, frame_stack)
-    if dataset.goals is None:
-        return transitions
-    seen, wanted = dataset.observations, dataset.goals
-    if seen.dtype != wanted.dtype or seen.shape[:-1] != wanted.shape[:-1]:
-        raise InputError(
-            f"dataset {dataset.name!r}: goals must be joined to the observations along their last axis, but they are "
-            f"{wanted.dtype}{list(wanted.shape)}, the observations {seen.dtype}{list(seen.shape)}"
-        )
+    discount: float,
+    horizon: int,
+) -> Goals:
+    """Transitions of this discount and horizon, told goals that are rows of `goals`."""
     powers = np.power(discount, np.arange(horizon + 1))
     sums = np.concatenate([[0.0], np.cumsum(powers[:-1])])
     return Goals(
         transitions=transitions,
-        goals=transitions.observations if wanted is seen else jnp.asarray(wanted),
+        goals=goals,
         value=Mixture(sampling.value_p_curgoal, sampling.value_p_randomgoal, sampling.value_geom_sample),
         actor=Mixture(sampling.actor_p_curgoal, sampling.actor_p_randomgoal, sampling.actor_geom_sample),
         rate=float(-np.log(np.clip(discount, 1e-300, 1 - 1e-12))),

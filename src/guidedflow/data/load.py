@@ -1,28 +1,32 @@
 """A dataset by the name of its task, or by its file: which source it is from, and its actions in the box.
 
     what the data is                                       read by
+    a folder that was converted                            mapped
     a file whose columns are named, now or beside it       columns
     a folder of LeRobot's                                  lerobot, columns
     a folder of Minari's, or the name of one               minari
     a task of OGBench or of D4RL                           ogbench, d4rl
+    a folder of OGBench's shards                           ogbench, a part at a time
     another HDF5 file in D4RL's layout                     d4rl
 
 This module does not know what is in a file: each source has a loader of its own.
 """
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 from guidedflow import environments
-from guidedflow.data import box, d4rl, lerobot, minari, ogbench
+from guidedflow.data import box, d4rl, lerobot, mapped, minari, ogbench
 from guidedflow.data import columns as mapping
 from guidedflow.data.arrays import open_arrays
 from guidedflow.data.columns import Columns
 from guidedflow.data.dataset import Dataset
+from guidedflow.data.mapped import Mapped
 from guidedflow.errors import InputError
 
-Source = Literal["ogbench", "d4rl", "minari", "own"]
+Source = Literal["ogbench", "d4rl", "minari", "own", "mapped"]
 
 
 def load_dataset(
@@ -37,6 +41,28 @@ def load_dataset(
     return box.inside(read_dataset(task, path, columns=columns), clip_actions)
 
 
+def open_dataset(
+    task: str, path: Path | str | None = None, *, columns: Columns | None = None, clip_actions: bool = False
+) -> Dataset | Mapped:
+    """The same for training: a folder that was converted stays on disk, anything else is in memory."""
+    place = None if path is None else Path(path).expanduser()
+    if place is None or columns is not None or not mapped.is_mapped(place):
+        return load_dataset(task, path, columns=columns, clip_actions=clip_actions)
+    return dataclasses.replace(_mapped(task, place, clip_actions), goal_conditioned=_by_goals(task))
+
+
+def read_parts(
+    task: str, path: Path | str | None = None, *, columns: Columns | None = None, source: Source | None = None
+) -> Dataset | Iterable[Dataset]:
+    """As `read_dataset`; a folder of OGBench's shards is read one after the other, each when it is asked for."""
+    place = None if path is None else Path(path).expanduser()
+    if place is not None and place.is_dir() and columns is None and source in (None, "ogbench"):
+        files = _shards(task, place)
+        if files:
+            return (ogbench.load(task, file) for file in files)
+    return read_dataset(task, path, columns=columns, source=source)
+
+
 def read_dataset(
     task: str, path: Path | str | None = None, *, columns: Columns | None = None, source: Source | None = None
 ) -> Dataset:
@@ -46,6 +72,8 @@ def read_dataset(
 
 
 def _read(task: str, place: Path | None, columns: Columns | None, source: Source) -> Dataset:
+    if source == "mapped" and place is not None:
+        return _mapped(task, place).read()
     if source == "own":
         return _own(task, place, columns)
     if columns is not None:
@@ -53,6 +81,11 @@ def _read(task: str, place: Path | None, columns: Columns | None, source: Source
     if source == "minari":
         return minari.load(task, place)
     if source == "ogbench":
+        if place is not None and place.is_dir() and _shards(task, place):
+            raise InputError(
+                f"{place} holds the shards of a dataset that may exceed memory: convert them once, by `guidedflow data "
+                f"convert {place} DST --task {task} --to mapped`, and train with --dataset DST"
+            )
         return ogbench.load(task, place)
     if environments.known(task) or place is None:
         return d4rl.load(task, place)
@@ -62,19 +95,28 @@ def _read(task: str, place: Path | None, columns: Columns | None, source: Source
 
 def _with_goals(dataset: Dataset) -> Dataset:
     """The dataset, goal-conditioned if its task is, whatever file it is from: then each observation is a goal."""
-    if dataset.goals is not None or not environments.task_ids(dataset.name):
+    if dataset.goals is not None or not _by_goals(dataset.name):
         return dataset
-    if environments.parse(dataset.name).oracle:
-        raise InputError(
-            f"the goals of {dataset.name!r} are computed from the states in OGBench's own files; name such a file, or "
-            f"take whole observations as goals by the task {dataset.name.replace('-oraclerep', '')!r}"
-        )
     return dataclasses.replace(dataset, goals=dataset.observations)
+
+
+def _by_goals(task: str) -> bool:
+    """Whether a task is goal-conditioned. Raises `InputError` where its goals are none of its observations."""
+    if not environments.task_ids(task):
+        return False
+    if environments.parse(task).oracle:
+        raise InputError(
+            f"the goals of {task!r} are computed from the states in OGBench's own files; name such a file, or "
+            f"take whole observations as goals by the task {task.replace('-oraclerep', '')!r}"
+        )
+    return True
 
 
 def named(task: str, path: Path | None = None) -> tuple[str, Path | None]:
     """Task and file, where the task may be given as the path of a file or folder, whose name it then has."""
     if path is None and not environments.known(task) and (place := Path(task).expanduser()).exists():
+        if mapped.is_mapped(place):
+            return Mapped.open(place).name, place
         return place.name.removesuffix(place.suffix) if place.is_file() else place.resolve().name, place
     return task, path
 
@@ -83,6 +125,8 @@ def _source(task: str, place: Path | None, given: Columns | None) -> Source:
     """Which source the data is from. Raises `InputError` where that cannot be told."""
     if given is not None:
         return "own"
+    if place is not None and mapped.is_mapped(place):
+        return "mapped"
     if place is not None and (mapping.kept(place) is not None or lerobot.is_lerobot(place)):
         return "own"
     if place is not None and minari.is_minari(place):
@@ -103,6 +147,25 @@ def _source(task: str, place: Path | None, given: Columns | None) -> Source:
             f"observations=NAME actions=NAME rewards=NAME terminals=NAME ends=NAME, or by --task which suite's task it "
             f"is, since {task!r} is none"
         )
+
+
+def _shards(task: str, folder: Path) -> list[Path]:
+    """OGBench's shards of a task, unless the folder also holds the whole dataset."""
+    if not environments.known(task) or environments.parse(task).suite in ("d4rl", "minari"):
+        return []
+    parsed = environments.parse(task)
+    return [] if (folder / f"{parsed.dataset}.npz").is_file() else ogbench.shards(parsed, folder)
+
+
+def _mapped(task: str, place: Path, clip_actions: bool = False) -> Mapped:
+    """An open folder. Raises `InputError` for that of another task, since rewards are a task's."""
+    opened = Mapped.open(place, clip_actions=clip_actions)
+    if opened.name != task and environments.known(task) and environments.known(opened.name):
+        raise InputError(
+            f"{place} was converted for {opened.name}, whose rewards are not those of {task}; convert again with "
+            f"--task {task}, or train on --task {opened.name}"
+        )
+    return Mapped.open(place, task, clip_actions)
 
 
 def _own(task: str, place: Path | None, given: Columns | None) -> Dataset:

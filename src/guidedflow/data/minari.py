@@ -85,6 +85,8 @@ def write(dataset: Dataset, path: Path, data_format: str = "hdf5") -> None:
     with needing("minari", path, "minari"):
         import minari
         from minari.dataset.minari_storage import MinariStorage
+    if dataset.weights is not None:
+        raise InputError(f"dataset {dataset.name!r}: Minari has no place for weights; convert to npz, hdf5 or mapped")
     if not np.isin(dataset.masks[~dataset.last], (0, 1)).all():
         raise InputError(f"dataset {dataset.name!r}: Minari has only masks of 0 and 1")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")

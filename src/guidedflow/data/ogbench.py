@@ -8,6 +8,7 @@ observation or, for an `oraclerep` name, as the few numbers that OGBench takes f
 not know how a file was made, nor what is learned from it.
 """
 
+import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -27,6 +28,7 @@ from guidedflow.files import reason
 
 Shape = tuple[int, ...]
 
+_SHARD = re.compile(r"-\d{3,}\.npz$")
 _TYPES = {"f": "float", "u": "uint8", "iu": "integer", "bfiu": "boolean"}
 _DAMAGE = (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
 
@@ -67,6 +69,21 @@ def load(task: str, path: Path | None = None, validation: bool = False) -> Datas
         last=last,
         goals=observations if goals is None and parsed.goal_conditioned else goals,
     )
+
+
+def shards(task: Task, folder: Path) -> list[Path]:
+    """The files of a dataset that comes in shards, `{dataset}-000.npz` and so on, without those for validation.
+
+    Raises `InputError` where one in between is missing.
+    """
+    found = sorted(path for path in folder.glob(f"{task.dataset}-*.npz") if _SHARD.search(path.name))
+    for number, path in enumerate(found):
+        if int(path.stem.rpartition("-")[2]) != number:
+            raise InputError(
+                f"{folder} lacks shard {number:03}: after {number} of them comes {path.name}; download the one that is "
+                "missing, or name a folder that begins with 000"
+            )
+    return found
 
 
 def locate(task: Task, path: Path | None = None, validation: bool = False) -> Path:

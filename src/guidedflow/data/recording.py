@@ -25,6 +25,7 @@ def to_dataset(
     ends: NDArray[np.bool_],
     next_observations: NDArray[Any] | None = None,
     final: NDArray[np.bool_] | None = None,
+    weights: NDArray[Any] | None = None,
 ) -> Dataset:
     """The dataset of a recording whose episodes' last steps are in the rows `ends`; the final row must be one.
 
@@ -32,7 +33,7 @@ def to_dataset(
     Without, nobody recorded where an episode's last step led, and no transition is invented: a last step whose mask is
     0 keeps its transition, with its own observation in the place of the one that nobody will look at; any other last
     row only serves as the final observation of the step before it, so its action and reward are lost. `final` says
-    otherwise which of the last rows only serve as observations.
+    otherwise which of the last rows only serve as observations. `weights` are of steps.
     """
     rows = len(observations)
     if next_observations is not None:
@@ -52,6 +53,7 @@ def to_dataset(
         observations, actions, rewards, masks = (column[order] for column in (observations, actions, rewards, masks))
         observations[added] = endings
         actions[added], rewards[added], masks[added] = 0, 0, 0
+        weights = None if weights is None else weights[order]
     return Dataset(
         name=name,
         observations=_numbers(observations),
@@ -59,6 +61,7 @@ def to_dataset(
         rewards=_numbers(rewards),
         masks=_numbers(masks),
         last=last,
+        weights=None if weights is None else _numbers(weights),
     )
 
 

@@ -41,8 +41,8 @@ def summarize(dataset: Dataset) -> dict[str, Any]:
             "first_outside_row": row,
         },
         "rewards": {**_range(rewards), "mean": float(rewards.mean()) if len(rewards) else None},
-        "episode_lengths": _spread(lengths),
-        "returns": _spread(returns),
+        "episode_lengths": spread(lengths),
+        "returns": spread(returns),
         "share_terminations": float((masks == 0).mean()) if len(masks) else 0.0,
         "share_terminated_episodes": _terminated(dataset),
     }
@@ -104,7 +104,8 @@ def _range(column: NDArray[Any]) -> dict[str, float | None]:
     return {"least": float(column.min()), "greatest": float(column.max())}
 
 
-def _spread(numbers: NDArray[Any]) -> dict[str, float]:
+def spread(numbers: NDArray[Any]) -> dict[str, float]:
+    """Of numbers, one an episode."""
     told = {"least": numbers.min(), "median": np.median(numbers), "mean": numbers.mean(), "greatest": numbers.max()}
     return {key: float(value) for key, value in told.items()}
 

@@ -1,0 +1,66 @@
+"""Which transitions a batch is made of: indices, drawn with replacement.
+
+    Uniform     each transition has the same chance
+    Weighted    its own
+    Slots       as many transitions of each slot as of any other, uniform inside a slot
+
+A drawing is a part of the pytree that a compiled update draws from. This module does not know what a transition is.
+"""
+
+from typing import Protocol, runtime_checkable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PRNGKeyArray, Real, UInt32
+
+BITS = 31
+"""A weighted draw is a whole number of so many bits: any share is right to 2**-31, where float32 ends at 2**-24."""
+
+
+@runtime_checkable
+class Drawing(Protocol):
+    """Draws `batch_size` indices of `count` transitions."""
+
+    def __call__(self, key: PRNGKeyArray, batch_size: int, count: int) -> Int[Array, " batch"]: ...
+
+
+class Uniform(eqx.Module):
+    """Each of the `count` transitions has the same chance."""
+
+    def __call__(self, key: PRNGKeyArray, batch_size: int, count: int) -> Int[Array, " batch"]:
+        return jax.random.randint(key, (batch_size,), 0, count)
+
+
+UNIFORM = Uniform()
+
+
+class Weighted(eqx.Module):
+    """Each transition by its weight: the inverse of the cumulative distribution, in whole numbers."""
+
+    edges: UInt32[Array, " transitions"]
+    """Where the share of a transition ends, of 2**31; one without a weight ends where it begins, and is never drawn."""
+
+    @classmethod
+    def of(cls, weights: Real[np.ndarray, " transitions"]) -> "Weighted":
+        """By weights that need not sum to 1; at least one must be above 0."""
+        sums = np.cumsum(weights, dtype=np.float64)
+        return cls(jnp.asarray(np.round(sums * (2**BITS / sums[-1])).astype(np.uint32)))
+
+    def __call__(self, key: PRNGKeyArray, batch_size: int, count: int) -> Int[Array, " batch"]:
+        numbers = jax.random.bits(key, (batch_size,), jnp.uint32) >> (32 - BITS)
+        return jnp.searchsorted(self.edges, numbers, side="right")
+
+
+class Slots(eqx.Module):
+    """A slot, each with the same chance, and one of its transitions, each with the same chance again."""
+
+    counts: Int[Array, " slots"]
+    """Transitions of each slot; those of slot m begin at index m * `width`."""
+    width: int = eqx.field(static=True)
+
+    def __call__(self, key: PRNGKeyArray, batch_size: int, count: int) -> Int[Array, " batch"]:
+        slot_key, inside_key = jax.random.split(key)
+        slots = jax.random.randint(slot_key, (batch_size,), 0, len(self.counts))
+        return slots * self.width + jax.random.randint(inside_key, (batch_size,), 0, self.counts[slots])

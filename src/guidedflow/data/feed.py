@@ -1,0 +1,89 @@
+"""Where the updates of a run find their transitions: in all of them at once, or in one window after another.
+
+This module does not know what an update is.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from guidedflow.data.batches import CUTTING, Cutting
+from guidedflow.data.dataset import Batches, Dataset, cut
+from guidedflow.data.drawing import UNIFORM, Drawing, Weighted
+from guidedflow.data.mapped import Mapped
+from guidedflow.data.rebalance import Rebalance, Weights, no_weight, weights_of
+from guidedflow.data.windows import WINDOW, Window, Windows
+from guidedflow.types import Transition
+
+
+@runtime_checkable
+class Feed(Protocol):
+    """What a run draws its batches from."""
+
+    def at(self, step: int) -> Batches:
+        """The batches that update `step` draws from; others may take their place between two compiled calls."""
+
+    def example(self) -> Transition:
+        """One transition, of the shapes that all have."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """All transitions of a dataset in memory, at every step."""
+
+    batches: Batches
+
+    def at(self, step: int) -> Batches:
+        return self.batches
+
+    def example(self) -> Transition:
+        return self.batches.example()
+
+
+@contextmanager
+def open_feed(
+    dataset: Dataset | Mapped,
+    cutting: Cutting = CUTTING,
+    *,
+    rebalance: Rebalance | None = None,
+    window: Window = WINDOW,
+    seed: int = 0,
+    steps: float = math.inf,
+) -> Iterator[Feed]:
+    """The batches of a dataset: of all of it, or of windows of one on disk.
+
+    A window must tell its `updates` (`Window.lasting`), and none is read for those after `steps`. Raises `InputError`
+    where no episode is long enough, for observations that no network takes, for actions outside [-1, 1] on disk, and
+    for weights that a dataset does not have.
+    """
+    shape, kind = _observations(dataset)
+    cutting.check(dataset.name, shape, kind, dataset.goal_conditioned)
+    weights = None if rebalance is None else weights_of(dataset, rebalance)
+    if isinstance(dataset, Dataset):
+        yield Whole(cutting.of(dataset, _drawing(dataset, cutting, weights)))
+        return
+    with Windows(dataset, window, cutting, seed=seed, steps=steps, weights=weights) as windows:
+        yield windows
+
+
+def _observations(dataset: Dataset | Mapped) -> tuple[tuple[int, ...], str]:
+    """Shape of one observation, and the kind of its numbers."""
+    if isinstance(dataset, Dataset):
+        return dataset.observations.shape[1:], dataset.observations.dtype.kind
+    told = dataset.manifest["columns"]["observations"]
+    return tuple(told["shape"][1:]), np.dtype(told["type"]).kind
+
+
+def _drawing(dataset: Dataset, cutting: Cutting, weights: Weights | None) -> Drawing:
+    """How its transitions are drawn."""
+    if weights is None:
+        return UNIFORM
+    found = cut(dataset.rewards, dataset.masks, dataset.last, **cutting.spans)
+    each = weights(found.starts)
+    if not each.any():
+        raise no_weight(dataset.name)
+    return Weighted.of(each)
