@@ -18,6 +18,7 @@ from guidedflow.data.convert import Format, convert
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.load import Source, named, read_dataset
 from guidedflow.data.summary import draw, lines, summarize
+from guidedflow.data.validation import validate
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,40 @@ class Show:
 
 
 @dataclass(frozen=True)
+class Validate:
+    """Tell all that is wrong with a dataset, a line each; exit status 2 where nothing should be trained on it."""
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+    """File, folder, or name of a task."""
+    task: str | None = None
+    """Task, if the file's name does not tell it."""
+    columns: tuple[str, ...] = ()
+    """Which column of your own file is what, as for train."""
+    discount: float = 0.99
+    """Discount (gamma) that values will be learned with."""
+    horizon: int = 1
+    """Steps of a transition, as for train."""
+    chunk: bool = False
+    """Whether chunks will be learned, as for train."""
+    json: bool = False
+    """Print one JSON object on standard output."""
+
+    def run(self) -> None:
+        told = Columns.parse(self.columns) if self.columns else None
+        problems = validate(
+            self.source, self.task, told, discount=self.discount, horizon=self.horizon, chunk=self.chunk
+        )
+        if self.json:
+            print(json.dumps(problems.plain(self.source)))
+        else:
+            for problem in (*problems.errors, *problems.warnings):
+                print(f"{problem.severity}: {problem}")
+            print(f"{self.source}: {len(problems.errors)} errors, {len(problems.warnings)} warnings")
+        if problems.errors:
+            raise SystemExit(2)
+
+
+@dataclass(frozen=True)
 class Convert:
     """Write a dataset in another format: npz, HDF5, or a folder of Minari's."""
 
@@ -115,6 +150,7 @@ class Data:
         Annotated[Collect, tyro.conf.subcommand("collect")]
         | Annotated[List, tyro.conf.subcommand("list")]
         | Annotated[Show, tyro.conf.subcommand("show")]
+        | Annotated[Validate, tyro.conf.subcommand("validate")]
         | Annotated[Convert, tyro.conf.subcommand("convert")]
     )
     """What to do."""

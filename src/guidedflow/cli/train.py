@@ -17,6 +17,7 @@ from guidedflow.algorithms import ALGORITHMS
 from guidedflow.data.columns import Columns, keep
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.load import load_dataset, named
+from guidedflow.data.validation import check
 from guidedflow.errors import InputError
 from guidedflow.recipes import Recipe
 from guidedflow.settings import to_plain
@@ -88,7 +89,17 @@ class Train:
         dataset = load_dataset(task, path, columns=columns, clip_actions=self.clip_actions)
         if columns is not None and path is not None:
             keep(path, columns)
+        self._validate(dataset)
         return dataset
+
+    def _validate(self, dataset: Dataset) -> None:
+        """Print what is odd about the dataset, a line each. Raises `InputError` for what must not be trained on."""
+        plan = self.plan
+        problems = check(dataset, discount=plan.discount, horizon=plan.horizon, chunk=plan.chunk)
+        for problem in problems.warnings:
+            console.print(f"warning: {problem}", markup=False, highlight=False, soft_wrap=True)
+        if problems.errors:
+            raise InputError(str(problems.errors[0]))
 
 
 def recipe_of(command: Train) -> Recipe:

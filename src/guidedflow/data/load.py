@@ -41,7 +41,7 @@ def read_dataset(
 ) -> Dataset:
     """The same with actions as they were recorded (OGBench's are in the box); `source` says which one it is."""
     place = None if path is None else Path(path).expanduser()
-    source = source or _source(task, place, columns)
+    source = source or source_of(task, place, columns)
     if source == "own":
         return _own(task, place, columns)
     if columns is not None:
@@ -63,7 +63,7 @@ def named(task: str, path: Path | None = None) -> tuple[str, Path | None]:
     return task, path
 
 
-def _source(task: str, place: Path | None, given: Columns | None) -> Source:
+def source_of(task: str, place: Path | None, given: Columns | None) -> Source:
     """Which source the data is from. Raises `InputError` where that cannot be told."""
     if given is not None:
         return "own"

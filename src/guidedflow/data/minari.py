@@ -42,7 +42,7 @@ def locate(name: str, path: Path | None = None) -> Path:
     found = next((data for place in candidates if (data := _data(place)) is not None), None)
     if found is None:
         raise InputError(
-            f"{candidates[-1]} holds no Minari dataset: download it by `minari download {name}`, or name a folder "
+            f"{candidates[-1]} holds no Minari dataset: download it by `guidedflow data download {name}`, or name a folder "
             "by --dataset"
         )
     return found
@@ -63,7 +63,9 @@ def load(name: str, path: Path | None = None) -> Dataset:
         observation, action = storage.observation_space, storage.action_space
         if not isinstance(action, gymnasium.spaces.Box) or len(action.shape) != 1:
             raise InputError(f"{data}: actions must be a box of numbers, found {action}")
-        episodes = [_episode(data, observation, each) for each in storage.get_episodes(range(storage.total_episodes))]
+        episodes = [
+            episode_columns(data, observation, each) for each in storage.get_episodes(range(storage.total_episodes))
+        ]
     except ImportError as error:
         raise InputError(
             f"{data} needs a package to be read ({error}): install it by pip install 'guidedflow[minari]'"
@@ -107,7 +109,7 @@ def write(dataset: Dataset, path: Path, data_format: str = "hdf5") -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _episode(data: Path, space: gymnasium.Space[Any], episode: dict[str, Any]) -> dict[str, NDArray[Any]]:
+def episode_columns(data: Path, space: gymnasium.Space[Any], episode: dict[str, Any]) -> dict[str, NDArray[Any]]:
     """An episode's columns; where it goes on after its end, a row more for each piece."""
     steps = len(episode["rewards"])
     observations = _side_by_side(space, episode["observations"])

@@ -79,9 +79,7 @@ def recipe(name: str) -> Recipe:
         return RECIPES[name]
     if name in environments.datasets():
         needs = "a renderer" if name.startswith("visual-") else "a trained expert"
-        raise InputError(
-            f"{name!r} needs {needs} to be collected: download it by ogbench.download_datasets([{name!r}])"
-        )
+        raise InputError(f"{name!r} needs {needs} to be collected: download it by `guidedflow data download {name}`")
     raise InputError(
         f"unknown dataset {name!r}{did_you_mean(name, RECIPES)}; datasets are named like 'cube-single-noisy-v0'"
     )
