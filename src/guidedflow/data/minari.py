@@ -42,8 +42,8 @@ def locate(name: str, path: Path | None = None) -> Path:
     found = next((data for place in candidates if (data := _data(place)) is not None), None)
     if found is None:
         raise InputError(
-            f"{candidates[-1]} holds no Minari dataset: download it by `guidedflow data download {name}`, or name a folder "
-            "by --dataset"
+            f"{candidates[-1]} holds no Minari dataset: download it by `guidedflow data download {name}`, or name a "
+            "folder by --dataset"
         )
     return found
 

@@ -116,7 +116,7 @@ OBSERVATIONS = {
     "odd-channels": _warning("have 1, 3 or 4 channels, or a few such frames", "is the last axis the channels?"),
     "deep-observations": _error("be (rows, numbers), or uint8 images", "flatten each row, or choose one frame"),
     "byte-vectors": _warning("be floating-point numbers, or images", "bytes that are no image: save as float32"),
-    "blind": _error("change from row to row", "was the sensor read at all?"),
+    "blind": _warning("change from row to row", "was the sensor read at all?"),
     "constant-observation": _warning("change in each dimension", "a dimension that never changes tells nothing"),
     "large-observation": _warning("be of moderate size, below {limit:g}", "scale it, or networks see little else"),
 }
