@@ -6,20 +6,29 @@ import json
 import os
 import pickle
 import shutil
+import tempfile
 import warnings
 import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pyarrow
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pyarrow import parquet
 
-from guidedflow import environments
+from guidedflow import cli, environments
 from guidedflow.cli import main
+from guidedflow.data import validation
+from guidedflow.data.columns import Columns
 from guidedflow.data.convert import convert
 from guidedflow.data.dataset import Dataset
+from guidedflow.data.validation import container, validate
 from guidedflow.data.validation.kinds import GROUPS, KINDS
+from guidedflow.data.validation.problem import Problems
+from guidedflow.errors import InputError
 
 WORDS = ("observations=obs", "actions=act", "rewards=pay", "terminals=solved", "episodes=run")
 EPISODES, LENGTH = 12, 20
@@ -610,3 +619,93 @@ def test_a_good_dataset_has_no_problem(name, place, capsys):
     found, status = told(capsys, [place / name, *words])
     odd = ["constant-reward"] if name.startswith(CUBE) else []  # its tasks are solved nowhere
     assert (found["errors"], [problem["kind"] for problem in found["warnings"]], status) == ([], odd, 0)
+
+
+def test_the_page_has_every_kind_and_no_other():
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    for group, kinds in GROUPS.items():
+        told = [", ".join(n for n, k in kinds.items() if k.severity == s) or "-" for s in ("error", "warning")]
+        assert f"| {group} | {told[0]} | {told[1]} |" in page.splitlines()
+
+
+def test_a_file_that_changes_while_it_is_read_is_told(tmp_path):
+    problems, path = Problems(), npz(tmp_path)
+    with container.opened(path, problems):
+        os.utime(path, (1, 1))
+    assert [problem.kind for problem in problems.warnings] == ["changed"]
+
+
+def test_what_only_the_loader_knows_is_told_in_its_words(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise InputError("it does not like it")
+
+    monkeypatch.setattr(validation, "read_dataset", refuse)
+    problems = validate(npz(tmp_path), columns=Columns.parse(WORDS))
+    assert [str(problem).partition("; ")[2] for problem in problems.errors] == ["it does not like it"]
+
+
+def test_a_file_without_permission_is_told(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    path = npz(tmp_path)
+    monkeypatch.setattr(Path, "open", refuse)
+    assert [problem.kind for problem in validate(path).errors] == ["unreadable"]
+
+
+def test_all_problems_are_told_at_once_and_repeated_ones_once(tmp_path):
+    spoiled = log(
+        obs=at((5, 1), np.nan),
+        act=at(11, 1.5),
+        pay=at(7, np.inf),
+        solved=lambda solved: at(3, 2.0)(solved.astype(float)),
+    )
+    problems = validate(npz(tmp_path, spoiled), columns=Columns.parse(WORDS))
+    assert [(problem.kind, problem.column, problem.row) for problem in problems.errors] == [
+        ("nan", "obs", 5),
+        ("infinite", "pay", 7),
+        ("actions-outside", "act", 11),
+        ("flag-values", "solved", 3),
+    ]
+    for row in range(3):
+        problems.add("nan", "file", "column", row, found="NaN")
+    assert str(problems.errors[-1]).startswith("file: 'column' must be finite, found NaN, first in row 0, and 2 more")
+
+
+def test_training_tells_warnings_once_and_stops_at_errors(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli.train, "train", lambda *_, **__: None)  # begins after the dataset was looked at
+    path = npz(tmp_path, log(act=at((slice(None), 1), 0.5)))
+    words = ["train", "bc", "--task", str(path), "--columns", *WORDS, "--out", str(tmp_path / "run")]
+    main([*words, "--steps", "1", "--log-interval", "1", "--batch-size", "2", "--hidden", "4"])
+    told = capsys.readouterr().err
+    assert told.count("warning: log: 'actions' must change in each dimension, found one number in dimension 1") == 1
+    with pytest.raises(SystemExit, match="2"):
+        main([*words[:-1], str(tmp_path / "other"), "--horizon", "21", "--chunk"])
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1].startswith("guidedflow: log: 'last' must have an episode as long as a chunk of 21 steps")
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_demonstrations_of_the_door_have_one_error(shared_data):
+    problems = validate(shared_data / "door-human-v1.hdf5")
+    assert [(problem.kind, problem.column, problem.row) for problem in problems.errors] == [
+        ("actions-outside", "actions", 4)
+    ]
+    assert [problem.kind for problem in problems.warnings] == ["never-set"]
+    cubes = validate(shared_data / f"{CUBE}-val.npz", task=f"{CUBE[:-3]}-singletask-task1-v0")
+    assert not cubes.errors + cubes.warnings
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_a_file_with_any_bytes_changed_is_read_or_refused_without_a_traceback(data):
+    """Of each format, cut off anywhere and with any bytes changed."""
+    with tempfile.TemporaryDirectory() as folder:
+        columns = {name: column[:40] for name, column in log().items()}
+        path = data.draw(st.sampled_from([npz, hdf5]))(Path(folder), columns)
+        whole = bytearray(path.read_bytes())
+        for _ in range(data.draw(st.integers(1, 4))):
+            whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+        path.write_bytes(whole[: data.draw(st.integers(1, len(whole)))])
+        problems = validate(path, columns=Columns.parse(WORDS))
+        assert all("\n" not in str(problem) for problem in problems.errors)

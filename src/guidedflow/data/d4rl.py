@@ -64,7 +64,8 @@ def locate(task: str, path: Path | None = None) -> Path:
     file = next((file for file in files if file.is_file()), files[0])
     if not file.is_file():
         raise InputError(
-            f"{file} does not exist: get it by `guidedflow data download {task}` or from {published}, or name a file by --dataset"
+            f"{file} does not exist: get it by `guidedflow data download {task}` or from {published}, or name a file "
+            "by --dataset"
         )
     return file
 

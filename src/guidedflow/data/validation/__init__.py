@@ -41,11 +41,13 @@ def validate(
     """All that is wrong with a file, a folder or the data of a task, as far as it can be found at once.
 
     `task` says whose data it is where the file's name does not, `columns` which column is what in data of your own.
-    Raises `InputError` only where a package that is needed is not installed.
+    Raises `InputError` only for a horizon below 1, and where a package that is needed is not installed.
     """
+    if horizon < 1:
+        raise InputError(f"horizon must be at least 1, not {horizon}")
     problems = Problems()
     name, place = (task or str(path)), Path(path).expanduser()
-    if not (place.exists() or place.is_symlink()) and environments.known(str(path)):
+    if not (place.exists() or place.is_symlink()) and suites.has_home(str(path)):
         place = suites.home(str(path))
     elif task is None:
         name = named(str(path))[0]

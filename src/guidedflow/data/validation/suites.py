@@ -27,8 +27,15 @@ _KEYS = ("observation_space", "action_space", "data_format", "total_episodes", "
 _DATA = {"hdf5": "main_data.hdf5"}
 
 
+def has_home(name: str) -> bool:
+    """Whether a name says where its data lie: that of a known task, or of one of Minari's datasets on this disk."""
+    return environments.known(name) or minari.is_minari(minari.folder() / name)
+
+
 def home(task: str, folder: Path | None = None) -> Path:
     """Where the data of a known task lie, in a folder or by default in their suite's own, whether they do or not."""
+    if not environments.known(task):
+        return minari.folder() / task
     parsed = environments.parse(task)
     if parsed.suite == "ogbench":
         return (FOLDER.expanduser() if folder is None else folder) / f"{parsed.dataset}.npz"
