@@ -79,7 +79,7 @@ class Arrays(ABC):
         try:
             column = self._read(name)
         except DAMAGE as error:
-            raise self.complaint(name, "be a readable array", f"damage ({error}); get the file again") from error
+            raise self.complaint(name, "be a readable array", f"damage ({words(error)}); get the file again") from error
         if column.dtype.hasobject or column.dtype.kind not in _NUMBERS:
             raise self.complaint(name, "be numbers", f"{column.dtype}")
         return column
@@ -130,7 +130,9 @@ class NpzArrays(Arrays):
             self._archive = np.load(self._file, allow_pickle=False)
         except DAMAGE as error:
             self._file.close()
-            raise InputError(f"{path} must be a complete .npz archive, found damage ({error}); get it again") from error
+            raise InputError(
+                f"{path} must be a complete .npz archive, found damage ({words(error)}); get it again"
+            ) from error
 
     @property
     def names(self) -> list[str]:
@@ -172,12 +174,16 @@ class Hdf5Arrays(Arrays):
         with needing("h5py", path, "hdf5"):
             import h5py
         self._h5py = h5py
+        self.left_out: dict[str, str] = {}
+        self.file: Any = None
         try:
             self.file = h5py.File(path, "r")
-        except OSError as error:
-            raise InputError(f"{path} must be a complete HDF5 file, found damage ({error}); get it again") from error
-        self.left_out: dict[str, str] = {}
-        self._names = list(self._walk(self.file, "", ()))
+            self._names = list(self._walk(self.file, "", ()))
+        except (*DAMAGE, AttributeError) as error:
+            self.close()
+            raise InputError(
+                f"{path} must be a complete HDF5 file, found damage ({words(error)}); get it again"
+            ) from error
 
     @property
     def names(self) -> list[str]:
@@ -214,7 +220,8 @@ class Hdf5Arrays(Arrays):
         return np.asarray(column[()])
 
     def close(self) -> None:
-        self.file.close()
+        if self.file is not None:
+            self.file.close()
 
 
 class ParquetArrays(Arrays):
@@ -228,8 +235,8 @@ class ParquetArrays(Arrays):
             from pyarrow import parquet
         try:
             self._files = [parquet.ParquetFile(part) for part in parts]
-        except (OSError, ValueError) as error:  # pyarrow's own errors are among these
-            broken = f"{path} must be complete Parquet, found damage ({error})"
+        except DAMAGE as error:  # pyarrow's own errors are among these
+            broken = f"{path} must be complete Parquet, found damage ({words(error)})"
             raise InputError(f"{broken}; a recording that was cut off has no footer: get it again") from error
 
     @property
@@ -252,6 +259,11 @@ class ParquetArrays(Arrays):
     def close(self) -> None:
         for file in self._files:
             file.close()
+
+
+def words(error: BaseException) -> str:
+    """What a library says about damage, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from guidedflow.data.arrays import needing
+from guidedflow.data.arrays import DAMAGE, needing, words
 from guidedflow.data.dataset import Dataset
 from guidedflow.errors import InputError
 from guidedflow.files import reason, sync_folder
@@ -70,8 +70,9 @@ def load(name: str, path: Path | None = None) -> Dataset:
         raise InputError(
             f"{data} needs a package to be read ({error}): install it by pip install 'guidedflow[minari]'"
         ) from error
-    except (KeyError, ValueError, TypeError, OSError, AssertionError) as error:
-        raise InputError(f"{data} must be a complete Minari dataset, found damage ({error}); get it again") from error
+    except (*DAMAGE, AssertionError, AttributeError, IndexError) as error:
+        told = f"{data} must be a complete Minari dataset, found damage ({words(error)})"
+        raise InputError(f"{told}; get it again") from error
     if not episodes:
         raise InputError(f"{data} must hold episodes, found none")
     columns = {key: np.concatenate([episode[key] for episode in episodes]) for key in episodes[0]}

@@ -61,7 +61,8 @@ class Problems:
         if key in self._found:
             self._found[key] = replace(self._found[key], more=self._found[key].more + 1)
             return
-        expected, hint = told.expected.format(**facts), told.hint.format(**facts)
+        words = (told.expected.format(**facts), found, told.hint.format(**facts))
+        expected, found, hint = (" ".join(word.split()) for word in words)  # a library's words may have several lines
         place = None if row is None else int(row)
         self._found[key] = Problem(told.severity, kind, str(file), column, place, expected, found, hint)
 

@@ -20,6 +20,7 @@ from guidedflow.data.arrays import DAMAGE, Arrays, needing
 from guidedflow.data.collect import FOLDER
 from guidedflow.data.validation import container
 from guidedflow.data.validation.problem import Problems
+from guidedflow.data.validation.rows import read
 from guidedflow.errors import InputError
 
 _SLICE = re.compile(r".+-(\d{3})\.npz")
@@ -141,7 +142,7 @@ def _check_spaces(data: Path, metadata: dict[str, Any], problems: Problems) -> N
     for key in ("observation_space", "action_space"):
         try:
             found[key] = deserialize_space(metadata[key])
-        except (ValueError, TypeError, KeyError, AttributeError, AssertionError, NotImplementedError) as error:
+        except (*DAMAGE, AssertionError, AttributeError) as error:
             problems.add("odd-space", data / "metadata.json", key, found=f"damage ({error})")
             return
     action = found["action_space"]
@@ -189,7 +190,7 @@ def _check_episodes(data: Path, metadata: dict[str, Any], problems: Problems) ->
                 wrong = ~np.isfinite(columns[key].reshape(len(columns[key]), -1)).all(1)
                 if wrong.any():
                     problems.add("nan", data, key, int(np.argmax(wrong)), found=f"NaN or infinity in episode {index}")
-    except (KeyError, ValueError, TypeError, OSError, AssertionError, IndexError, StopIteration) as error:
+    except (*DAMAGE, AssertionError, AttributeError, IndexError, StopIteration) as error:
         told = metadata["total_episodes"]
         problems.add("episode-count", data, found=f"no episode that can be read there ({error})", told=told)
         return
@@ -232,23 +233,23 @@ def check_lerobot(folder: Path, problems: Problems) -> bool:
 
 def _check_parts(parts: list[Path], info: dict[str, Any], folder: Path, problems: Problems) -> None:
     """Each file is whole and there once, and together they have as many rows and episodes as is said."""
-    seen, rows, episodes = dict[bytes, Path](), 0, set[int]()
+    seen, count, episodes = dict[bytes, Path](), 0, set[int]()
     for path in parts:
         if not container.look(path, problems):
             continue
         with container.opened(path, problems) as file:
             if file is None:
                 continue
-            if "episode_index" in file:
-                numbers = file.read("episode_index")
-                rows, episodes = rows + len(numbers), episodes | set(np.unique(numbers).tolist())
+            numbers = read(file, "episode_index", problems)
+            if numbers is not None:
+                count, episodes = count + len(numbers), episodes | set(np.unique(numbers).tolist())
         digest = hashlib.sha256(path.read_bytes()).digest()
         if digest in seen:
             problems.add("repeated-part", path, found=f"the same bytes as in {seen[digest].name}")
         seen.setdefault(digest, path)
     if problems.errors:
         return
-    for key, kind, found in (("total_frames", "step-count", rows), ("total_episodes", "episode-count", len(episodes))):
+    for key, kind, found in (("total_frames", "step-count", count), ("total_episodes", "episode-count", len(episodes))):
         if info.get(key, found) != found:
             problems.add(kind, folder, found=f"{found}", told=info[key])
 
@@ -278,8 +279,8 @@ def _directory(path: Path) -> tuple[dict[str, Any], object] | None:
                 with archive.open(info) as stream:
                     version = np.lib.format.read_magic(stream)
                     old = version == (1, 0)
-                    read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
-                    shape, _, dtype = read(stream)
+                    header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+                    shape, _, dtype = header(stream)
                 headers[info.filename.removesuffix(".npy")] = (shape[1:], dtype.str)
             return headers, frozenset((info.filename, info.CRC, info.file_size) for info in members)
     except DAMAGE:
