@@ -129,13 +129,21 @@ class Validate:
     """Steps of a transition, as for train."""
     chunk: bool = False
     """Whether chunks will be learned, as for train."""
+    clip_actions: bool = False
+    """Whether actions outside [-1, 1] will be clipped, as for train."""
     json: bool = False
     """Print one JSON object on standard output."""
 
     def run(self) -> None:
         told = Columns.parse(self.columns) if self.columns else None
         problems = validate(
-            self.source, self.task, told, discount=self.discount, horizon=self.horizon, chunk=self.chunk
+            self.source,
+            self.task,
+            told,
+            discount=self.discount,
+            horizon=self.horizon,
+            chunk=self.chunk,
+            clip_actions=self.clip_actions,
         )
         if self.json:
             print(json.dumps(problems.plain(self.source)))

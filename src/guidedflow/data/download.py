@@ -9,10 +9,12 @@ Servers, their copies and the checksums that are known are in `servers.json`. Th
 travels (`transfer`), nor what is in it.
 """
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -189,7 +191,7 @@ def _minari(name: str, out: Path | None) -> Path:
     part = root / f".{name.replace('/', '-')}.{os.getpid()}.part"
     try:
         part.mkdir(parents=True)
-        with _root(part):
+        with _root(part), contextlib.redirect_stdout(sys.stderr):  # where the package tells what it does
             package.download_dataset(name)
         minari.load(name, part)  # each episode is there
         path.parent.mkdir(parents=True, exist_ok=True)

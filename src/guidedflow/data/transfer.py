@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import time
 import urllib.error
 import urllib.parse
@@ -162,7 +163,7 @@ def _receive(address: str, path: Path, part: BinaryIO, known: Known, timeout: fl
         raise Refusal(told) from error
     except urllib.error.URLError as error:
         told = f"no connection ({_words(error.reason)})"
-        if isinstance(error.reason, socket.gaierror):  # waiting does not make a name known
+        if isinstance(error.reason, socket.gaierror | ssl.SSLCertVerificationError):  # waiting does not help
             raise Refusal(told) from error
         raise Interruption(told) from error
     except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
@@ -174,7 +175,7 @@ def _receive(address: str, path: Path, part: BinaryIO, known: Known, timeout: fl
 def _copy(answer: Any, part: BinaryIO, name: str, held: int, total: int | None, report: Report | None) -> None:
     """The body, block by block. Raises `Interruption` where it is shorter than was said."""
     begun = held > 0
-    while block := answer.read(BLOCK):
+    for block in _blocks(answer):
         if not begun and not block.startswith(DATA):
             raise Refusal(f"no data, but something that begins with {block[:12]!r}")
         begun = True
@@ -186,6 +187,18 @@ def _copy(answer: Any, part: BinaryIO, name: str, held: int, total: int | None, 
         raise Interruption(f"broke off after {held:,} of {total:,} bytes")
     if not begun:
         raise Refusal("nothing, 0 bytes")
+
+
+def _blocks(answer: Any) -> Iterator[bytes]:
+    """What arrives. Raises `Interruption`, so that it is told from a disk that refuses."""
+    while True:
+        try:
+            block = answer.read(BLOCK)
+        except (OSError, http.client.HTTPException) as error:
+            raise Interruption(f"broke off ({_words(error)})") from error
+        if not block:
+            return
+        yield block
 
 
 def _refuse_pages(answer: Any) -> None:

@@ -11,11 +11,12 @@ Files are looked at from the outside in. Only where nothing is wrong outside is 
 whose complaint, if it still has one, is told as well. This module does not know how any of these problems looks.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from guidedflow import environments
+from guidedflow.data import box, d4rl, lerobot, minari
 from guidedflow.data import columns as mapping
-from guidedflow.data import d4rl, lerobot, minari
 from guidedflow.data.arrays import Arrays, ColumnError
 from guidedflow.data.columns import Columns
 from guidedflow.data.dataset import Dataset
@@ -37,15 +38,17 @@ def validate(
     discount: float = 0.99,
     horizon: int = 1,
     chunk: bool = False,
+    clip_actions: bool = False,
 ) -> Problems:
     """All that is wrong with a file, a folder or the data of a task, as far as it can be found at once.
 
-    `task` says whose data it is where the file's name does not, `columns` which column is what in data of your own.
+    `task` says whose data it is where the file's name does not, `columns` which column is what in data of your own;
+    `discount` and what follows say what it is to be used for.
     Raises `InputError` only for a horizon below 1, and where a package that is needed is not installed.
     """
     if horizon < 1:
         raise InputError(f"horizon must be at least 1, not {horizon}")
-    problems = Problems()
+    use, problems = Use(discount, horizon, chunk, clip_actions), Problems()
     name, place = (task or str(path)), Path(path).expanduser()
     if not (place.exists() or place.is_symlink()) and suites.has_home(str(path)):
         place = suites.home(str(path))
@@ -56,7 +59,7 @@ def validate(
     if (slices := suites.slices(place)) and not lerobot.is_lerobot(place):
         suites.check_slices(slices, problems)
         for each in slices:
-            _check_file(each, name, "ogbench", columns, problems)
+            _check_file(each, name, "ogbench", columns, use, problems)
         return problems
     source = _source(name, place, columns, problems)
     if source is None:
@@ -64,18 +67,18 @@ def validate(
     if source == "minari":
         suites.check_minari(name, place, problems)
     elif lerobot.is_lerobot(place):
-        _check_lerobot(place, columns, problems)
+        _check_lerobot(place, columns, use, problems)
     else:
-        _check_file(place, name, source, columns, problems)
+        _check_file(place, name, source, columns, use, problems)
     if not problems.errors:
-        _check_dataset(name, place, source, columns, Use(discount, horizon, chunk, _goes_on(name)), problems)
+        _check_dataset(name, place, source, columns, replace(use, goes_on=_goes_on(name)), problems)
     return problems
 
 
 def check(dataset: Dataset, *, discount: float = 0.99, horizon: int = 1, chunk: bool = False) -> Problems:
     """What is wrong with a dataset that was loaded; one pass over its columns."""
     problems = Problems()
-    episodes.check(dataset, Use(discount, horizon, chunk, _goes_on(dataset.name)), problems)
+    episodes.check(dataset, Use(discount, horizon, chunk, goes_on=_goes_on(dataset.name)), problems)
     return problems
 
 
@@ -104,19 +107,19 @@ def _source(name: str, place: Path, columns: Columns | None, problems: Problems)
         return None
 
 
-def _check_file(place: Path, name: str, source: Source, columns: Columns | None, problems: Problems) -> None:
+def _check_file(place: Path, name: str, source: Source, columns: Columns | None, use: Use, problems: Problems) -> None:
     """The columns of one file."""
     place = suites.home(name, place) if place.is_dir() else place
     with container.opened(place, problems) as file:
         if file is not None:
             roles = _roles(file, name, source, columns, problems)
             if roles is not None:
-                rows.check(file, roles, problems)
+                rows.check(file, replace(roles, clip=use.clip), problems)
     if source == "ogbench" and file is not None:
         suites.check_validation(place, problems)
 
 
-def _check_lerobot(folder: Path, columns: Columns | None, problems: Problems) -> None:
+def _check_lerobot(folder: Path, columns: Columns | None, use: Use, problems: Problems) -> None:
     if not suites.check_lerobot(folder, problems):
         return
     with lerobot.open_lerobot(folder) as file:
@@ -124,7 +127,7 @@ def _check_lerobot(folder: Path, columns: Columns | None, problems: Problems) ->
         told = (columns or mapping.kept(folder) or Columns()).over(lerobot.usual(file))
         suites.check_features(folder, file, problems)
         if _is_told(file, told, problems):
-            rows.check(file, Roles(told), problems)
+            rows.check(file, Roles(told, clip=use.clip), problems)
 
 
 def _roles(file: Arrays, name: str, source: Source, columns: Columns | None, problems: Problems) -> Roles | None:
@@ -168,7 +171,9 @@ def _check_dataset(
         if source == "minari":
             counted = ~dataset.last
             rows.check_observations(place, "observations", dataset.observations, problems)
-            rows.check_bounds(place, "actions", dataset.actions, problems, counted)
+            rows.check_bounds(place, "actions", dataset.actions, problems, counted, use.clip)
+        if use.clip:
+            dataset = box.inside(dataset, clip=True)
         episodes.check(dataset, use, problems, str(place))
 
 

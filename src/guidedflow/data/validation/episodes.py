@@ -30,6 +30,8 @@ class Use:
     discount: float = 0.99
     horizon: int = 1
     chunk: bool = False
+    clip: bool = False
+    """Whether actions outside [-1, 1] will be clipped."""
     goes_on: bool = False
     """Whether episodes go on after their task ended, by their source's rule."""
 

@@ -140,7 +140,6 @@ REWARDS = {
         "give values below {limit:g}", "at this discount values may reach the reward's size x horizon: scale rewards"
     ),
     "outlier-reward": _warning("be of one size", "one reward larger than {limit:g} x the usual rules the critic"),
-    "reward-after-end": _warning("be 0 in rows of final observations", "no transition gets it"),
 }
 
 EPISODES = {

@@ -33,6 +33,8 @@ class Roles:
     """Whether ends mark time limits alone, and an observation that does not follow ends an episode too."""
     goes_on: bool = False
     """Whether episodes go on after their task ended, as in OGBench's files and D4RL's mazes."""
+    clip: bool = False
+    """Whether actions outside [-1, 1] will be clipped."""
     others: tuple[str, ...] = ()
     """Further columns that the source needs."""
 
@@ -51,7 +53,7 @@ def check(file: Arrays, roles: Roles, problems: Problems) -> None:
     if "actions" in found:
         last = found.get("last", np.zeros(len(found["actions"]), bool)).astype(bool).reshape(-1)
         counted = ~last if len(last) == len(found["actions"]) else np.ones(len(found["actions"]), bool)
-        check_bounds(file.path, columns["actions"], found["actions"], problems, counted)
+        check_bounds(file.path, columns["actions"], found["actions"], problems, counted, roles.clip)
     flags = {role: _flag(file, columns[role], found[role], problems) for role in FLAGS if role in found}
     agreed = {role: flag for role, flag in flags.items() if flag is not None}
     if len({len(flag) for flag in agreed.values()} | {len(column) for column in found.values()}) == 1:
@@ -201,7 +203,14 @@ def check_observations(path: Any, name: str, column: NDArray[Any], problems: Pro
         problems.add("byte-vectors", path, name, found=f"uint8 of shape {shape}")
 
 
-def check_bounds(path: Any, name: str, actions: NDArray[Any], problems: Problems, counted: NDArray[np.bool_]) -> None:
+def check_bounds(
+    path: Any,
+    name: str,
+    actions: NDArray[Any],
+    problems: Problems,
+    counted: NDArray[np.bool_],
+    clip: bool = False,
+) -> None:
     """Whether actions lie in [-1, 1] wherever they count, and whether clipping would leave anything."""
     if actions.dtype.kind in "iu" and actions.size:
         problems.add("whole-actions", path, name, found=f"{actions.dtype} from {actions.min()} to {actions.max()}")
@@ -212,6 +221,8 @@ def check_bounds(path: Any, name: str, actions: NDArray[Any], problems: Problems
     if never.size:
         found = f"only numbers outside in dimension {', '.join(map(str, never[:8]))}"
         problems.add("actions-never-inside", path, name, int(np.argmax(wrong.any(1))), found=found)
+        return
+    if clip:
         return
     share, row = 100 * wrong.sum() / (np.count_nonzero(counted) * actions.shape[1]), int(np.argmax(wrong.any(1)))
     largest = float(np.abs(actions[wrong]).max())
