@@ -4,7 +4,10 @@
     problem     one problem, and all that were found
     container   the file before its columns
     rows        the columns in their parts, by the rows of the file
-    suites      what OGBench's, Minari's and LeRobot's datasets have beside their columns
+    flags       where tasks and episodes end, by the rows of the file
+    ogbench_files, minari_folder, lerobot_folder
+                what a suite has beside its columns: a second file, slices, metadata
+    places      where the data of a task lie
     episodes    the dataset as it will be trained on, by its own rows
 
 Files are looked at from the outside in. Only where nothing is wrong outside is the dataset read by its own loader,
@@ -21,10 +24,18 @@ from guidedflow.data.arrays import Arrays, ColumnError
 from guidedflow.data.columns import Columns
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.load import Source, named, read_dataset, source_of
-from guidedflow.data.validation import container, episodes, rows, suites
+from guidedflow.data.validation import (
+    container,
+    episodes,
+    lerobot_folder,
+    minari_folder,
+    ogbench_files,
+    places,
+    rows,
+)
 from guidedflow.data.validation.episodes import Use
+from guidedflow.data.validation.flags import Roles
 from guidedflow.data.validation.problem import Problem, Problems
-from guidedflow.data.validation.rows import Roles
 from guidedflow.errors import InputError
 
 __all__ = ["Problem", "Problems", "check", "validate"]
@@ -50,14 +61,14 @@ def validate(
         raise InputError(f"horizon must be at least 1, not {horizon}")
     use, problems = Use(discount, horizon, chunk, clip_actions), Problems()
     name, place = (task or str(path)), Path(path).expanduser()
-    if not (place.exists() or place.is_symlink()) and suites.has_home(str(path)):
-        place = suites.home(str(path))
+    if not (place.exists() or place.is_symlink()) and places.has_home(str(path)):
+        place = places.home(str(path))
     elif task is None:
         name = named(str(path))[0]
     if not container.look(place, problems):
         return problems
-    if (slices := suites.slices(place)) and not lerobot.is_lerobot(place):
-        suites.check_slices(slices, problems)
+    if (slices := ogbench_files.slices(place)) and not lerobot.is_lerobot(place):
+        ogbench_files.check_slices(slices, problems)
         for each in slices:
             _check_file(each, name, "ogbench", columns, use, problems)
         return problems
@@ -65,7 +76,7 @@ def validate(
     if source is None:
         return problems
     if source == "minari":
-        suites.check_minari(name, place, problems)
+        minari_folder.check(name, place, problems)
     elif lerobot.is_lerobot(place):
         _check_lerobot(place, columns, use, problems)
     else:
@@ -84,15 +95,15 @@ def check(dataset: Dataset, *, discount: float = 0.99, horizon: int = 1, chunk: 
 
 def _source(name: str, place: Path, columns: Columns | None, problems: Problems) -> Source | None:
     """Which source it is; where that cannot be told, None, and why is told."""
-    if place.is_dir() and not (lerobot.is_lerobot(place) or minari.is_minari(place) or suites.is_minari_like(place)):
+    if place.is_dir() and not (lerobot.is_lerobot(place) or minari.is_minari(place) or minari_folder.is_alike(place)):
         if not environments.known(name):
             names = ", ".join(sorted(entry.name for entry in place.iterdir())[:8])
             problems.add("folder", place, found=f"a folder with {names or 'nothing in it'}")
             return None
-        place = suites.home(name, place)
+        place = places.home(name, place)
         if not container.look(place, problems):
             return None
-    if place.is_dir() and suites.is_minari_like(place) and not minari.is_minari(place):
+    if place.is_dir() and minari_folder.is_alike(place) and not minari.is_minari(place):
         problems.add("no-metadata", place, found="its data without it")
         return None
     if place.is_file():
@@ -109,23 +120,23 @@ def _source(name: str, place: Path, columns: Columns | None, problems: Problems)
 
 def _check_file(place: Path, name: str, source: Source, columns: Columns | None, use: Use, problems: Problems) -> None:
     """The columns of one file."""
-    place = suites.home(name, place) if place.is_dir() else place
+    place = places.home(name, place) if place.is_dir() else place
     with container.opened(place, problems) as file:
         if file is not None:
             roles = _roles(file, name, source, columns, problems)
             if roles is not None:
                 rows.check(file, replace(roles, clip=use.clip), problems)
     if source == "ogbench" and file is not None:
-        suites.check_validation(place, problems)
+        ogbench_files.check_validation(place, problems)
 
 
 def _check_lerobot(folder: Path, columns: Columns | None, use: Use, problems: Problems) -> None:
-    if not suites.check_lerobot(folder, problems):
+    if not lerobot_folder.check(folder, problems):
         return
     with lerobot.open_lerobot(folder) as file:
         container.survey(file, problems)
         told = (columns or mapping.kept(folder) or Columns()).over(lerobot.usual(file))
-        suites.check_features(folder, file, problems)
+        lerobot_folder.check_features(folder, file, problems)
         if _is_told(file, told, problems):
             rows.check(file, Roles(told, clip=use.clip), problems)
 

@@ -1,42 +1,26 @@
-"""The columns of a file in their parts: numbers of the right shape, flags that agree, observations that follow.
+"""The columns of a file in their parts: numbers, of the right shape and equally long, actions in the box.
 
-Each column is read once. What is told are rows of the file, so that they can be found in it. This module does not know
-of suites, nor what an episode is worth.
+Each column is read once. What is told are rows of the file, so that they can be found in it. What the flags say is left
+to `flags`. This module does not know of suites, nor what an episode is worth.
 """
 
 import zipfile
 import zlib
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from guidedflow.data import recording
 from guidedflow.data.arrays import Arrays, ColumnError, Oversized
 from guidedflow.data.box import TOLERANCE
-from guidedflow.data.columns import NONE, Columns
+from guidedflow.data.columns import NONE
 from guidedflow.data.dataset import first_unfinite_row
+from guidedflow.data.validation.flags import Ends, Roles, flag_of
 from guidedflow.data.validation.problem import Problems
 from guidedflow.errors import did_you_mean
 
 MATRICES = ("observations", "actions", "next_observations")
 FLAGS = ("terminals", "masks", "ends", "last")
-
-
-@dataclass(frozen=True)
-class Roles:
-    """Which column is what, and what the source says about episodes."""
-
-    columns: Columns
-    of_d4rl: bool = False
-    """Whether ends mark time limits alone, and an observation that does not follow ends an episode too."""
-    goes_on: bool = False
-    """Whether episodes go on after their task ended, as in OGBench's files and D4RL's mazes."""
-    clip: bool = False
-    """Whether actions outside [-1, 1] will be clipped."""
-    others: tuple[str, ...] = ()
-    """Further columns that the source needs."""
 
 
 def check(file: Arrays, roles: Roles, problems: Problems) -> None:
@@ -54,12 +38,10 @@ def check(file: Arrays, roles: Roles, problems: Problems) -> None:
         last = found.get("last", np.zeros(len(found["actions"]), bool)).astype(bool).reshape(-1)
         counted = ~last if len(last) == len(found["actions"]) else np.ones(len(found["actions"]), bool)
         check_bounds(file.path, columns["actions"], found["actions"], problems, counted, roles.clip)
-    flags = {role: _flag(file, columns[role], found[role], problems) for role in FLAGS if role in found}
+    flags = {role: flag_of(file.path, columns[role], found[role], problems) for role in FLAGS if role in found}
     agreed = {role: flag for role, flag in flags.items() if flag is not None}
-    if len({len(flag) for flag in agreed.values()} | {len(column) for column in found.values()}) == 1:
-        _check_flags(file, roles, columns, agreed, found.get("episodes"), problems)
-        if {"observations", "next_observations"} <= found.keys():
-            _check_following(file, roles, columns, agreed, found, problems)
+    if len({len(column) for column in found.values()}) == 1 and agreed:
+        Ends(file.path, roles, columns, agreed, problems).check(found)
 
 
 def read(file: Arrays, name: str, problems: Problems) -> NDArray[Any] | None:
@@ -227,112 +209,3 @@ def check_bounds(
     share, row = 100 * wrong.sum() / (np.count_nonzero(counted) * actions.shape[1]), int(np.argmax(wrong.any(1)))
     largest = float(np.abs(actions[wrong]).max())
     problems.add("actions-outside", path, name, row, found=f"{share:.2g} % of the numbers outside, up to {largest:.4g}")
-
-
-def _flag(file: Arrays, name: str, column: NDArray[Any], problems: Problems) -> NDArray[np.bool_] | None:
-    flag = column.astype(bool)
-    wrong = np.flatnonzero(flag != column)
-    if wrong.size:
-        problems.add("flag-values", file.path, name, wrong[0], found=f"{column[wrong[0]]}")
-        return None
-    return flag
-
-
-def _check_flags(
-    file: Arrays,
-    roles: Roles,
-    columns: dict[str, str],
-    flags: dict[str, NDArray[np.bool_]],
-    episodes: NDArray[Any] | None,
-    problems: Problems,
-) -> None:
-    """Whether what says where tasks and episodes end is said at all, and agrees."""
-
-    def tell(kind: str, role: str, rows: NDArray[np.intp], found: str, **facts: object) -> None:
-        if rows.size:
-            problems.add(kind, file.path, columns[role], rows[0], found=found, **facts)
-
-    path, none = file.path, np.zeros(len(next(iter(flags.values()), [])), bool)
-    ends, last = flags.get("ends"), flags.get("last")
-    terminals = flags.get("terminals", none)
-    for role, flag in flags.items():
-        share = float(flag.mean())
-        if role == "last":
-            if share == 0:
-                problems.add("never-ends", path, columns[role], found=f"0 in all {len(flag)} rows")
-            elif not flag[-1]:
-                problems.add("cut-off-episode", path, columns[role], len(flag) - 1, found="0")
-        elif share == 0 and role == "masks":
-            problems.add("always-set", path, columns[role], found="0 in all rows: nothing is bootstrapped")
-        elif share == 0 and not (role == "ends" and terminals.any()) and role != "masks":
-            problems.add("never-set", path, columns[role], found=f"0 in all {len(flag)} rows")
-        elif share == 1 and role != "masks":
-            problems.add("always-set", path, columns[role], found="1 in all rows")
-        elif role == "masks" and share < 0.5:
-            problems.add("masks-inverted", path, columns[role], found=f"0 in {100 * (1 - share):.0f} % of the rows")
-        elif role == "terminals" and share > 0.5 and not roles.goes_on:
-            problems.add("inverted", path, columns[role], found=f"1 in {100 * share:.0f} % of the rows")
-        elif role != "masks" and not roles.goes_on:
-            tell("double-end", role, np.flatnonzero(flag[1:] & flag[:-1]), "1 in the row after it too")
-    ended = flags["masks"] == 0 if "masks" in flags else terminals
-    if ends is not None:
-        told = columns.get("terminals", "")
-        if not roles.goes_on and not roles.of_d4rl:
-            tell("terminal-without-end", "ends", np.flatnonzero(terminals & ~ends), "0", terminals=told)
-        if roles.of_d4rl:
-            tell("both-ends", "ends", np.flatnonzero(terminals & ends), "1 in both", terminals=told)
-        if not (ends | terminals)[-1]:
-            problems.add("unfinished", path, columns["ends"], len(ends) - 1, found="0")
-        if "masks" in flags and not roles.goes_on:
-            tell("mask-without-end", "masks", np.flatnonzero(ended[:-1] & ~ends[:-1]), "0 where no episode ends")
-    if last is not None and not roles.goes_on:
-        inner = np.flatnonzero(ended[:-1] & ~last[:-1] & ~last[1:])
-        tell("mask-without-end", "masks", inner, "0 where no episode ends")
-    if episodes is not None:
-        change = episodes[1:] != episodes[:-1]
-        if len(np.unique(episodes)) != 1 + np.count_nonzero(change):
-            begins = np.flatnonzero(change) + 1
-            seen, row = {episodes[0]}, 0
-            for row in begins.tolist():
-                if episodes[row] in seen:
-                    break
-                seen.add(episodes[row])
-            problems.add("number-returns", path, columns["episodes"], row, found=f"{episodes[row]} again")
-        if ends is not None:
-            differ = np.flatnonzero(change != ends[:-1])
-            tell("end-inside", "ends", differ, "another end", episodes=columns["episodes"])
-
-
-def _check_following(
-    file: Arrays,
-    roles: Roles,
-    columns: dict[str, str],
-    flags: dict[str, NDArray[np.bool_]],
-    found: dict[str, NDArray[Any]],
-    problems: Problems,
-) -> None:
-    """Whether the observation after a step is that of the following row."""
-    name, path, observations = columns["next_observations"], file.path, found["observations"]
-    following, named = found["next_observations"], columns["observations"]
-    if following.shape != observations.shape:
-        problems.add("next-shape", path, name, found=f"{following.shape}", observations=named)
-        return
-    if np.array_equal(following, observations) and not np.array_equal(observations[1:], observations[:-1]):
-        problems.add("next-repeats", path, name, found="the same in all rows", observations=named)
-        return
-    ended = np.zeros(len(observations), bool)
-    for role in ("terminals", "ends"):
-        ended |= flags.get(role, False)
-    if "episodes" in found:
-        ended[:-1] |= found["episodes"][1:] != found["episodes"][:-1]
-    ended[-1] = True
-    with np.errstate(all="ignore"):  # NaN and infinity are told elsewhere
-        jumps = np.flatnonzero(recording.jumps(observations, following) & ~ended)
-    if not jumps.size:
-        return
-    told = f"another one in {jumps.size} rows"
-    if roles.of_d4rl:
-        role = "ends" if "ends" in columns else "terminals"
-        problems.add("unmarked-jump", path, columns[role], jumps[0], found=f"0 in {jumps.size} such rows")
-    else:
-        problems.add("next-differs", path, name, jumps[0], found=told, observations=named)
