@@ -1,15 +1,11 @@
 """One file over HTTP: complete, checked and renamed, or not there at all.
 
-What has arrived lies in `.NAME.part`, which a later attempt goes on with by a range. The part is locked, so that two
-processes fetch it once. A server that refuses, or answers with a page, is left for the next one; one that breaks off is
-asked again, later and later. This module does not know what is in a file, nor which servers there are.
+What has arrived is kept, and a later attempt goes on with it by a range, also from another server. A server that
+refuses, or answers with a page, is left for the next one; one that breaks off is asked again, later and later. This
+module does not know what is in a file, nor which servers there are.
 """
 
-import fcntl
-import hashlib
 import http.client
-import json
-import os
 import shutil
 import socket
 import ssl
@@ -18,15 +14,14 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from guidedflow.data.part import BLOCK, Part, writing
 from guidedflow.errors import InputError
-from guidedflow.files import reason, remove_quietly, sync_folder
+from guidedflow.files import reason
 
-BLOCK = 2**20
 DATA = (b"PK", b"\x89HDF\r\n\x1a\n", b"PAR1")
 """What the files begin with that are fetched here."""
 
@@ -78,15 +73,15 @@ def fetch(
     if path.exists():
         _compare(path, known)
         return False
+    complaints = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path) as part:
+        with writing(path) as part:
             if part is None:  # another process was faster
                 return False
-            complaints = []
             for address in addresses:
                 try:
-                    _from(address, path, part, known, check, patience, report)
+                    _from(address, part, known, check, patience, report)
                 except Refusal as refusal:
                     complaints.append(f"{urllib.parse.urlsplit(address).netloc}: {refusal}")
                 else:
@@ -98,64 +93,49 @@ def fetch(
 
 def _from(
     address: str,
-    path: Path,
-    part: BinaryIO,
+    part: Part,
     known: Known,
     check: Callable[[Path], str | None] | None,
     patience: Patience,
     report: Report | None,
 ) -> None:
     """All of a file from one server. Raises `Refusal`."""
-    failed, fresh = 0, part.seek(0, os.SEEK_END) == 0
+    failed, fresh = 0, part.held == 0
     while True:
-        before = part.seek(0, os.SEEK_END)
+        before = part.held
         try:
-            _receive(address, path, part, known, patience.timeout, report)
+            _receive(address, part, known, patience.timeout, report)
             break
         except Interruption as interruption:
-            failed = 1 if part.seek(0, os.SEEK_END) > before else failed + 1
+            failed = 1 if part.held > before else failed + 1
             if failed >= patience.attempts:
                 raise Refusal(str(interruption)) from interruption
             time.sleep(patience.pause * 2 ** (failed - 1))
-    part.flush()
-    os.fsync(part.fileno())
-    wrong = _wrong(part, known) or (check(_part(path)) if check is not None else None)
-    if wrong is not None:
-        _empty(path, part)
-        if fresh:
-            raise Refusal(wrong)
-        _from(address, path, part, known, check, patience, report)  # what an earlier attempt left was to blame
+    part.sync()
+    wrong = _wrong(part, known) or (check(part.place) if check is not None else None)
+    if wrong is None:
+        part.finish()
         return
-    os.replace(_part(path), path)
-    remove_quietly(_note(path))
-    sync_folder(path.parent)
+    part.empty()
+    if fresh:
+        raise Refusal(wrong)
+    _from(address, part, known, check, patience, report)  # what an earlier attempt left was to blame
 
 
-def _receive(address: str, path: Path, part: BinaryIO, known: Known, timeout: float, report: Report | None) -> None:
+def _receive(address: str, part: Part, known: Known, timeout: float, report: Report | None) -> None:
     """Append to the part what is missing. Raises `Refusal` and `Interruption`."""
-    held, note = part.seek(0, os.SEEK_END), _read_note(path)
+    held = part.held
     headers = {"User-Agent": "guidedflow", "Accept-Encoding": "identity"}
     if held:
         headers["Range"] = f"bytes={held}-"
     try:
         with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=timeout) as answer:
-            _refuse_pages(answer)
-            total = _total(answer, held)
-            if held and (answer.status != 206 or note.get("bytes") != total):
-                _empty(path, part)  # the server knows no ranges, or has another file
-                if answer.status == 206:
-                    raise Interruption("another file than the one that was begun")
-                held = 0
-            if known.bytes is not None and total is not None and total != known.bytes:
-                raise Refusal(f"{total:,} bytes, where {known.bytes:,} are published")
-            _refuse_full_disk(path, total, held)
-            _write_note(path, {"bytes": total})
-            _copy(answer, part, path.name, held, total, report)
+            _take(answer, part, held, known, report)
     except urllib.error.HTTPError as error:
         if error.code == 416 and held:
-            if note.get("bytes") == held:
+            if part.total == held:
                 return  # all of it had arrived
-            _empty(path, part)
+            part.empty()
             raise Interruption("a part of another file") from error
         told = f"{error.code} {_words(error.reason)}"
         if error.code in (408, 425, 429) or error.code >= 500:
@@ -172,17 +152,34 @@ def _receive(address: str, path: Path, part: BinaryIO, known: Known, timeout: fl
         raise Refusal(f"no address of the web ({error})") from error
 
 
-def _copy(answer: Any, part: BinaryIO, name: str, held: int, total: int | None, report: Report | None) -> None:
+def _take(answer: Any, part: Part, held: int, known: Known, report: Report | None) -> None:
+    """What an answer brings, if it is of the file that was begun, or of a whole one."""
+    _refuse_pages(answer)
+    total = _total(answer, held)
+    if held and answer.status == 206 and part.total != total:
+        part.empty()
+        raise Interruption("another file than the one that was begun")
+    if held and answer.status != 206:  # the server knows no ranges
+        part.empty()
+        held = 0
+    if known.bytes is not None and total is not None and total != known.bytes:
+        raise Refusal(f"{total:,} bytes, where {known.bytes:,} are published")
+    _refuse_full_disk(part.whole, total, held)
+    part.expect(total)
+    _copy(answer, part, held, total, report)
+
+
+def _copy(answer: Any, part: Part, held: int, total: int | None, report: Report | None) -> None:
     """The body, block by block. Raises `Interruption` where it is shorter than was said."""
     begun = held > 0
     for block in _blocks(answer):
         if not begun and not block.startswith(DATA):
             raise Refusal(f"no data, but something that begins with {block[:12]!r}")
         begun = True
-        part.write(block)
+        part.append(block)
         held += len(block)
         if report is not None:
-            report(name, held, total)
+            report(part.whole.name, held, total)
     if total is not None and held < total:
         raise Interruption(f"broke off after {held:,} of {total:,} bytes")
     if not begun:
@@ -224,19 +221,12 @@ def _total(answer: Any, held: int) -> int | None:
     return int(length) if length is not None and length.isdigit() else None
 
 
-def _wrong(part: BinaryIO, known: Known) -> str | None:
+def _wrong(part: Part, known: Known) -> str | None:
     """Why a whole file is not the published one, as far as that is known."""
-    size = part.seek(0, os.SEEK_END)
-    if known.bytes is not None and size != known.bytes:
-        return f"{size:,} bytes, where {known.bytes:,} are published"
-    if known.sha256 is not None:
-        part.seek(0)
-        hashed = hashlib.sha256()
-        while block := part.read(BLOCK):
-            hashed.update(block)
-        digest = hashed.hexdigest()
-        if digest != known.sha256:
-            return f"a wrong checksum, {digest[:12]}..., where {known.sha256[:12]}... is published"
+    if known.bytes is not None and part.held != known.bytes:
+        return f"{part.held:,} bytes, where {known.bytes:,} are published"
+    if known.sha256 is not None and (digest := part.digest()) != known.sha256:
+        return f"a wrong checksum, {digest[:12]}..., where {known.sha256[:12]}... is published"
     return None
 
 
@@ -248,61 +238,6 @@ def _compare(path: Path, known: Known) -> None:
             f"{path} exists and has {found:,} bytes, where {known.bytes:,} are published: it is another file of that "
             "name, such as one that was collected; remove it, or choose another folder by --out"
         )
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[BinaryIO | None]:
-    """The part, which no other process has; None where the whole file came into being meanwhile."""
-    while True:
-        with open(_part(path), "a+b") as part:
-            fcntl.flock(part, fcntl.LOCK_EX)
-            if not _is_named(part, _part(path)):
-                if path.exists():
-                    yield None
-                    return
-                continue  # it was removed while this process waited
-            try:
-                yield None if path.exists() else part
-            finally:
-                if _is_named(part, _part(path)) and part.seek(0, os.SEEK_END) == 0:
-                    remove_quietly(_part(path))
-                    remove_quietly(_note(path))
-            return
-
-
-def _is_named(file: BinaryIO, path: Path) -> bool:
-    """Whether an open file still has this name."""
-    try:
-        return os.fstat(file.fileno()).st_ino == path.stat().st_ino
-    except FileNotFoundError:
-        return False
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part")
-
-
-def _note(path: Path) -> Path:
-    """Beside the part: how large the whole will be."""
-    return path.with_name(f".{path.name}.part.json")
-
-
-def _read_note(path: Path) -> dict[str, Any]:
-    try:
-        note = json.loads(_note(path).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return note if isinstance(note, dict) else {}
-
-
-def _write_note(path: Path, note: dict[str, Any]) -> None:
-    _note(path).write_text(json.dumps(note))
-
-
-def _empty(path: Path, part: BinaryIO) -> None:
-    part.truncate(0)
-    part.seek(0)
-    remove_quietly(_note(path))
 
 
 def _words(error: object) -> str:
