@@ -3,7 +3,8 @@
 This module does not know what advances.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import rich.progress
@@ -51,6 +52,25 @@ class Progress:
         )
         self._task = self._bar.add_task("", total=self._total, state="", values="")
         self._bar.start()
+
+
+@contextmanager
+def arrivals() -> Iterator[Callable[[str, int, int | None], None]]:
+    """Within it, a function that shows of a file's name how many bytes, of how many, have arrived."""
+    console, tasks, tenths = Console(stderr=True), dict[str, rich.progress.TaskID](), dict[str, int]()
+    shown = (rich.progress.TextColumn("{task.description}", markup=False), rich.progress.BarColumn(bar_width=24))
+    columns = (*shown, rich.progress.DownloadColumn(), rich.progress.TransferSpeedColumn())
+    with rich.progress.Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+
+        def show(name: str, held: int, total: int | None) -> None:
+            if console.is_terminal:
+                tasks[name] = tasks[name] if name in tasks else bar.add_task(name)
+                bar.update(tasks[name], completed=held, total=total)
+            elif total and held * 10 // total > tenths.get(name, -1):
+                tenths[name] = held * 10 // total
+                console.print(f"{name}: {held:,} of {total:,} bytes", markup=False, highlight=False, soft_wrap=True)
+
+        yield show
 
 
 def duration(seconds: float) -> str:

@@ -140,7 +140,7 @@ def test_a_dataset_that_cannot_be_read_is_one_sentence(root, change, sentence):
 
 
 def test_a_missing_dataset_and_actions_that_are_no_box(root):
-    with pytest.raises(InputError, match="download it by `minari download mujoco/hopper/medium-v0`"):
+    with pytest.raises(InputError, match="download it by `guidedflow data download mujoco/hopper/medium-v0`"):
         load_dataset("mujoco/hopper/medium-v0")
     store("arm/reach-v0", [EpisodeBuffer(None, None, None, np.zeros((3, 2), np.float32), np.array([0, 1]), [1, 2],
           [False, True], [False, False])], action=gymnasium.spaces.Discrete(2))  # fmt: skip

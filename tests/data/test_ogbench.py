@@ -110,7 +110,7 @@ def test_a_missing_file_names_both_ways_to_get_it(tmp_path):
     told = complaint(tmp_path / "nothing.npz")
     assert "nothing.npz does not exist" in told
     assert f"guidedflow data collect cube-single-noisy-v0 --out {tmp_path / 'nothing.npz'}" in told
-    assert "ogbench.download_datasets(['cube-single-noisy-v0'])" in told
+    assert "`guidedflow data download cube-single-noisy-v0 --out " in told
 
 
 def test_a_name_without_a_task_is_goal_conditioned_and_needs_no_states(columns, write):

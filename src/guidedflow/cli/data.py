@@ -1,4 +1,4 @@
-"""`guidedflow data`: make, look at and convert datasets.
+"""`guidedflow data`: make, get, look at and convert datasets.
 
 This module does not know how arguments are read, nor what is in a file.
 """
@@ -12,12 +12,16 @@ import tyro
 from rich.console import Console
 
 from guidedflow import report
-from guidedflow.data.collect import collect, collectable, published_episodes
+from guidedflow.data.collect import collect
 from guidedflow.data.columns import Columns
 from guidedflow.data.convert import Format, convert
+from guidedflow.data.download import download
+from guidedflow.data.inventory import folders, inventory
 from guidedflow.data.load import Source, named, read_dataset, read_parts
 from guidedflow.data.mapped import Mapped, is_mapped
 from guidedflow.data.summary import draw, lines, summarize
+from guidedflow.data.validation import validate
+from guidedflow.progress import arrivals
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,42 @@ class Collect:
 
 
 @dataclass(frozen=True)
-class List:
-    """Name the datasets that can be collected, and how many training episodes were published."""
+class Download:
+    """Get a published dataset from its suite's server or from a copy: whole and checked, or not at all."""
+
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+    """Dataset or task of OGBench's, D4RL's or Minari's, for example cube-single-noisy-v0; see data list."""
+    out: Path | None = None
+    """Folder; by default the suite's own."""
+    server: str | None = None
+    """Address of another copy, asked before the known ones."""
+    slices: int | None = None
+    """Only so many slices of a set of 100 million transitions."""
 
     def run(self) -> None:
-        rows = [(name, f"{published_episodes(name):,}") for name in collectable()]
-        Console().print(report.table(("dataset", "episodes"), rows, "guidedflow data collect NAME"))
+        with arrivals() as report_arrival:
+            paths = download(self.name, self.out, self.server, self.slices, report=report_arrival)
+        for path in paths:
+            print(path)
+
+
+@dataclass(frozen=True)
+class List:
+    """Name the datasets that can be collected or downloaded, and those that are on this disk, with their sizes."""
+
+    json: bool = False
+    """Print one JSON object on standard output."""
+
+    def run(self) -> None:
+        entries = inventory()
+        if self.json:
+            places = {suite: str(place) for suite, place in folders().items()}
+            print(json.dumps({"folders": places, "datasets": [entry.plain() for entry in entries]}))
+            return
+        rows = [(entry.name, entry.suite, *entry.words()) for entry in entries]
+        headers = ("dataset", "suite", "to collect: episodes", "to download", "on this disk")
+        shown = report.table(headers, rows, "guidedflow data collect NAME, guidedflow data download NAME")
+        Console(width=max(Console().width, 120)).print(shown)  # a name that is cut off is of no use
 
 
 @dataclass(frozen=True)
@@ -84,6 +118,48 @@ class Show:
 
 
 @dataclass(frozen=True)
+class Validate:
+    """Tell all that is wrong with a dataset, a line each; exit status 2 where nothing should be trained on it."""
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+    """File, folder, or name of a task."""
+    task: str | None = None
+    """Task, if the file's name does not tell it."""
+    columns: tuple[str, ...] = ()
+    """Which column of your own file is what, as for train."""
+    discount: float = 0.99
+    """Discount (gamma) that values will be learned with."""
+    horizon: int = 1
+    """Steps of a transition, as for train."""
+    chunk: bool = False
+    """Whether chunks will be learned, as for train."""
+    clip_actions: bool = False
+    """Whether actions outside [-1, 1] will be clipped, as for train."""
+    json: bool = False
+    """Print one JSON object on standard output."""
+
+    def run(self) -> None:
+        told = Columns.parse(self.columns) if self.columns else None
+        problems = validate(
+            self.source,
+            self.task,
+            told,
+            discount=self.discount,
+            horizon=self.horizon,
+            chunk=self.chunk,
+            clip_actions=self.clip_actions,
+        )
+        if self.json:
+            print(json.dumps(problems.plain(self.source)))
+        else:
+            for problem in (*problems.errors, *problems.warnings):
+                print(f"{problem.severity}: {problem}")
+            print(f"{self.source}: {len(problems.errors)} errors, {len(problems.warnings)} warnings")
+        if problems.errors:
+            raise SystemExit(2)
+
+
+@dataclass(frozen=True)
 class Convert:
     """Write a dataset in another format: npz, HDF5, a folder of Minari's, or one to be trained on beyond memory."""
 
@@ -114,12 +190,14 @@ def _named(command: Show | Convert) -> tuple[str, Path | None, Columns | None]:
 
 @dataclass(frozen=True)
 class Data:
-    """Make, look at and convert datasets."""
+    """Make, get, look at, check and convert datasets."""
 
     command: (
         Annotated[Collect, tyro.conf.subcommand("collect")]
+        | Annotated[Download, tyro.conf.subcommand("download")]
         | Annotated[List, tyro.conf.subcommand("list")]
         | Annotated[Show, tyro.conf.subcommand("show")]
+        | Annotated[Validate, tyro.conf.subcommand("validate")]
         | Annotated[Convert, tyro.conf.subcommand("convert")]
     )
     """What to do."""

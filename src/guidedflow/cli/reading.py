@@ -17,7 +17,8 @@ from guidedflow.errors import InputError, did_you_mean
 from guidedflow.studies import STUDIES
 
 WORDS = frozenset(
-    {"train", "evaluate", "data", "tasks", "demo", "study", "collect", "list", "show", "convert", *ALGORITHMS, *STUDIES}
+    {"train", "evaluate", "data", "tasks", "demo", "study", *ALGORITHMS, *STUDIES}
+    | {"collect", "download", "list", "show", "validate", "convert"}
 )
 """What may stand before the first flag."""
 

@@ -19,12 +19,17 @@ from guidedflow.data.dataset import Dataset
 from guidedflow.data.load import named, open_dataset
 from guidedflow.data.mapped import Mapped
 from guidedflow.data.rebalance import Rebalance
+from guidedflow.data.validation import check
 from guidedflow.data.windows import WINDOW, Window
+from guidedflow.errors import InputError
 from guidedflow.recipes import Recipe
 from guidedflow.settings import to_plain
 from guidedflow.training import Plan, train
 
 console = Console(stderr=True)
+
+LOOKED_AT = 2**18
+"""Rows of a dataset beyond memory that are looked at before it is trained on."""
 
 if TYPE_CHECKING:
     AnyAlgorithm = Algorithm[Any]
@@ -102,7 +107,18 @@ class Train:
         dataset = open_dataset(task, path, columns=columns, clip_actions=self.clip_actions)
         if columns is not None and path is not None:
             keep(path, columns)
+        self._validate(dataset)
         return dataset
+
+    def _validate(self, dataset: Dataset | Mapped) -> None:
+        """Print what is odd about the dataset, a line each. Raises `InputError` for what must not be trained on."""
+        plan = self.plan
+        dataset = dataset if isinstance(dataset, Dataset) else dataset.read(LOOKED_AT)
+        problems = check(dataset, discount=plan.discount, horizon=plan.horizon, chunk=plan.chunk)
+        for problem in problems.warnings:
+            console.print(f"warning: {problem}", markup=False, highlight=False, soft_wrap=True)
+        if problems.errors:
+            raise InputError(str(problems.errors[0]))
 
 
 def recipe_of(command: Train) -> Recipe:

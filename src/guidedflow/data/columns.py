@@ -124,7 +124,7 @@ def keep(path: Path, columns: Columns) -> None:
 
 def read(file: Arrays, columns: Columns, name: str) -> Dataset:
     """The dataset of an open file. Raises `InputError` for names that are missing or do not fit each other."""
-    _check(file, columns)
+    check_told(file, columns)
     observations = _matrix(file, columns.observations or "")
     rows = len(observations)
     actions = _rows(file, columns.actions or "", _matrix(file, columns.actions or ""), rows)
@@ -176,7 +176,7 @@ def _whole(
     return Dataset(name, seen, actions.astype(single, copy=False), rewards, masks, last, weights=weights)
 
 
-def _check(file: Arrays, columns: Columns) -> None:
+def check_told(file: Arrays, columns: Columns) -> None:
     """Raises `InputError` where it is not said what must be said."""
     has = f"{file.path} has the columns {', '.join(file.names[:30])}: say"
     for role in ("observations", "actions"):

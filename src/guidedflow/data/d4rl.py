@@ -63,7 +63,10 @@ def locate(task: str, path: Path | None = None) -> Path:
     files = [place / name for name in names] if path is None or place.is_dir() else [place]
     file = next((file for file in files if file.is_file()), files[0])
     if not file.is_file():
-        raise InputError(f"{file} does not exist: get it from {published}, or name a file by --dataset")
+        raise InputError(
+            f"{file} does not exist: get it by `guidedflow data download {task}` or from {published}, or name a file "
+            "by --dataset"
+        )
     return file
 
 

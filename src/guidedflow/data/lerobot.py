@@ -31,14 +31,14 @@ def is_lerobot(folder: Path) -> bool:
 
 def open_lerobot(folder: Path) -> Arrays:
     """The columns of all episodes in their order. Raises `InputError` for another version and for missing files."""
-    info = _info(folder)
+    info = info_of(folder)
     version = str(info.get("codebase_version"))
     if not version.startswith(VERSIONS):
         raise InputError(f"{folder} must be of LeRobot's format v3.0, found {version}; convert it with LeRobot's tools")
     template = info.get("data_path")
     if not isinstance(template, str):
         raise InputError(f"{folder}/meta/info.json must say data_path, how its files are named, found {template!r}")
-    return ParquetArrays(folder, [_file(folder, template, chunk, file) for chunk, file in _files(folder)])
+    return ParquetArrays(folder, [part(folder, template, chunk, file) for chunk, file in listing(folder)])
 
 
 def usual(file: Arrays) -> Columns:
@@ -53,7 +53,8 @@ def usual(file: Arrays) -> Columns:
     )
 
 
-def _info(folder: Path) -> dict[str, Any]:
+def info_of(folder: Path) -> dict[str, Any]:
+    """What `meta/info.json` says."""
     path = folder / "meta" / "info.json"
     try:
         info = json.loads(path.read_bytes())
@@ -66,7 +67,7 @@ def _info(folder: Path) -> dict[str, Any]:
     return info
 
 
-def _files(folder: Path) -> list[tuple[int, int]]:
+def listing(folder: Path) -> list[tuple[int, int]]:
     """Chunk and file number of each data file, in the order of the episodes."""
     parts = sorted((folder / "meta" / "episodes").glob("chunk-*/file-*.parquet"))
     if not parts:
@@ -77,7 +78,7 @@ def _files(folder: Path) -> list[tuple[int, int]]:
     return list(dict.fromkeys((int(columns[1][i]), int(columns[2][i])) for i in order))
 
 
-def _file(folder: Path, template: str, chunk: int, file: int) -> Path:
+def part(folder: Path, template: str, chunk: int, file: int) -> Path:
     """The path of a data file, which must lie inside the folder."""
     number = {"chunk_index": chunk, "file_index": file}
     name = _FIELD.sub(lambda field: f"{number[field[1]]:0{int(field[2] or 1)}d}", template)

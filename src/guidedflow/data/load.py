@@ -68,7 +68,7 @@ def read_dataset(
 ) -> Dataset:
     """The same with actions as they were recorded (OGBench's are in the box); `source` says which one it is."""
     place = None if path is None else Path(path).expanduser()
-    return _with_goals(_read(task, place, columns, source or _source(task, place, columns)))
+    return _with_goals(_read(task, place, columns, source or source_of(task, place, columns)))
 
 
 def _read(task: str, place: Path | None, columns: Columns | None, source: Source) -> Dataset:
@@ -121,7 +121,7 @@ def named(task: str, path: Path | None = None) -> tuple[str, Path | None]:
     return task, path
 
 
-def _source(task: str, place: Path | None, given: Columns | None) -> Source:
+def source_of(task: str, place: Path | None, given: Columns | None) -> Source:
     """Which source the data is from. Raises `InputError` where that cannot be told."""
     if given is not None:
         return "own"

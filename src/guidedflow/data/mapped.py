@@ -103,10 +103,14 @@ class Mapped:
             raise InputError(f"{path} must have shape and type {expected} as {MANIFEST} says, found {found}")
         return column
 
-    def read(self) -> Dataset:
-        """All of it, in memory."""
-        columns = {name: np.array(self.column(name)) for name in self.manifest["columns"]}
-        return Dataset(name=self.name, **columns)
+    def read(self, rows: int | None = None) -> Dataset:
+        """All of it in memory, or its first whole episodes, at least one, of about so many rows."""
+        stop = len(self) + self.episodes
+        if rows is not None:
+            stop = int(self.ends[min(int(np.searchsorted(self.ends, rows)), self.episodes - 1)]) + 1
+        columns = {name: self.rows(name, 0, stop) for name in self.manifest["columns"]}
+        goals = columns["observations"] if self.goal_conditioned else None
+        return Dataset(name=self.name, **columns, goals=goals)
 
     def summary(self) -> dict[str, Any]:
         """What `summarize` tells of a dataset in memory, as far as the manifest and the episodes tell it."""

@@ -18,7 +18,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from guidedflow.data.arrays import needing
+from guidedflow.data.arrays import DAMAGE, needing, words
 from guidedflow.data.dataset import Dataset
 from guidedflow.errors import InputError
 from guidedflow.files import reason, sync_folder
@@ -42,8 +42,8 @@ def locate(name: str, path: Path | None = None) -> Path:
     found = next((data for place in candidates if (data := _data(place)) is not None), None)
     if found is None:
         raise InputError(
-            f"{candidates[-1]} holds no Minari dataset: download it by `minari download {name}`, or name a folder "
-            "by --dataset"
+            f"{candidates[-1]} holds no Minari dataset: download it by `guidedflow data download {name}`, or name a "
+            "folder by --dataset"
         )
     return found
 
@@ -63,13 +63,16 @@ def load(name: str, path: Path | None = None) -> Dataset:
         observation, action = storage.observation_space, storage.action_space
         if not isinstance(action, gymnasium.spaces.Box) or len(action.shape) != 1:
             raise InputError(f"{data}: actions must be a box of numbers, found {action}")
-        episodes = [_episode(data, observation, each) for each in storage.get_episodes(range(storage.total_episodes))]
+        episodes = [
+            episode_columns(data, observation, each) for each in storage.get_episodes(range(storage.total_episodes))
+        ]
     except ImportError as error:
         raise InputError(
             f"{data} needs a package to be read ({error}): install it by pip install 'guidedflow[minari]'"
         ) from error
-    except (KeyError, ValueError, TypeError, OSError, AssertionError) as error:
-        raise InputError(f"{data} must be a complete Minari dataset, found damage ({error}); get it again") from error
+    except (*DAMAGE, AssertionError, AttributeError, IndexError) as error:
+        told = f"{data} must be a complete Minari dataset, found damage ({words(error)})"
+        raise InputError(f"{told}; get it again") from error
     if not episodes:
         raise InputError(f"{data} must hold episodes, found none")
     columns = {key: np.concatenate([episode[key] for episode in episodes]) for key in episodes[0]}
@@ -109,7 +112,7 @@ def write(dataset: Dataset, path: Path, data_format: str = "hdf5") -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _episode(data: Path, space: gymnasium.Space[Any], episode: dict[str, Any]) -> dict[str, NDArray[Any]]:
+def episode_columns(data: Path, space: gymnasium.Space[Any], episode: dict[str, Any]) -> dict[str, NDArray[Any]]:
     """An episode's columns; where it goes on after its end, a row more for each piece."""
     steps = len(episode["rewards"])
     observations = _side_by_side(space, episode["observations"])

@@ -10,7 +10,6 @@ not know how a file was made, nor what is learned from it.
 
 import re
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidedflow import environments
+from guidedflow.data.arrays import DAMAGE, ColumnError
 from guidedflow.data.box import ACTION_LIMIT
 from guidedflow.data.collect import FOLDER, collectable
 from guidedflow.data.dataset import Dataset, first_unfinite_row
@@ -30,7 +30,6 @@ Shape = tuple[int, ...]
 
 _SHARD = re.compile(r"-\d{3,}\.npz$")
 _TYPES = {"f": "float", "u": "uint8", "iu": "integer", "bfiu": "boolean"}
-_DAMAGE = (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
 
 
 def load(task: str, path: Path | None = None, validation: bool = False) -> Dataset:
@@ -96,8 +95,8 @@ def locate(task: Task, path: Path | None = None, validation: bool = False) -> Pa
         out = "" if path is None else f" --out {place}"
         collect = f"collect it by `guidedflow data collect {task.dataset}{out}`, or "
         raise InputError(
-            f"{file} does not exist: {collect if task.dataset in collectable() else ''}download OGBench's own by "
-            f'`python -c "import ogbench; ogbench.download_datasets([{task.dataset!r}])"`'
+            f"{file} does not exist: {collect if task.dataset in collectable() else ''}get OGBench's own by "
+            f"`guidedflow data download {task.dataset}{out if place.suffix != '.npz' else f' --out {place.parent}'}`"
         )
     return file
 
@@ -166,7 +165,7 @@ class _Archive:
         """A column. Raises `InputError` if its bytes are damaged or a number is not finite."""
         try:
             column = self._archive[key]
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise self._complaint(key, "be a readable array", f"damage ({error}); get it again") from error
         if (row := first_unfinite_row(column)) is not None:
             raise self._complaint(key, "be finite", f"NaN or infinity in row {row}")
@@ -210,12 +209,12 @@ class _Archive:
         try:
             with self._archive.zip.open(f"{key}.npy") as stream:
                 shape, _, dtype = versions[np.lib.format.read_magic(stream)](stream)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise self._complaint(key, "be a readable array", f"damage ({error}); get it again") from error
         return shape, dtype
 
     def _complaint(self, key: str, expected: str, found: str) -> InputError:
-        return InputError(f"{self.path}: {key!r} must {expected}, found {found}")
+        return ColumnError(self.path, key, expected, found)
 
 
 def _open(path: Path) -> Any:

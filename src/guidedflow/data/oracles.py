@@ -86,7 +86,7 @@ def recipe(name: str) -> Recipe:
         return RECIPES[name]
     if name in environments.datasets():
         raise InputError(
-            f"{name!r} needs a trained expert to be collected: download it by ogbench.download_datasets([{name!r}])"
+            f"{name!r} needs a trained expert to be collected: download it by `guidedflow data download {name}`"
         )
     raise InputError(
         f"unknown dataset {name!r}{did_you_mean(name, RECIPES)}; datasets are named like 'cube-single-noisy-v0'"

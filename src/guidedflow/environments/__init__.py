@@ -32,6 +32,7 @@ __all__ = [
     "describe",
     "known",
     "make",
+    "names",
     "normalized",
     "parse",
     "simulated",
@@ -52,9 +53,14 @@ def parse(name: str) -> Task:
     for suite in _SUITES:
         if (task := suite.find(name)) is not None:
             return task
-    closest = did_you_mean(name, [known for suite in _SUITES for known in suite.names()])
+    closest = did_you_mean(name, names())
     example = "cube-single-noisy-singletask-task1-v0"
     raise InputError(f"unknown task {name!r}{closest}; tasks are named like {example!r}")
+
+
+def names() -> list[str]:
+    """The names of all tasks, and of OGBench's datasets."""
+    return [name for suite in _SUITES for name in suite.names()]
 
 
 def simulated(name: str) -> None:

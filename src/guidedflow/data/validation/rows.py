@@ -1,0 +1,211 @@
+"""The columns of a file in their parts: numbers, of the right shape and equally long, actions in the box.
+
+Each column is read once. What is told are rows of the file, so that they can be found in it. What the flags say is left
+to `flags`. This module does not know of suites, nor what an episode is worth.
+"""
+
+import zipfile
+import zlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guidedflow.data.arrays import Arrays, ColumnError, Oversized
+from guidedflow.data.box import TOLERANCE
+from guidedflow.data.columns import NONE
+from guidedflow.data.dataset import first_unfinite_row
+from guidedflow.data.validation.flags import Ends, Roles, flag_of
+from guidedflow.data.validation.problem import Problems
+from guidedflow.errors import did_you_mean
+
+MATRICES = ("observations", "actions", "next_observations")
+FLAGS = ("terminals", "masks", "ends", "last")
+
+
+def check(file: Arrays, roles: Roles, problems: Problems) -> None:
+    """Everything about the rows of a file."""
+    columns = {role: name for role, name in roles.columns.told().items() if not _is_number(role, name, file)}
+    _check_parts(file, columns, problems)
+    read = {role: _read(file, role, name, problems) for role, name in columns.items()}
+    for name in roles.others:
+        _read(file, "others", name, problems)
+    found = {role: column for role, column in read.items() if column is not None}
+    _check_lengths(file, columns, found, problems)
+    if "observations" in found:
+        check_observations(file.path, columns["observations"], found["observations"], problems)
+    if "actions" in found:
+        last = found.get("last", np.zeros(len(found["actions"]), bool)).astype(bool).reshape(-1)
+        counted = ~last if len(last) == len(found["actions"]) else np.ones(len(found["actions"]), bool)
+        check_bounds(file.path, columns["actions"], found["actions"], problems, counted, roles.clip)
+    flags = {role: flag_of(file.path, columns[role], found[role], problems) for role in FLAGS if role in found}
+    agreed = {role: flag for role, flag in flags.items() if flag is not None}
+    if len({len(column) for column in found.values()}) == 1 and agreed:
+        Ends(file.path, roles, columns, agreed, problems).check(found)
+
+
+def read(file: Arrays, name: str, problems: Problems) -> NDArray[Any] | None:
+    """A column of numbers, or None where it cannot be one; why is told."""
+    if name not in file:
+        known = [*file.names, *file.left_out]
+        found = f"{file.left_out[name]}, which is not read" if name in file.left_out else "nothing of that name"
+        names = ", ".join(file.names[:20]) or "no others"
+        problems.add("missing-column", file.path, name, found=found, names=names, close=did_you_mean(name, known))
+        return None
+    try:
+        column = file.read(name)
+    except ColumnError as error:
+        kind, found = _why(error)
+        problems.add(kind, file.path, name, found=found)
+        return None
+    if column.ndim == 0:
+        problems.add("scalar-column", file.path, name, found=f"one number, {column[()]}")
+        return None
+    if not len(column):
+        problems.add("no-rows", file.path, name, found=f"the shape {column.shape}")
+        return None
+    _check_finite(file, name, column, problems)
+    return column
+
+
+def _why(error: ColumnError) -> tuple[str, str]:
+    """Which kind of problem a column is that cannot be read, and what was found."""
+    cause = error.__cause__
+    match cause:
+        case None:
+            kind = next((kind for kind, sign in _TYPES.items() if error.found.startswith(sign)), "record-column")
+            return kind, f"the type {error.found}"
+        case Oversized():
+            return "oversized-column", str(cause)
+        case zlib.error():
+            return "bad-checksum", f"damage ({cause})"
+        case zipfile.BadZipFile() if "CRC" in str(cause):
+            return "bad-checksum", f"damage ({cause})"
+        case OSError() if "filter" in str(cause) or "checksum" in str(cause):
+            return "bad-checksum", f"damage ({cause})"
+        case ValueError() if "Object arrays" in str(cause):
+            return "pickled-column", "pickled objects"
+        case ValueError() if "different lengths" in str(cause):
+            return "ragged-column", "rows of different lengths"
+    return "damaged-column", f"damage ({cause})"
+
+
+_TYPES = {"text-column": ("<U", ">U", "|S", "object", "StringDType"), "complex-column": ("complex",)}
+
+
+def _is_number(role: str, name: str, file: Arrays) -> bool:
+    """Whether a role is played by no column: a reward that every step gets, or `none`."""
+    if (role, name) == ("terminals", NONE):
+        return True
+    try:
+        return role == "rewards" and name not in file and float(name) is not None
+    except ValueError:
+        return False
+
+
+def _check_parts(file: Arrays, columns: dict[str, str], problems: Problems) -> None:
+    """No column plays two parts."""
+    played: dict[str, str] = {}
+    for role, names in columns.items():
+        for name in names.split("+"):
+            if name in played:
+                problems.add("shared-column", file.path, name, found=f"it as {played[name]} and as {role}")
+            played[name] = role
+
+
+def _read(file: Arrays, role: str, names: str, problems: Problems) -> NDArray[Any] | None:
+    """A role's column, or its columns side by side."""
+    parts = [read(file, name, problems) for name in names.split("+")]
+    whole = [part for part in parts if part is not None]
+    if len(whole) < len(parts):
+        return None
+    whole = [part[:, None] if part.ndim == 1 and role in MATRICES else part for part in whole]
+    if len(whole) > 1:
+        for name, part in zip(names.split("+"), whole, strict=True):
+            if part.ndim != 2:
+                problems.add("wrong-rank", file.path, name, found=f"{part.shape}", shape="rows, numbers")
+                return None
+            if len(part) != len(whole[0]):
+                first = names.split("+")[0]
+                problems.add("wrong-length", file.path, name, found=f"{len(part)}", rows=len(whole[0]), first=first)
+                return None
+        return np.concatenate(whole, axis=1)
+    column = whole[0]
+    if role == "actions" and column.ndim != 2:
+        problems.add("wrong-rank", file.path, names, found=f"{column.shape}", shape="rows, numbers")
+        return None
+    if role not in (*MATRICES, "others"):
+        column = column[:, 0] if column.ndim == 2 and column.shape[1] == 1 else column
+        if column.ndim != 1:
+            problems.add("wrong-rank", file.path, names, found=f"{column.shape}", shape="rows,")
+            return None
+    return column
+
+
+def _check_finite(file: Arrays, name: str, column: NDArray[Any], problems: Problems) -> None:
+    """NaN, infinity, and numbers that float32 cannot hold."""
+    if column.dtype.kind != "f":
+        return
+    if (row := first_unfinite_row(column)) is not None:
+        rows = column.reshape(len(column), -1)
+        if np.isnan(rows[row]).any():
+            problems.add("nan", file.path, name, row, found=f"NaN in {int(np.isnan(rows).any(1).sum())} rows")
+        else:
+            problems.add("infinite", file.path, name, row, found=f"{rows[row][np.isinf(rows[row])][0]}")
+    elif column.dtype.itemsize > 4:
+        limit = np.finfo(np.float32).max
+        if column.size and (column.max() > limit or column.min() < -limit):
+            row = int(np.argmax((np.abs(column) > limit).reshape(len(column), -1).any(1)))
+            problems.add("overflow", file.path, name, row, found=f"{np.abs(column[row]).max():.4g}")
+
+
+def _check_lengths(file: Arrays, columns: dict[str, str], found: dict[str, NDArray[Any]], problems: Problems) -> None:
+    first = next((role for role in ("observations", *found) if role in found), None)
+    for role, column in found.items():
+        if len(column) != len(found[str(first)]):
+            rows, name = len(found[str(first)]), columns[str(first)]
+            problems.add("wrong-length", file.path, columns[role], found=f"{len(column)}", rows=rows, first=name)
+
+
+def check_observations(path: Any, name: str, column: NDArray[Any], problems: Problems) -> None:
+    """Whether observations are vectors, or images as (height, width, channels)."""
+    shape = column.shape[1:]
+    if len(shape) == 3 and column.dtype.kind == "f":
+        most = float(column.max())
+        problems.add("float-images", path, name, found=f"{column.dtype} up to {most:.4g} of shape {shape}")
+    elif len(shape) == 3 and shape[0] in (1, 3, 4) and shape[2] > 12:
+        problems.add("channels-first", path, name, found=f"(channels, height, width): {shape}")
+    elif len(shape) == 2 and column.dtype == np.uint8:
+        problems.add("no-channels", path, name, found=f"the shape {shape}")
+    elif len(shape) == 3 and not any(shape[2] % channels == 0 for channels in (3, 4)) and shape[2] != 1:
+        problems.add("odd-channels", path, name, found=f"{shape[2]} channels")
+    elif len(shape) not in (1, 3):
+        problems.add("deep-observations", path, name, found=f"the shape {column.shape}")
+    elif len(shape) == 1 and column.dtype == np.uint8:
+        problems.add("byte-vectors", path, name, found=f"uint8 of shape {shape}")
+
+
+def check_bounds(
+    path: Any,
+    name: str,
+    actions: NDArray[Any],
+    problems: Problems,
+    counted: NDArray[np.bool_],
+    clip: bool = False,
+) -> None:
+    """Whether actions lie in [-1, 1] wherever they count, and whether clipping would leave anything."""
+    if actions.dtype.kind in "iu" and actions.size:
+        problems.add("whole-actions", path, name, found=f"{actions.dtype} from {actions.min()} to {actions.max()}")
+    wrong = (np.abs(actions.astype(np.float32, copy=False)) > 1 + TOLERANCE) & counted[:, None]
+    if not wrong.any():
+        return
+    never = np.flatnonzero(wrong.sum(0) == np.count_nonzero(counted))
+    if never.size:
+        found = f"only numbers outside in dimension {', '.join(map(str, never[:8]))}"
+        problems.add("actions-never-inside", path, name, int(np.argmax(wrong.any(1))), found=found)
+        return
+    if clip:
+        return
+    share, row = 100 * wrong.sum() / (np.count_nonzero(counted) * actions.shape[1]), int(np.argmax(wrong.any(1)))
+    largest = float(np.abs(actions[wrong]).max())
+    problems.add("actions-outside", path, name, row, found=f"{share:.2g} % of the numbers outside, up to {largest:.4g}")
