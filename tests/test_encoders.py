@@ -1,6 +1,7 @@
 """Encoders: the published numbers of the small IMPALA network, once for each observation, whatever is asked after."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -26,6 +27,7 @@ from guidedflow.networks import (
     VelocityField,
     encoder_of,
 )
+from guidedflow.networks.encoders import as_convolution, as_product
 from guidedflow.policy import ActorPolicy, DiffusionPolicy, FlowPolicy, Policy
 from guidedflow.sampling import GradientAscent, Sampler
 
@@ -53,10 +55,10 @@ NETWORKS = networks()
 
 
 def convolved(jaxpr: Any) -> int:
-    """How often a program convolves, what is repeated in a loop counted each time."""
+    """How often a program convolves, what is repeated in a loop counted each time; no other product has three axes."""
     total = 0
     for equation in jaxpr.eqns:
-        total += equation.primitive.name == "conv_general_dilated"
+        total += equation.primitive.name == "dot_general" and equation.outvars[0].aval.ndim == 3
         inner = [
             part for value in equation.params.values() for part in (value if isinstance(value, tuple) else [value])
         ]
@@ -99,7 +101,7 @@ def test_acting_encodes_once_a_network(name: str) -> None:
 
 
 def test_a_gradient_over_a_rollout_encodes_forward_and_backward_once() -> None:
-    """Three passes: the features, and what their gradient takes for images and weights; images take none."""
+    """Back through all convolutions but the first, whose input has no gradient."""
 
     def loss(flow: VelocityField) -> jax.Array:
         velocity = flow.given(IMAGE)
@@ -108,7 +110,7 @@ def test_a_gradient_over_a_rollout_encodes_forward_and_backward_once() -> None:
             point = point + velocity(point, i / 5)
         return jnp.sum(point)
 
-    assert encodings(jax.grad(loss), NETWORKS["flow"]) < 3
+    assert encodings(jax.grad(loss), NETWORKS["flow"]) == (2 * CONVOLUTIONS - 1) / CONVOLUTIONS
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -178,6 +180,20 @@ def test_features_are_those_of_loops_in_numpy() -> None:
     gelu = x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
     np.testing.assert_allclose(encoder(IMAGE), gelu, rtol=1e-4, atol=1e-5)
     assert jnp.ptp(encoder(IMAGE)) > 0.1
+
+
+def test_a_convolution_and_a_product_of_patches_are_the_same_with_the_same_gradients() -> None:
+    x, weight = jax.random.normal(KEY, SHAPE), jax.random.normal(KEY, (3, 3, 2, 4))
+
+    @jax.jit
+    def both(x: jax.Array, weight: jax.Array) -> Any:
+        return [
+            (way(x, weight), jax.grad(lambda *a, way=way: jnp.sum(way(*a) ** 2), (0, 1))(x, weight))
+            for way in (as_product, as_convolution)
+        ]
+
+    one, other = both(x, weight)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), one, other)
 
 
 def convolve(x: np.ndarray, convolution: Any) -> np.ndarray:
