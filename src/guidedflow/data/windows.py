@@ -142,7 +142,7 @@ class Windows:
             if self.weights is not None:
                 own = self.weights(self.blocks.begins[block] + found.starts[:count])
                 weights[slot, :count] = own / own.sum()
-        drawing = Slots(jnp.asarray(self.blocks.counts[blocks].astype(np.int32)), width)
+        drawing = Slots(jnp.asarray(self.blocks.counts[blocks].astype(np.uint32)), width)
         return Cut(*(column.ravel() for column in padded)), (
             drawing if self.weights is None else Weighted.of(weights.ravel())
         )
