@@ -97,7 +97,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was evaluated while it trained."""
     out = tmp_path_factory.mktemp("goals") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "open_simulators", lambda task, workers: Simulators(destination, 4, 1))
+        patch.setattr(training, "open_simulators", lambda *task, **how: Simulators(destination, 4, 1))
         plan = dataclasses.replace(PLAN, eval_interval=4, eval_episodes=1, goals=GoalSampling(0.1, 0.6, 0.3))
         train(QGF(hidden=(4,), flow_steps=2), goal_line(), plan, out=out)
     return out
@@ -116,7 +116,7 @@ def test_a_run_records_its_rule_of_goals_and_its_episodes_name_their_task(run: P
 def test_an_evaluation_tells_success_in_each_task(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("guidedflow.cli.evaluate.open_simulators", lambda task, workers: Simulators(destination, 4, 1))
+    monkeypatch.setattr("guidedflow.cli.evaluate.open_simulators", lambda *task, **how: Simulators(destination, 4, 1))
     monkeypatch.setattr("guidedflow.environments.describe", lambda task: {})
     monkeypatch.setattr("guidedflow.cli.evaluate.load_dataset", lambda task, path, clip_actions: goal_line())
     main(f"evaluate {run} --episodes 2 --guidance denoised --weight 1 --select-offline --json".split())

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Shaped
 
 from guidedflow.data import goals
@@ -38,14 +39,11 @@ class Cutting:
         """What says where transitions begin and end."""
         return {"discount": self.discount, "horizon": self.horizon, "chunk": self.chunk}
 
-    def check(self, name: str, shape: tuple[int, ...], kind: str, goal_conditioned: bool) -> None:
-        """Raise `InputError` for observations that no network takes, and for settings that would change nothing.
-
-        `shape` is that of one observation, `kind` the letter of its NumPy type.
-        """
-        if (len(shape), kind) not in ((1, "f"), (3, "u")):
+    def check(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], goal_conditioned: bool) -> None:
+        """Raise `InputError` for observations that no network takes, and for settings that would change nothing."""
+        if (len(shape), dtype.kind) not in ((1, "f"), (3, "u")):
             raise InputError(
-                f"{name!r} has observations of shape {shape} and kind {kind!r}; expected float32 states, (numbers,), "
+                f"{name!r} has observations of shape {shape} and type {dtype}; expected float32 states, (numbers,), "
                 "or uint8 images, (height, width, channels)."
             )
         if self.augment and len(shape) == 1:

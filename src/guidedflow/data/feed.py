@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -60,8 +60,7 @@ def open_feed(
     where no episode is long enough, for observations that no network takes, for actions outside [-1, 1] on disk, and
     for weights that a dataset does not have.
     """
-    shape, kind = _observations(dataset)
-    cutting.check(dataset.name, shape, kind, dataset.goal_conditioned)
+    cutting.check(dataset.name, *_observations(dataset), dataset.goal_conditioned)
     weights = None if rebalance is None else weights_of(dataset, rebalance)
     if isinstance(dataset, Dataset):
         yield Whole(cutting.of(dataset, _drawing(dataset, cutting, weights)))
@@ -70,12 +69,12 @@ def open_feed(
         yield windows
 
 
-def _observations(dataset: Dataset | Mapped) -> tuple[tuple[int, ...], str]:
-    """Shape of one observation, and the kind of its numbers."""
+def _observations(dataset: Dataset | Mapped) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of one observation."""
     if isinstance(dataset, Dataset):
-        return dataset.observations.shape[1:], dataset.observations.dtype.kind
+        return dataset.observations.shape[1:], dataset.observations.dtype
     told = dataset.manifest["columns"]["observations"]
-    return tuple(told["shape"][1:]), np.dtype(told["type"]).kind
+    return tuple(told["shape"][1:]), np.dtype(told["type"])
 
 
 def _drawing(dataset: Dataset, cutting: Cutting, weights: Weights | None) -> Drawing:

@@ -60,7 +60,7 @@ class Methods:
         check_ranges(self, seed=(0, 2**31 - 1), **counts, **amounts)
         rows = []
         trained = subject.trained
-        with open_simulators(trained.task, self.workers) as simulators:
+        with open_simulators(trained.task, self.workers, frame_stack=trained.frame_stack) as simulators:
             played: dict[str, Any] = {"simulators": simulators, "seed": self.seed}
             for method, policies in self._ways(subject).items():
                 weighed = {weight: policy for weight, policy in policies.items() if weight is not None}
