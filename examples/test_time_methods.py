@@ -25,7 +25,7 @@ options = parser.parse_args()
 data = options.out / "data" / "cube-single-noisy-v0.npz"
 if not data.exists():
     collect("cube-single-noisy-v0", 200, out=data.parent)
-table: dict[str, list[str]] = {}
+table: dict[str, list[tuple[float, str]]] = {}
 for task in options.tasks:
     dataset = load_dataset(f"cube-single-noisy-singletask-task{task}-v0", data)
     for algorithm in (QGF(robust=True, hidden=(256, 256, 256)), CFGRL(hidden=(256, 256, 256))):
@@ -36,7 +36,9 @@ for task in options.tasks:
             found.write_text(json.dumps(finding.plain()))
         for row in json.loads(found.read_text())["rows"]:
             weight = "" if row["weight"] is None else f" ({row['weight']:g})"
-            table.setdefault(row["method"], []).append(f"{row['success']:.2f}{weight}")
-means = {name: sum(float(cell.split()[0]) for cell in cells) / len(cells) for name, cells in table.items()}
-rows = [[name, *cells, f"{means[name]:.2f}"] for name, cells in table.items()]
+            table.setdefault(row["method"], []).append((row["success"], f"{row['success']:.2f}{weight}"))
+rows = [
+    [name, *(told for _, told in cells), f"{sum(success for success, _ in cells) / len(cells):.2f}"]
+    for name, cells in table.items()
+]
 print(markdown(["method", *(f"task {task}" for task in options.tasks), "mean"], rows))
