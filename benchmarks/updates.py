@@ -3,7 +3,8 @@
     python benchmarks/updates.py [--json] [--algorithms bc fql gfp] [--layers 3x256 4x512] [--seeds 1 4]
 
 Operations are those of the matrix products in the update's own program: its jaxpr, loops times their length, without
-dead code and repetitions (for GFP, FQL and BC this equals what is left in the compiled program). The floor is a chain
+dead code and repetitions (for GFP, FQL and BC this equals what is left in the compiled program); of a choice between
+two branches, of which ReBRAC has one and takes each every second time, it is their mean. The floor is a chain
 of 1024x1024 products in one compiled loop. Each repeat times the floor and the updates one after the other, and the
 median of their ratios is shown. A first update is tracing, compiling and one step, initialisation included. Targets on
 a CPU with nothing else to do: 0.80 of the floor at 4x512, and a first update within 10 s.
@@ -97,7 +98,13 @@ class Products:
             body = params["jaxpr"].jaxpr
             once, _ = Products().of(body, [("input", i) for i in range(len(body.invars))])
             return params["length"] * once, self.known[key]
-        if kind in ("while", "cond"):
+        if kind == "cond":
+            parts = [
+                Products().of(each.jaxpr, [("input", i) for i in range(len(each.jaxpr.invars))])[0]
+                for each in params["branches"]
+            ]
+            return sum(parts) // len(parts), self.known[key]
+        if kind == "while":
             raise ValueError(f"how often the parts of {kind!r} run depends on data, so they cannot be counted")
         return 0, self.known[key]
 
