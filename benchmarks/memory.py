@@ -200,7 +200,7 @@ def loaded(file: str, repeats: int) -> dict[str, float]:
     environments.make = functools.cache(environments.make)
     path = Path(file)
     start = time.perf_counter()
-    environment: Any = environments.make(TASK)
+    environment: Any = environments.make(TASK, goal=False)
     environment.reset()
     simulator = time.perf_counter() - start
     environment.close = lambda: None

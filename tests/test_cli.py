@@ -143,7 +143,7 @@ def test_weights_critics_and_chunks_from_the_command_line(
     assert other["sampler"].endswith(f"critic from {tmp_path}/iql, replan=1")
     main(f"evaluate {tmp_path}/qgf --episodes 2 --guidance jacobian --select-weight --select-episodes 2".split())
     assert "chosen on episodes of their own" in capsys.readouterr().out
-    monkeypatch.setattr("guidedflow.cli.evaluate.load_dataset", lambda task, path, clip_actions: line())
+    monkeypatch.setattr("guidedflow.trained.load_dataset", lambda *_, **__: line())
     both = told("--guidance denoised --weight 0 50 --select-weight --select-episodes 1 --select-offline")
     offline = both.get("evaluations", [both])[0]
     assert offline["selection"]["dataset"]["chosen"] == offline["weight"]

@@ -118,7 +118,7 @@ def test_an_evaluation_tells_success_in_each_task(
 ) -> None:
     monkeypatch.setattr("guidedflow.cli.evaluate.open_simulators", lambda *task, **how: Simulators(destination, 4, 1))
     monkeypatch.setattr("guidedflow.environments.describe", lambda task: {})
-    monkeypatch.setattr("guidedflow.cli.evaluate.load_dataset", lambda task, path, clip_actions: goal_line())
+    monkeypatch.setattr("guidedflow.trained.load_dataset", lambda *_, **__: goal_line())
     main(f"evaluate {run} --episodes 2 --guidance denoised --weight 1 --select-offline --json".split())
     told = json.loads(capsys.readouterr().out)
     assert (told["task_ids"], told["episodes"]) == ([1, 2, 3, 4, 5], 10)
@@ -162,7 +162,7 @@ def test_a_real_maze_from_collecting_to_its_five_tasks(tmp_path: Path, capsys: p
     main(f"data collect {NAME} --episodes 2 --workers 1 --out {tmp_path}".split())
     for name, size in ((NAME, 4), ("pointmaze-medium-navigate-oraclerep-v0", 4)):
         out = tmp_path / name
-        small = "--hidden 8 --flow-steps 2 --batch-size 8 --steps 4 --log-interval 2"
+        small = "--hidden 8 --flow-steps 2 --batch-size 8 --steps 200 --log-interval 100"
         main(f"train bc --task {name} --dataset {tmp_path} --out {out} {small}".split())
         capsys.readouterr()
         main(f"evaluate {out} --episodes 1 --workers 1 --json".split())

@@ -165,7 +165,7 @@ def test_what_is_collected_with_a_renderer_is_what_the_simulator_shows(cube: Pat
 @pytest.mark.parametrize("algorithm", [FQL, GFP])
 def test_the_visual_cube_from_end_to_end(algorithm: type[Any], cube: Path, tmp_path: Path) -> None:
     name, run = algorithm.__name__.lower(), str(tmp_path / "run")
-    small = ["--hidden", "16", "--steps", "4", "--batch-size", "4", "--log-interval", "2"]
+    small = ["--hidden", "16", "--steps", "200", "--batch-size", "4", "--log-interval", "100"]
     main(["train", name, "--task", TASK, "--dataset", str(cube), "--recipe", "published", "--out", run, *small])
     trained = Trained.open(run)
     assert (trained.frame_stack, trained.run.config["augment"]) == (3, 0.5)

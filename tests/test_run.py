@@ -152,6 +152,16 @@ def test_settings_of_the_mathematics_must_stay_each_is_named(tmp_path: Path) -> 
     Run.create(tmp_path / "gfp", CONFIG, resume=True).close()  # the refusal let go of the lock
 
 
+def test_a_setting_that_came_later_was_at_its_default(tmp_path: Path) -> None:
+    make(tmp_path / "gfp")
+    defaults = {"frame_stack": 1, "algorithm": {"name": "gfp", "settings": {"eta": 0.5}}}
+    algorithm = {"name": "gfp", "settings": {**CONFIG["algorithm"]["settings"], "eta": 0.5}}
+    Run.create(tmp_path / "gfp", changed(algorithm=algorithm, frame_stack=1), resume=True, defaults=defaults).close()
+    make(tmp_path / "other")
+    with pytest.raises(InputError, match=r"\(frame_stack 1 -> 3\)"):
+        Run.create(tmp_path / "other", changed(frame_stack=3), resume=True, defaults=defaults)
+
+
 def test_other_settings_may_change_one_warning_lists_them(tmp_path: Path) -> None:
     make(tmp_path / "gfp")
     with pytest.warns(UserWarning, match=r"steps 1000 -> 2000; versions.jax \"0.10.2\" -> \"0.11.0\"") as warned:

@@ -11,7 +11,7 @@ from pyarrow import parquet
 from guidedflow.algorithms import GFP
 from guidedflow.cli import main
 from guidedflow.data.convert import convert
-from guidedflow.data.load import load_dataset, read_dataset
+from guidedflow.data.load import load_dataset, open_dataset, read_dataset
 from guidedflow.trained import open_simulators
 from guidedflow.training import Plan, train
 
@@ -55,18 +55,26 @@ def prepared(source, shared_data, folder):
     dataset = read_dataset(DOOR, shared_data)
     if source == "lerobot":
         return lerobot(dataset, folder / "door")
-    formats = {"npz": "door.npz", "hdf5": "door.hdf5", "minari": "door", "minari-arrow": "door"}
+    formats = {
+        "npz": "door.npz",
+        "hdf5": "door.hdf5",
+        "minari": "door",
+        "minari-arrow": "door",
+        "mapped": "door.mapped",
+    }
     return convert(dataset, folder / formats[source], source)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", ["d4rl", "minari", "minari-arrow", "npz", "hdf5", "lerobot"])
+@pytest.mark.parametrize("source", ["d4rl", "minari", "minari-arrow", "npz", "hdf5", "lerobot", "mapped"])
 def test_the_door_demonstrations_become_a_policy(source, shared_data, tmp_path, simulators):
     path = prepared(source, shared_data, tmp_path)
     dataset = load_dataset(DOOR, path, clip_actions=True)
     assert (dataset.episodes, len(dataset)) == (25, 6704)
     assert len(dataset.cut()) == 6704
-    trained = train(GFP(**SIZE), dataset, PLAN, out=tmp_path / "run")
+    from_disk = open_dataset(DOOR, path, clip_actions=True)
+    assert from_disk.fingerprint == (read_dataset(DOOR, path) if source == "mapped" else dataset).fingerprint
+    trained = train(GFP(**SIZE), from_disk, PLAN, out=tmp_path / "run")
     summary = trained.evaluate("actor", episodes=1, simulators=simulators).summary()
     assert summary["length_mean"] == 200
     assert -150 < summary["return_mean"] < 3000
@@ -88,6 +96,8 @@ def test_the_commands_of_the_documentation(shared_data, tmp_path, capsys, monkey
         run(f"train gfp --task {DOOR} --dataset door-human-v1.hdf5 --out refused {size}")
     assert "--clip-actions" in capsys.readouterr().err
     assert not (tmp_path / "refused").exists()
+    run(f"train gfp --task door-human-v1.hdf5 --rescale-actions --out rescaled {size}")
+    assert json.loads(run("evaluate rescaled --episodes 1 --workers 1 --json"))["length_mean"] == 200
     run(f"train gfp --task door-human-v1.hdf5 --clip-actions --out run {size}")
     told = json.loads(run("evaluate run --episodes 1 --workers 1 --json"))
     assert told["task"] == DOOR

@@ -102,7 +102,7 @@ def run(plan: Demo) -> None:
     Console().print(report.table(headers, rows, told))
     files.replace(plan.out / "table.md", report.markdown(headers, rows).encode())
     for task in plan.tasks:
-        console.print(f"pictures: {_picture(plan, task)}, {_weights_picture(plan, task)}", soft_wrap=True)
+        console.print(f"pictures: {_picture(plan, task, results)}, {_weights_picture(plan, task)}", soft_wrap=True)
     _film(plan, console)
 
 
@@ -211,8 +211,9 @@ def _mean(numbers: list[float]) -> float:
     return sum(numbers) / len(numbers)
 
 
-def _picture(plan: Demo, task: int) -> Path:
-    """Success against updates, of all methods on one task."""
+def _picture(plan: Demo, task: int, results: list[Result]) -> Path:
+    """Success against updates, of all methods on one task, and what the table says of them."""
+    reported = {result.method: result.success for result in results if result.task == task}
     curves: dict[str, Mapping[int, list[float]]] = {}
     for (name, policy), label in LABELS.items():
         run = plan.out / f"{name}-task{plan.tasks[0] if name == 'bc' else task}"
@@ -220,7 +221,7 @@ def _picture(plan: Demo, task: int) -> Path:
         chosen = [row for row in rows if (row["source"], row["policy"]) == ("training", policy)]
         if name != "bc" or task == plan.tasks[0]:
             curves[label] = report.curve(chosen)
-    return report.draw(curves, plan.out / f"success-task{task}.png", _name(task))
+    return report.draw(curves, plan.out / f"success-task{task}.png", _name(task), reported=reported)
 
 
 def _weights_picture(plan: Demo, task: int) -> Path:

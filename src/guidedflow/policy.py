@@ -26,10 +26,11 @@ from guidedflow.networks import (
 )
 from guidedflow.sampling import Sampler
 from guidedflow.types import Action, Observation, Scalar, Time, Value
+from guidedflow.units import ActionScale
 
 
 class Policy(eqx.Module):
-    """The contract: `policy(observation, key)` is one action in the box [-1, 1]."""
+    """The contract: `policy(observation, key)` is one action in the box [-1, 1], unless it is `Rescaled`."""
 
     sampler: eqx.AbstractVar[Sampler]
     critic: eqx.AbstractVar[Critic | NoisyCritic | None]
@@ -177,6 +178,53 @@ class ActorPolicy(Policy):
             raise InputError("A deterministic actor has one proposal only, so there are no candidates to choose among.")
         _check_critic(sampler, self.critic)
         return dataclasses.replace(self, sampler=sampler)
+
+
+class Rescaled(Policy):
+    """Acts in the units of its data: another policy's action, taken out of the box."""
+
+    inner: Policy
+    scale: ActionScale = eqx.field(static=True)
+
+    def __init__(self, inner: Policy, scale: ActionScale):
+        self.inner, self.scale = inner, scale
+
+    @property  # type: ignore[misc]
+    def sampler(self) -> Sampler:  # type: ignore[override]
+        return self.inner.sampler
+
+    @property  # type: ignore[misc]
+    def critic(self) -> Critic | NoisyCritic | None:  # type: ignore[override]
+        return self.inner.critic
+
+    @property  # type: ignore[misc]
+    def aggregate(self) -> Aggregate:  # type: ignore[override]
+        return self.inner.aggregate
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        return self.inner.observation_shape
+
+    @property
+    def action_size(self) -> int:
+        return self.inner.action_size
+
+    def __call__(self, observation: Observation, key: PRNGKeyArray) -> Action:
+        return self.scale.from_box(self.inner(observation, key))
+
+    def with_sampler(self, sampler: Sampler) -> "Policy":
+        return Rescaled(self.inner.with_sampler(sampler), self.scale)
+
+    def with_critic(self, critic: Critic | NoisyCritic, aggregate: Aggregate) -> "Policy":
+        return Rescaled(self.inner.with_critic(critic, aggregate), self.scale)
+
+    def told(self) -> str:
+        return self.inner.told()
+
+
+def in_units(policy: Policy, scale: ActionScale | None) -> Policy:
+    """The policy in the units of its data, if these are not those of the box, and it is not in them already."""
+    return policy if scale is None or isinstance(policy, Rescaled) else Rescaled(policy, scale)
 
 
 def _value(policy: Policy, observation: Observation) -> Value:

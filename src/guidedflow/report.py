@@ -73,11 +73,27 @@ def curve(rows: Iterable[Row], measure: str = "success") -> dict[int, list[float
     return {step: [float(np.mean(found)) for found in seeds.values()] for step, seeds in sorted(episodes.items())}
 
 
-def draw(curves: Mapping[str, Mapping[int, Sequence[float]]], out: Path, title: str, measure: str = "success") -> Path:
-    """A measure against updates: lines of means over seeds, with the range of the seeds behind them."""
+def draw(
+    curves: Mapping[str, Mapping[int, Sequence[float]]],
+    out: Path,
+    title: str,
+    measure: str = "success",
+    reported: Mapping[str, Sequence[float]] | None = None,
+) -> Path:
+    """A measure against updates: lines of means over seeds, with the range of the seeds behind them.
+
+    What is `reported` of a policy in the end, on more episodes than the points of its curve, stands behind the last.
+    """
     figure, axes = _axes("updates", title, measure)
+    end = max((step for points in curves.values() for step in points), default=1)
     for color, (label, points) in zip(COLORS * len(curves), curves.items(), strict=False):
-        _line(axes, list(points), points.values(), label, color)
+        _line(axes, list(points), points.values(), label, color, alpha=0.5 if reported else 1.0)
+        if reported and label in reported:
+            _reported(axes, 1.05 * end, reported[label], color)
+    if reported:
+        axes.axvspan(1.02 * end, 1.12 * end, color="black", alpha=0.04, lw=0)
+        axes.text(1.07 * end, 1.01, "reported", ha="center", va="bottom", fontsize=8)
+        axes.set_xlim(right=1.12 * end)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
     return _saved(figure, axes, out)
@@ -108,10 +124,18 @@ def _axes(xlabel: str, title: str, measure: str = "success") -> tuple[Any, Any]:
     return figure, axes
 
 
-def _line(axes: Any, places: Sequence[float], seeds: Iterable[Sequence[float]], label: str, color: str) -> None:
-    seeds = list(seeds)
+def _line(
+    axes: Any, places: Sequence[float], seeds: Iterable[Sequence[float]], label: str, color: str, alpha: float = 1.0
+) -> None:
+    seeds, style = list(seeds), {"color": color, "marker": "o", "markersize": 4, "lw": 2, "alpha": alpha}
     axes.fill_between(places, [min(s) for s in seeds], [max(s) for s in seeds], color=color, alpha=0.15, lw=0)
-    axes.plot(places, [np.mean(s) for s in seeds], color=color, marker="o", markersize=4, lw=2, label=label)
+    axes.plot(places, [np.mean(s) for s in seeds], label=label, **style)
+
+
+def _reported(axes: Any, place: float, seeds: Sequence[float], color: str) -> None:
+    mean = float(np.mean(seeds))
+    axes.plot(place, mean, color=color, marker="D", markersize=7, clip_on=False)
+    axes.annotate(f"{mean:.2f}", (place, mean), (7, 0), textcoords="offset points", va="center", fontsize=8)
 
 
 def _saved(figure: Any, axes: Any, out: Path) -> Path:

@@ -45,12 +45,20 @@ class Run:
         self._lock = lock
 
     @classmethod
-    def create(cls, path: Path, config: Mapping[str, Any], resume: bool = False, overwrite: bool = False) -> "Run":
+    def create(
+        cls,
+        path: Path,
+        config: Mapping[str, Any],
+        resume: bool = False,
+        overwrite: bool = False,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> "Run":
         """Make a run at `path`, or take up the one that is there, and lock it.
 
         Raises InputError if something is there and neither `resume` nor `overwrite` is set, if it is not a run, if
-        another process writes to it, or if a setting that a resumed run must keep has changed. `resume` with nothing
-        there starts afresh; `overwrite` empties a run, and never a folder that is not one.
+        another process writes to it, or if a setting that a resumed run must keep has changed; one that came with a
+        later version of this library was at its default, as in `defaults`. `resume` with nothing there starts afresh;
+        `overwrite` empties a run, and never a folder that is not one.
         """
         path = Path(path).resolve()
         config = json.loads(json.dumps({MARK: FORMAT, **config}, allow_nan=False))
@@ -67,7 +75,7 @@ class Run:
                 path, known=resume or overwrite
             )  # again: another process may have made and left a run meanwhile
             if (path / CONFIG).exists() and resume:
-                _check_settings(path, _read_config(path), config)
+                _check_settings(path, _read_config(path), config, defaults or {})
             elif (path / CONFIG).exists():
                 _clear(path)
             files.write_json(path / CONFIG, config)
@@ -211,12 +219,18 @@ def _clear(path: Path) -> None:
         raise InputError(f"{path} could not be overwritten: {files.reason(error)}.") from error
 
 
-def _check_settings(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+def _check_settings(path: Path, old: Mapping[str, Any], new: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     """Raise InputError if a setting that must stay has changed; list the other changes in one warning."""
-    saved, asked = dict(_flat(old)), dict(_flat(new))
+    asked = dict(_flat(new))
+    saved = {name: value for name, value in _flat(defaults) if name in asked} | dict(_flat(old))
     changed = [name for name in {**saved, **asked} if saved.get(name, _UNSET) != asked.get(name, _UNSET)]
     changed = [name for name in changed if name.split(".")[0] not in NOT_COMPARED]
     told = {name: f"{name} {_told(saved, name)} -> {_told(asked, name)}" for name in changed}
+    if any(name.startswith("action_scale") for name in changed):
+        raise InputError(
+            f"{path} was trained on actions of another scale; give --rescale-actions and the dataset as before, or "
+            "choose another --out."
+        )
     for name in changed:
         if name.split(".")[-1] == "fingerprint":
             raise InputError(

@@ -17,16 +17,18 @@ from guidedflow.algorithms import ALGORITHMS
 from guidedflow.data.batches import Cutting
 from guidedflow.data.dataset import Batches, Dataset
 from guidedflow.data.goals import GoalSampling
+from guidedflow.data.load import load_dataset
 from guidedflow.errors import InputError, did_you_mean
 from guidedflow.evaluation import Evaluation, evaluate
 from guidedflow.networks import Aggregate
-from guidedflow.policy import Policy
+from guidedflow.policy import Policy, in_units
 from guidedflow.processes import available_cores
 from guidedflow.run import Run
 from guidedflow.sampling import Sampler
 from guidedflow.settings import from_plain
 from guidedflow.streams import Stream, stream_key
 from guidedflow.types import Transition
+from guidedflow.units import ActionScale
 from guidedflow.vector import Simulators
 
 
@@ -41,6 +43,7 @@ class Trained:
         self.task: str = run.config["task"]
         self.seeds: list[int] = seeds_of(run.config)
         self.frame_stack: int = run.config.get("frame_stack", 1)
+        self.action_scale = scale_of(run.config)
 
     @classmethod
     def open(cls, path: Path | str, step: int | None = None) -> "Trained":
@@ -52,16 +55,16 @@ class Trained:
         return cls(run, algorithm, state, step)
 
     def policies(self) -> dict[str, Policy]:
-        """The policies by name, of all seeds at once: every array has a leading axis of seeds."""
+        """The policies by name, of all seeds at once, in the box: every array has a leading axis of seeds."""
         return self.algorithm.policies(self.state)
 
     def policy(self, name: str | None = None, seed: int | None = None) -> Policy:
-        """One policy of one training seed, by default the main policy and the first seed."""
+        """One policy of one training seed, by default the main policy and the first seed, in the units of its data."""
         seed = self.seeds[0] if seed is None else seed
         if seed not in self.seeds:
             raise InputError(f"{self.run.path} has no seed {seed}; it was trained with {self.seeds}.")
         one = jax.tree.map(lambda leaf: leaf[self.seeds.index(seed)], self.state)
-        return self._named(self.algorithm.policies(one), name)
+        return in_units(self._named(self.algorithm.policies(one), name), self.action_scale)
 
     def evaluate(
         self,
@@ -95,7 +98,7 @@ class Trained:
         chosen = self.steered(policy) if using is None else using
         chosen = chosen if sampler is None else chosen.with_sampler(sampler)
         result = evaluate(
-            chosen,
+            in_units(chosen, self.action_scale),
             simulators,
             task=task,
             seeds=self.seeds,
@@ -116,12 +119,18 @@ class Trained:
     def steered(
         self, policy: str | None = None, sampler: Sampler | None = None, critic_from: "Trained | None" = None
     ) -> Policy:
-        """A policy of all seeds, sampled in another way or under the critic of another run.
+        """A policy of all seeds, in the box, sampled in another way or under the critic of another run.
 
-        Raises `InputError` for what the policy cannot do, and for a critic of other sizes or another number of seeds.
+        Raises `InputError` for what the policy cannot do, and for a critic of other sizes, of actions in other units or
+        of another number of seeds.
         """
         chosen = self._named(self.policies(), policy)
         if critic_from is not None:
+            if critic_from.action_scale != self.action_scale:
+                raise InputError(
+                    f"{critic_from.run.path} and {self.run.path} were trained on actions of different scales "
+                    "(--rescale-actions), so the critic of one cannot judge the other; train both alike."
+                )
             chosen = chosen.with_critic(*critic_from.judge(len(self.seeds)))
         return chosen if sampler is None else chosen.with_sampler(sampler)
 
@@ -137,6 +146,11 @@ class Trained:
                 spread = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1], (seeds, *leaf.shape[1:])), policy.critic)
                 return (policy.critic if len(self.seeds) == seeds else spread), policy.aggregate
         raise InputError(f"{self.run.path} has no critic; it was trained by {self.run.config['algorithm']['name']}.")
+
+    def load(self, path: Path | str | None = None) -> Dataset:
+        """Its dataset, from the suite's own folder or from a file; its actions are clipped, or rescaled as before."""
+        scale = self.action_scale
+        return load_dataset(self.task, path, clip_actions=scale is None, rescale_actions=scale or False)
 
     def cut(self, dataset: Dataset) -> Batches:
         """A dataset as the run cut its own: the same horizon and discount, and the same rule of goals if it has any."""
@@ -159,6 +173,7 @@ class Trained:
         chosen = self.steered(policy) if using is None else using
         chosen = chosen if sampler is None else chosen.with_sampler(sampler)
         factory = partial(environments.make, self.task, render=True, frame_stack=self.frame_stack)
+        chosen = in_units(chosen, self.action_scale)
         return video.record(chosen, factory, path, task=self.task, seeds=self.seeds, episodes=episodes, replan=replan)
 
     def _named(self, policies: Mapping[str, Policy], name: str | None) -> Policy:
@@ -200,6 +215,11 @@ def algorithm_of(config: Mapping[str, Any]) -> Algorithm[Any]:
 def seeds_of(config: Mapping[str, Any]) -> list[int]:
     """The seeds that a run trains together."""
     return [config["seed"] + i for i in range(config["seeds"])]
+
+
+def scale_of(config: Mapping[str, Any]) -> ActionScale | None:
+    """The units of a run's actions, if they are not those of the box."""
+    return from_plain(ActionScale, config["action_scale"]) if "action_scale" in config else None
 
 
 def example_of(config: Mapping[str, Any]) -> Transition:

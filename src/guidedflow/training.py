@@ -36,12 +36,13 @@ from guidedflow.data.rebalance import Rebalance
 from guidedflow.data.windows import WINDOW, Window
 from guidedflow.errors import InputError
 from guidedflow.evaluation import evaluate
+from guidedflow.policy import in_units
 from guidedflow.provenance import commit, versions
 from guidedflow.run import Run
 from guidedflow.settings import check_ranges, to_plain
 from guidedflow.streams import Stream, stream_key
 from guidedflow.tracking import Tracker, check_finite
-from guidedflow.trained import Trained, initial_state, open_simulators, seeds_of
+from guidedflow.trained import Trained, initial_state, open_simulators, scale_of, seeds_of
 from guidedflow.types import Metrics, Transition
 from guidedflow.vector import Simulators
 
@@ -133,6 +134,7 @@ def train(
         config = _configuration(algorithm, dataset, feed.example(), plan) | {
             name: record
             for name, record in {
+                "action_scale": to_plain(dataset.action_scale),
                 "recipe": recipe,
                 "window": to_plain(window) if isinstance(dataset, Mapped) else None,
                 "rebalance": to_plain(rebalance),
@@ -154,7 +156,9 @@ def _run(
 ) -> Trained:
     """The same, of what is open."""
     with ExitStack() as stack:
-        run = stack.enter_context(Run.create(out, config, resume, overwrite))
+        known = type(algorithm) in ALGORITHMS.values()  # one of a user's own may have no defaults
+        defaults = to_plain(Plan()) | ({"algorithm": to_plain(type(algorithm)())} if known else {})
+        run = stack.enter_context(Run.create(out, config, resume, overwrite, defaults))
         tracker = stack.enter_context(
             Tracker(run.path, seeds_of(config), plan.steps, shown=SHOWN, wandb=plan.wandb, config=config)
         )
@@ -231,10 +235,10 @@ class _Training:
     def _evaluate(self, state: Any, step: int) -> None:
         if self.simulators is None:
             return
-        task = self.run.config["task"]
+        task, scale = self.run.config["task"], scale_of(self.run.config)
         for name, policy in self.algorithm.policies(state).items():
             result = evaluate(
-                policy,
+                in_units(policy, scale),
                 self.simulators,
                 task=task,
                 seeds=seeds_of(self.run.config),

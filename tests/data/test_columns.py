@@ -9,7 +9,9 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from guidedflow.data.batches import Cutting
 from guidedflow.data.columns import Columns, keep, kept, place
+from guidedflow.data.convert import convert
 from guidedflow.data.load import load_dataset, read_dataset
 from guidedflow.errors import InputError
 
@@ -53,6 +55,27 @@ def test_a_log_becomes_episodes_without_an_invented_transition(tmp_path, name):
     starts = ~dataset.last
     np.testing.assert_array_equal(dataset.rewards[starts], [0, 1, 2, 3, 4])
     np.testing.assert_array_equal(dataset.masks[starts], [1, 1, 0, 1, 1])
+
+
+def test_a_log_is_for_reaching_what_its_columns_say(tmp_path):
+    """Goals need neither rewards nor terminals; they come back from the formats that have a place for them."""
+    path = save(tmp_path / "log.npz", log() | {"tip": 100 * log()["obs"][:, :1]})
+    told = Columns.parse(["observations=obs,actions=act,episodes=run,goals=obs"])
+    whole = load_dataset("my-arm", path, columns=told)
+    assert whole.goal_conditioned
+    assert whole.goals is whole.observations
+    assert len(whole) == 4  # nothing says that the first run was solved
+    assert whole.masks[~whole.last].all()
+    tips = load_dataset("my-arm", path, columns=Columns(**(told.told() | {"goals": "tip", "terminals": "solved"})))
+    np.testing.assert_array_equal(tips.goals[~tips.last, 0], 100 * tips.observations[~tips.last, 0])
+    assert Cutting().of(tips).example().observation.shape == (3,)
+    for number, dataset in enumerate((whole, tips)):
+        for suffix in ("npz", "hdf5"):
+            back = read_dataset("my-arm", convert(dataset, tmp_path / f"{number}.{suffix}"))
+            assert back.fingerprint == dataset.fingerprint
+            assert (back.goals is back.observations) == (number == 0)
+        with pytest.raises(InputError, match="goals of 'my-arm' have no place in the format mapped; convert to npz"):
+            convert(dataset, tmp_path / "log.mapped")
 
 
 def test_recorded_successors_are_used(tmp_path):

@@ -135,6 +135,8 @@ class Validate:
     """Whether chunks will be learned, as for train."""
     clip_actions: bool = False
     """Whether actions outside [-1, 1] will be clipped, as for train."""
+    rescale_actions: bool = False
+    """Whether actions will be rescaled, as for train."""
     json: bool = False
     """Print one JSON object on standard output."""
 
@@ -148,13 +150,14 @@ class Validate:
             horizon=self.horizon,
             chunk=self.chunk,
             clip_actions=self.clip_actions,
+            rescale_actions=self.rescale_actions,
         )
         if self.json:
             print(json.dumps(problems.plain(self.source)))
         else:
             for problem in (*problems.errors, *problems.warnings):
                 print(f"{problem.severity}: {problem}")
-            print(f"{self.source}: {len(problems.errors)} errors, {len(problems.warnings)} warnings")
+            print(f"{self.source}: {problems}")
         if problems.errors:
             raise SystemExit(2)
 

@@ -15,7 +15,6 @@ from jaxtyping import Array, Shaped
 from rich.console import Console
 
 from guidedflow import environments, report
-from guidedflow.data.load import load_dataset
 from guidedflow.errors import InputError
 from guidedflow.guidance import GUIDANCE
 from guidedflow.policy import FlowPolicy, Policy
@@ -179,8 +178,11 @@ class Evaluate:
 
     def _observations(self, trained: Trained) -> Shaped[Array, " states *observation"]:
         """Some observations of the run's dataset, as its policy saw them."""
-        batches = trained.cut(load_dataset(trained.task, self.dataset, clip_actions=True))
-        return batches.sample(stream_key(self.seed, Stream.SELECTION_EPISODES), STATES).acting.observation
+        return (
+            trained.cut(trained.load(self.dataset))
+            .sample(stream_key(self.seed, Stream.SELECTION_EPISODES), STATES)
+            .acting.observation
+        )
 
     def _sampler(self, sampler: Sampler, weight: float | None = None) -> Sampler:
         """The policy's own sampler, changed where it was asked for."""

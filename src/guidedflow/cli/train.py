@@ -14,6 +14,8 @@ from rich.console import Console
 from guidedflow import environments, recipes
 from guidedflow.algorithm import Algorithm
 from guidedflow.algorithms import ALGORITHMS
+from guidedflow.data import box
+from guidedflow.data.box import Outside
 from guidedflow.data.columns import Columns, keep
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.load import named, open_dataset
@@ -66,6 +68,8 @@ class Train:
     episodes=episode; said once, then kept beside the file."""
     clip_actions: bool = False
     """Clip actions that lie outside [-1, 1]."""
+    rescale_actions: bool = False
+    """Map the range of each dimension of the dataset's actions to [-1, 1]; policies act in its units again."""
     recipe: str | None = None
     """Take settings from a recipe: published, quick (a laptop's size) or awr (GFP's ablation); flags beside it win."""
     resume: bool = False
@@ -104,7 +108,9 @@ class Train:
         if self.plan.eval_interval:
             environments.simulated(task)
         columns = Columns.parse(self.columns) if self.columns else None
-        dataset = open_dataset(task, path, columns=columns, clip_actions=self.clip_actions)
+        dataset = open_dataset(
+            task, path, columns=columns, clip_actions=self.clip_actions, rescale_actions=self.rescale_actions
+        )
         if columns is not None and path is not None:
             keep(path, columns)
         self._validate(dataset)
@@ -113,7 +119,9 @@ class Train:
     def _validate(self, dataset: Dataset | Mapped) -> None:
         """Print what is odd about the dataset, a line each. Raises `InputError` for what must not be trained on."""
         plan = self.plan
-        dataset = dataset if isinstance(dataset, Dataset) else dataset.read(LOOKED_AT)
+        if isinstance(dataset, Mapped):
+            scale, dataset = dataset.action_scale, dataset.read(LOOKED_AT)
+            dataset = dataset if scale is None else box.inside(dataset, Outside.rescaled, scale)
         problems = check(dataset, discount=plan.discount, horizon=plan.horizon, chunk=plan.chunk)
         for problem in problems.warnings:
             console.print(f"warning: {problem}", markup=False, highlight=False, soft_wrap=True)

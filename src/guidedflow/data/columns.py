@@ -10,6 +10,8 @@
     episodes            a number that is another one in the next episode
     last                1 in rows that only hold the final observation of an episode (OGBench's files, and ours)
     next_observations   what was seen after the step, if a column tells it
+    goals               what each row is as a goal, a column or several joined by + ; the data is then goal-conditioned,
+                        and rewards and the ends of the task count for nothing and need not be told
     weights             how much more often than others a step is drawn, under --rebalance weights
 
 Episodes end where `terminals`, `ends` or a change of `episodes` say so, and at the end of the file. What becomes of an
@@ -49,6 +51,7 @@ class Columns:
     episodes: str | None = None
     last: str | None = None
     next_observations: str | None = None
+    goals: str | None = None
     weights: str | None = None
 
     @classmethod
@@ -128,7 +131,7 @@ def read(file: Arrays, columns: Columns, name: str) -> Dataset:
     observations = _matrix(file, columns.observations or "")
     rows = len(observations)
     actions = _rows(file, columns.actions or "", _matrix(file, columns.actions or ""), rows)
-    rewards = _rewards(file, columns.rewards or "", rows)
+    rewards = _rewards(file, columns.rewards or "0", rows)
     terminals = np.zeros(rows, bool)
     if columns.terminals not in (None, NONE):
         terminals = _flags(file, str(columns.terminals), rows)
@@ -138,8 +141,12 @@ def read(file: Arrays, columns: Columns, name: str) -> Dataset:
     weights = None
     if columns.weights is not None:
         weights = _vector(file, columns.weights, rows).astype(np.float32, copy=False)
+    goals = None
+    if columns.goals is not None:
+        told = columns.goals == columns.observations
+        goals = observations if told else _rows(file, columns.goals, _matrix(file, columns.goals), rows)
     if columns.last is not None:
-        return _whole(file, columns, name, observations, actions, rewards, masks, weights)
+        return _whole(file, columns, name, observations, actions, rewards, masks, weights, goals)
     ends = terminals.copy()
     ends[-1] = True
     if columns.ends is not None:
@@ -154,7 +161,9 @@ def read(file: Arrays, columns: Columns, name: str) -> Dataset:
             raise file.complaint(
                 columns.next_observations, f"have the shape {observations.shape}", f"{following.shape}"
             )
-    return recording.to_dataset(name, observations, actions, rewards, masks, ends, following, weights=weights)
+    return recording.to_dataset(
+        name, observations, actions, rewards, masks, ends, following, weights=weights, goals=goals
+    )
 
 
 def _whole(
@@ -166,14 +175,15 @@ def _whole(
     rewards: NDArray[Any],
     masks: NDArray[Any],
     weights: NDArray[Any] | None,
+    goals: NDArray[Any] | None,
 ) -> Dataset:
     """Of a file whose episodes hold their final observations."""
     last = _flags(file, columns.last or "", len(observations))
     if not last[-1]:
         raise file.complaint(columns.last or "", "be 1 in the final row", "0, so the last episode is cut off")
-    single = np.float32
-    seen = observations if observations.dtype == np.uint8 else observations.astype(single, copy=False)
-    return Dataset(name, seen, actions.astype(single, copy=False), rewards, masks, last, weights=weights)
+    seen = recording.numbers(observations)
+    wanted = seen if goals is observations else None if goals is None else recording.numbers(goals)
+    return Dataset(name, seen, recording.numbers(actions), rewards, masks, last, goals=wanted, weights=weights)
 
 
 def check_told(file: Arrays, columns: Columns) -> None:
@@ -182,7 +192,7 @@ def check_told(file: Arrays, columns: Columns) -> None:
     for role in ("observations", "actions"):
         if getattr(columns, role) is None:
             raise InputError(f"{has} which are the {role}, by --columns {role}=NAME")
-    if columns.rewards is None:
+    if columns.rewards is None and columns.goals is None:
         raise InputError(f"{has} which is the reward, by --columns rewards=NAME, or rewards=0 to clone without any")
     if columns.terminals is not None and columns.masks is not None:
         raise InputError(f"{file.path}: name terminals or masks, not both, since a mask is 1 - terminal")
@@ -192,7 +202,7 @@ def check_told(file: Arrays, columns: Columns) -> None:
         for role in ("ends", "episodes", "next_observations"):
             if getattr(columns, role) is not None:
                 raise InputError(f"{file.path}: last already tells where episodes end; leave {role} out")
-    if columns.terminals is None and columns.masks is None:
+    if columns.terminals is None and columns.masks is None and columns.goals is None:
         raise InputError(
             f"{has} where the task itself ended, by --columns terminals=NAME (or masks=NAME), or terminals=none "
             "where every episode was only cut off"

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from guidedflow import environments
 from guidedflow.data import columns, mapper, minari
 from guidedflow.data.arrays import needing
 from guidedflow.data.dataset import Dataset
@@ -33,16 +34,18 @@ def convert(
     """Write a dataset to `path`, complete or not at all; the format is by default told by the suffix.
 
     A mapped folder may be written from parts, of which only one is in memory at a time. Raises `InputError` where
-    something is there already, for an unknown suffix, for parts of another format, for goals other than observations,
-    which no format has a place for, and where the disk refuses.
+    something is there already, for an unknown suffix, for parts of another format, for goals that it has no place for,
+    and where the disk refuses.
     """
     path = path.expanduser()
-    dataset = _without_goals(dataset) if isinstance(dataset, Dataset) else map(_without_goals, dataset)
     to = to or _SUFFIXES.get(path.suffix)
     if to is None:
         raise InputError(
             f"{path} has no known suffix: say the format by --to, one of npz, hdf5, minari, minari-arrow, mapped"
         )
+    dataset = (
+        _check_goals(dataset, to) if isinstance(dataset, Dataset) else (_check_goals(part, to) for part in dataset)
+    )
     for taken in (path, columns.place(path)):
         if taken.exists():
             raise InputError(f"{taken} exists: remove it, or convert to another place")
@@ -68,19 +71,33 @@ def convert(
     return path
 
 
-def _without_goals(dataset: Dataset) -> Dataset:
-    """A dataset whose goals, if it has any, are its observations, so that they need no column."""
-    if dataset.goals is not None and dataset.goals is not dataset.observations:
+def _check_goals(dataset: Dataset, to: Format) -> Dataset:
+    """The dataset. Raises `InputError` for goals that would be lost: those of a name are its observations."""
+    if dataset.goals is None or (_named_goals(dataset) and dataset.goals is dataset.observations):
+        return dataset
+    if _named_goals(dataset):
         raise InputError(
             f"the goals of {dataset.name!r} have no place in another format: keep OGBench's own file, or convert "
             f"{dataset.name.replace('-oraclerep', '')!r}, whose goals are its observations"
         )
+    if to not in ("npz", "hdf5"):
+        raise InputError(f"the goals of {dataset.name!r} have no place in the format {to}; convert to npz or HDF5")
     return dataset
+
+
+def _named_goals(dataset: Dataset) -> bool:
+    """Whether the name alone tells that it has goals."""
+    return environments.known(dataset.name) and bool(environments.task_ids(dataset.name))
 
 
 def _told(dataset: Dataset) -> columns.Columns:
     """The names of its columns."""
-    return columns.OURS if dataset.weights is None else dataclasses.replace(columns.OURS, weights="weights")
+    told = columns.OURS
+    if dataset.weights is not None:
+        told = dataclasses.replace(told, weights="weights")
+    if dataset.goals is not None and not _named_goals(dataset):
+        told = dataclasses.replace(told, goals="observations" if dataset.goals is dataset.observations else "goals")
+    return told
 
 
 def _write(dataset: Dataset, path: Path, to: Format) -> None:

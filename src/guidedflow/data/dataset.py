@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int, Int32, PRNGKeyArray, Sha
 from guidedflow.data.drawing import UNIFORM, Drawing
 from guidedflow.errors import InputError
 from guidedflow.types import Transition
+from guidedflow.units import ActionScale
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,6 +42,8 @@ class Dataset:
     goals: Shaped[np.ndarray, " rows *goal"] | None = None
     """What each row is as a goal, where the data is goal-conditioned; rewards and masks then count for nothing."""
     weights: Float32[np.ndarray, " rows"] | None = None
+    action_scale: ActionScale | None = None
+    """How actions were mapped into [-1, 1], where they had other units; no column, and no part of the contents."""
 
     def __post_init__(self) -> None:
         rows = len(self.observations)
@@ -106,8 +109,8 @@ class Dataset:
         return Transitions.of(self.observations, self.actions, found, horizon if chunk else 1, frame_stack)
 
     def _columns(self) -> dict[str, np.ndarray]:
-        columns = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "name"}
-        return {name: column for name, column in columns.items() if column is not None}
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: column for name, column in columns.items() if isinstance(column, np.ndarray)}
 
 
 @runtime_checkable

@@ -21,34 +21,52 @@ from guidedflow import environments
 from guidedflow.data import box, d4rl, lerobot, mapped, minari, ogbench
 from guidedflow.data import columns as mapping
 from guidedflow.data.arrays import open_arrays
+from guidedflow.data.box import Outside
 from guidedflow.data.columns import Columns
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.mapped import Mapped
 from guidedflow.errors import InputError
+from guidedflow.units import ActionScale
 
 Source = Literal["ogbench", "d4rl", "minari", "own", "mapped"]
 
 
 def load_dataset(
-    task: str, path: Path | str | None = None, *, columns: Columns | None = None, clip_actions: bool = False
+    task: str,
+    path: Path | str | None = None,
+    *,
+    columns: Columns | None = None,
+    clip_actions: bool = False,
+    rescale_actions: bool | ActionScale = False,
 ) -> Dataset:
     """The training data of a task, from its suite's own folder or from `path`, with its actions in [-1, 1].
 
-    `columns` tells which column is what in a file of your own; a task without a simulator may have any name. Raises
-    `InputError` for an unknown task, for a file that is missing, damaged or of another environment, and for actions
-    outside [-1, 1], unless `clip_actions`.
+    `columns` tells which column is what in a file of your own; a task without a simulator may have any name.
+    `rescale_actions` maps the range of each dimension, or a given one, to [-1, 1]; a policy that is trained on it acts
+    in the units of the file again. Raises `InputError` for an unknown task, for a file that is missing, damaged or of
+    another environment, and for actions outside [-1, 1], unless `clip_actions` or `rescale_actions`.
     """
-    return box.inside(read_dataset(task, path, columns=columns), clip_actions)
+    rule = Outside.of(clip_actions, bool(rescale_actions))
+    scale = rescale_actions if isinstance(rescale_actions, ActionScale) else None
+    return box.inside(read_dataset(task, path, columns=columns), rule, scale)
 
 
 def open_dataset(
-    task: str, path: Path | str | None = None, *, columns: Columns | None = None, clip_actions: bool = False
+    task: str,
+    path: Path | str | None = None,
+    *,
+    columns: Columns | None = None,
+    clip_actions: bool = False,
+    rescale_actions: bool = False,
 ) -> Dataset | Mapped:
     """The same for training: a folder that was converted stays on disk, anything else is in memory."""
     place = None if path is None else Path(path).expanduser()
     if place is None or columns is not None or not mapped.is_mapped(place):
-        return load_dataset(task, path, columns=columns, clip_actions=clip_actions)
-    return dataclasses.replace(_mapped(task, place, clip_actions), goal_conditioned=_by_goals(task))
+        return load_dataset(task, path, columns=columns, clip_actions=clip_actions, rescale_actions=rescale_actions)
+    Outside.of(clip_actions, rescale_actions)  # not both
+    opened = _mapped(task, place, clip_actions)
+    scale = opened.action_range if rescale_actions else None
+    return dataclasses.replace(opened, action_scale=scale, goal_conditioned=_by_goals(task))
 
 
 def read_parts(

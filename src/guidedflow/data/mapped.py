@@ -1,6 +1,6 @@
 """A dataset on disk that may be larger than memory: a folder of memory-mapped columns, read by stretches of rows.
 
-    manifest.json      name, source, fingerprint, sizes, types and ranges of the columns, actions outside the box
+    manifest.json      name, source, fingerprint, sizes, types and ranges of the columns, the actions' in each dimension
     COLUMN.npy         one for each column of `Dataset`
     ends.npy           the final row of each episode
     returns.npy        the undiscounted return of each episode
@@ -24,6 +24,7 @@ from guidedflow.data.dataset import Dataset
 from guidedflow.data.summary import spread
 from guidedflow.errors import InputError
 from guidedflow.files import reason
+from guidedflow.units import ActionScale
 
 MANIFEST = "manifest.json"
 MARK = "guidedflow_data"  # its presence tells a manifest from any other JSON file
@@ -42,6 +43,8 @@ class Mapped:
     """Of the task, as for a `Dataset`."""
     clip_actions: bool = False
     """Clip actions that lie outside [-1, 1], where they are trained on."""
+    action_scale: ActionScale | None = None
+    """Map actions into [-1, 1], where they are trained on."""
     goal_conditioned: bool = False
     """Whether it is for reaching goals, which are its own observations, and not for rewards."""
 
@@ -71,6 +74,17 @@ class Mapped:
     def fingerprint(self) -> str:
         """That of the `Dataset` in memory."""
         return str(self.manifest["fingerprint"])
+
+    @property
+    def action_range(self) -> ActionScale:
+        """The range of the actions in each dimension. Raises `InputError` where a folder does not tell it."""
+        try:
+            low, high = (tuple(map(float, self.manifest["action_range"][end])) for end in ("low", "high"))
+        except (KeyError, TypeError, ValueError):
+            raise InputError(
+                f"{self.path} does not tell the range of its actions in each dimension; convert it again"
+            ) from None
+        return ActionScale(low, high)
 
     @cached_property
     def ends(self) -> Int64[np.ndarray, " episodes"]:
@@ -108,7 +122,7 @@ class Mapped:
         stop = len(self) + self.episodes
         if rows is not None:
             stop = int(self.ends[min(int(np.searchsorted(self.ends, rows)), self.episodes - 1)]) + 1
-        columns = {name: self.rows(name, 0, stop) for name in self.manifest["columns"]}
+        columns: dict[str, Any] = {name: self.rows(name, 0, stop) for name in self.manifest["columns"]}
         goals = columns["observations"] if self.goal_conditioned else None
         return Dataset(name=self.name, **columns, goals=goals)
 

@@ -62,6 +62,10 @@ class _Writer:
         self._columns: dict[str, _Growing] = {}
         self._name: str | None = None
         self._rows = 0
+        self._low, self._high = (
+            np.array(np.inf),
+            np.array(-np.inf),
+        )  # of each dimension of the actions, once there are any
         self._outside: dict[str, Any] = {"share": 0.0, "row": None, "largest": 0.0}
 
     def __enter__(self) -> "_Writer":
@@ -82,6 +86,9 @@ class _Writer:
             raise InputError(f"{part.name}: parts must have the same columns, found {', '.join(own)}")
         for name, column in own.items():
             self._columns[name].append(column, part.last if name in ("actions", "rewards", "masks") else None)
+        counted = part.actions[~part.last]
+        self._low = np.minimum(self._low, counted.min(axis=0, initial=np.inf))
+        self._high = np.maximum(self._high, counted.max(axis=0, initial=-np.inf))
         share, row = box.outside(part)
         numbers = len(part) * part.actions.shape[1]
         if share and row is not None:
@@ -104,6 +111,7 @@ class _Writer:
             "transitions": transitions,
             "episodes": episodes,
             "columns": {n: c.told() for n, c in self._columns.items() if n not in ("ends", "returns")},
+            "action_range": {"low": self._low.tolist(), "high": self._high.tolist()} if transitions else None,
             "actions_outside": self._outside | {"share": self._outside["share"] / numbers if numbers else 0.0},
         }
 

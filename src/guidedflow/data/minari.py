@@ -75,7 +75,7 @@ def load(name: str, path: Path | None = None) -> Dataset:
         raise InputError(f"{told}; get it again") from error
     if not episodes:
         raise InputError(f"{data} must hold episodes, found none")
-    columns = {key: np.concatenate([episode[key] for episode in episodes]) for key in episodes[0]}
+    columns: dict[str, Any] = {key: np.concatenate([each[key] for each in episodes]) for key in episodes[0]}
     return Dataset(name=name, **columns)
 
 

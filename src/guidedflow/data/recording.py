@@ -26,6 +26,7 @@ def to_dataset(
     next_observations: NDArray[Any] | None = None,
     final: NDArray[np.bool_] | None = None,
     weights: NDArray[Any] | None = None,
+    goals: NDArray[Any] | None = None,
 ) -> Dataset:
     """The dataset of a recording whose episodes' last steps are in the rows `ends`; the final row must be one.
 
@@ -33,9 +34,10 @@ def to_dataset(
     Without, nobody recorded where an episode's last step led, and no transition is invented: a last step whose mask is
     0 keeps its transition, with its own observation in the place of the one that nobody will look at; any other last
     row only serves as the final observation of the step before it, so its action and reward are lost. `final` says
-    otherwise which of the last rows only serve as observations. `weights` are of steps.
+    otherwise which of the last rows only serve as observations. `weights` are of steps. `goals` are what each row is
+    as a goal, or the observations themselves; nobody looks at those of an inserted row, from which nothing was done.
     """
-    rows = len(observations)
+    rows, seen_as_goals = len(observations), goals is observations
     if next_observations is not None:
         closed = ends
         endings = next_observations[ends]
@@ -54,14 +56,19 @@ def to_dataset(
         observations[added] = endings
         actions[added], rewards[added], masks[added] = 0, 0, 0
         weights = None if weights is None else weights[order]
+        goals = None if goals is None else goals[order]
+    observations = numbers(observations)
+    if goals is not None:
+        goals = observations if seen_as_goals else numbers(goals)
     return Dataset(
         name=name,
-        observations=_numbers(observations),
-        actions=_numbers(actions),
-        rewards=_numbers(rewards),
-        masks=_numbers(masks),
+        observations=observations,
+        actions=numbers(actions),
+        rewards=numbers(rewards),
+        masks=numbers(masks),
         last=last,
-        weights=None if weights is None else _numbers(weights),
+        goals=goals,
+        weights=None if weights is None else numbers(weights),
     )
 
 
@@ -88,5 +95,6 @@ def timed(terminals: NDArray[np.bool_], limit: int) -> NDArray[np.bool_]:
     return cut
 
 
-def _numbers(column: NDArray[Any]) -> NDArray[Any]:
+def numbers(column: NDArray[Any]) -> NDArray[Any]:
+    """A column as networks take it: float32, or bytes as they are."""
     return column if column.dtype == np.uint8 else column.astype(np.float32, copy=False)

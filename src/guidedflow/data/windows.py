@@ -79,7 +79,7 @@ class Windows:
         if not self.blocks.counts.any():
             raise no_chunk(data.name, horizon, int(np.max(np.diff(data.ends, prepend=-1))) - 1)
         outside = data.manifest["actions_outside"]
-        if outside["share"] and not data.clip_actions:
+        if outside["share"] and not data.clip_actions and data.action_scale is None:
             raise box.complaint(data.name, **outside)
         self.mass = self.blocks.counts.astype(np.float64) if weights is None else self._masses(weights)
         self.slots = min(window.blocks, int(np.count_nonzero(self.mass)))
@@ -162,6 +162,8 @@ class Windows:
             own = self._rows(name, block)
             rows[slot * longest : slot * longest + len(own)] = own
         if name == "actions":
+            if self.data.action_scale is not None:
+                rows = self.data.action_scale.to_box(rows)
             np.clip(rows, -box.ACTION_LIMIT, box.ACTION_LIMIT, out=rows)
         return jax.block_until_ready(jnp.asarray(rows))
 

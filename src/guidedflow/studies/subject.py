@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from guidedflow.data.dataset import Batches, Dataset
-from guidedflow.data.load import load_dataset
 from guidedflow.errors import InputError
 from guidedflow.guidance import GUIDANCE
 from guidedflow.policy import FlowPolicy
@@ -39,7 +38,7 @@ class Subject:
         Raises `InputError` for a run that has no flow, no critic, or was trained on other shapes than the dataset's.
         """
         trained = Trained.open(path, step)
-        return cls.of(trained, load_dataset(trained.task, dataset), policy)
+        return cls.of(trained, trained.load(dataset), policy)
 
     @classmethod
     def of(cls, trained: Trained, dataset: Dataset, policy: str | None = None) -> "Subject":

@@ -21,6 +21,7 @@ from guidedflow import environments
 from guidedflow.data import box, d4rl, lerobot, mapped, minari
 from guidedflow.data import columns as mapping
 from guidedflow.data.arrays import Arrays, ColumnError
+from guidedflow.data.box import Outside
 from guidedflow.data.columns import Columns
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.load import Source, named, read_dataset, source_of
@@ -50,16 +51,18 @@ def validate(
     horizon: int = 1,
     chunk: bool = False,
     clip_actions: bool = False,
+    rescale_actions: bool = False,
 ) -> Problems:
     """All that is wrong with a file, a folder or the data of a task, as far as it can be found at once.
 
     `task` says whose data it is where the file's name does not, `columns` which column is what in data of your own;
     `discount` and what follows say what it is to be used for.
-    Raises `InputError` only for a horizon below 1, and where a package that is needed is not installed.
+    Raises `InputError` only for a horizon below 1, for actions that are to be clipped and rescaled, and where a package
+    that is needed is not installed.
     """
     if horizon < 1:
         raise InputError(f"horizon must be at least 1, not {horizon}")
-    use, problems = Use(discount, horizon, chunk, clip_actions), Problems()
+    use, problems = Use(discount, horizon, chunk, Outside.of(clip_actions, rescale_actions)), Problems()
     name, place = (task or str(path)), Path(path).expanduser()
     if not (place.exists() or place.is_symlink()) and places.has_home(str(path)):
         place = places.home(str(path))
@@ -128,7 +131,7 @@ def _check_file(place: Path, name: str, source: Source, columns: Columns | None,
         if file is not None:
             roles = _roles(file, name, source, columns, problems)
             if roles is not None:
-                rows.check(file, replace(roles, clip=use.clip), problems)
+                rows.check(file, replace(roles, outside=use.outside), problems)
     if source == "ogbench" and file is not None:
         ogbench_files.check_validation(place, problems)
 
@@ -141,7 +144,7 @@ def _check_lerobot(folder: Path, columns: Columns | None, use: Use, problems: Pr
         told = (columns or mapping.kept(folder) or Columns()).over(lerobot.usual(file))
         lerobot_folder.check_features(folder, file, problems)
         if _is_told(file, told, problems):
-            rows.check(file, Roles(told, clip=use.clip), problems)
+            rows.check(file, Roles(told, outside=use.outside), problems)
 
 
 def _roles(file: Arrays, name: str, source: Source, columns: Columns | None, problems: Problems) -> Roles | None:
@@ -183,9 +186,9 @@ def _check_dataset(
         if source == "minari":
             counted = ~dataset.last
             rows.check_observations(place, "observations", dataset.observations, problems)
-            rows.check_bounds(place, "actions", dataset.actions, problems, counted, use.clip)
-        if use.clip:
-            dataset = box.inside(dataset, clip=True)
+            rows.check_bounds(place, "actions", dataset.actions, problems, counted, use.outside)
+        if use.outside is not Outside.refused:
+            dataset = box.inside(dataset, use.outside)
         episodes.check(dataset, use, problems, str(place))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from guidedflow.data.box import Outside
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.summary import episodes
 from guidedflow.data.validation.problem import Problems
@@ -30,8 +31,8 @@ class Use:
     discount: float = 0.99
     horizon: int = 1
     chunk: bool = False
-    clip: bool = False
-    """Whether actions outside [-1, 1] will be clipped."""
+    outside: Outside = Outside.refused
+    """What will become of actions outside [-1, 1]."""
     goes_on: bool = False
     """Whether episodes go on after their task ended, by their source's rule."""
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidedflow.data import recording
+from guidedflow.data.box import Outside
 from guidedflow.data.columns import Columns
 from guidedflow.data.validation.problem import Problems
 
@@ -27,8 +28,8 @@ class Roles:
     """Whether ends mark time limits alone, and an observation that does not follow ends an episode too."""
     goes_on: bool = False
     """Whether episodes go on after their task ended, as in OGBench's files and D4RL's mazes."""
-    clip: bool = False
-    """Whether actions outside [-1, 1] will be clipped."""
+    outside: Outside = Outside.refused
+    """What will become of actions outside [-1, 1]."""
     others: tuple[str, ...] = ()
     """Further columns that the source needs."""
 

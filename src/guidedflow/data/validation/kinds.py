@@ -123,13 +123,19 @@ OBSERVATIONS = {
 
 ACTIONS = {
     "actions-outside": _error(
-        "lie in [-1, 1]", "clip them by --clip-actions, or rescale them if they are in another unit"
+        "lie in [-1, 1]", "clip them by --clip-actions, or map them into it by --rescale-actions, if in another unit"
     ),
-    "actions-never-inside": _error("lie in [-1, 1]", "another unit: clipping would leave a constant, so rescale them"),
+    "actions-never-inside": _error(
+        "lie in [-1, 1]", "another unit: clipping would leave a constant, so map them into it by --rescale-actions"
+    ),
     "no-action": _warning("change from row to row", "nothing was done, or nothing was recorded"),
     "constant-action": _warning("change in each dimension", "leave out a motor that never moves"),
-    "half-box": _warning("use both halves of [-1, 1]", "actions in [0, 1] are often of another unit: 2 a - 1?"),
-    "tiny-actions": _warning("use more of [-1, 1] than {limit:g}", "rescale them, or noise will drown them"),
+    "half-box": _warning(
+        "use both halves of [-1, 1]", "actions in [0, 1] are of another unit: map them by --rescale-actions"
+    ),
+    "tiny-actions": _warning(
+        "use more of [-1, 1] than {limit:g}", "map them to all of it by --rescale-actions, or noise will drown them"
+    ),
     "saturated": _warning("lie on the edge in less than half of the numbers", "was something clipped before?"),
     "whole-actions": _warning("be real numbers", "are these the numbers of discrete actions? Those are not supported"),
 }

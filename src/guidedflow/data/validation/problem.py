@@ -66,6 +66,11 @@ class Problems:
         place = None if row is None else int(row)
         self._found[key] = Problem(told.severity, kind, str(file), column, place, expected, found, hint)
 
+    def __str__(self) -> str:
+        """How many there are."""
+        counts = (len(self.errors), "error"), (len(self.warnings), "warning")
+        return ", ".join(f"{number} {word}{'' if number == 1 else 's'}" for number, word in counts)
+
     @property
     def errors(self) -> list[Problem]:
         """What no policy should be trained with."""

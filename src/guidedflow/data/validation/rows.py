@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidedflow.data.arrays import Arrays, ColumnError, Oversized
-from guidedflow.data.box import TOLERANCE
+from guidedflow.data.box import TOLERANCE, Outside
 from guidedflow.data.columns import NONE
 from guidedflow.data.dataset import first_unfinite_row
 from guidedflow.data.validation.flags import Ends, Roles, flag_of
 from guidedflow.data.validation.problem import Problems
 from guidedflow.errors import did_you_mean
 
-MATRICES = ("observations", "actions", "next_observations")
+MATRICES = ("observations", "actions", "next_observations", "goals")
 FLAGS = ("terminals", "masks", "ends", "last")
 
 
@@ -37,7 +37,7 @@ def check(file: Arrays, roles: Roles, problems: Problems) -> None:
     if "actions" in found:
         last = found.get("last", np.zeros(len(found["actions"]), bool)).astype(bool).reshape(-1)
         counted = ~last if len(last) == len(found["actions"]) else np.ones(len(found["actions"]), bool)
-        check_bounds(file.path, columns["actions"], found["actions"], problems, counted, roles.clip)
+        check_bounds(file.path, columns["actions"], found["actions"], problems, counted, roles.outside)
     flags = {role: flag_of(file.path, columns[role], found[role], problems) for role in FLAGS if role in found}
     agreed = {role: flag for role, flag in flags.items() if flag is not None}
     if len({len(column) for column in found.values()}) == 1 and agreed:
@@ -191,20 +191,20 @@ def check_bounds(
     actions: NDArray[Any],
     problems: Problems,
     counted: NDArray[np.bool_],
-    clip: bool = False,
+    outside: Outside = Outside.refused,
 ) -> None:
     """Whether actions lie in [-1, 1] wherever they count, and whether clipping would leave anything."""
     if actions.dtype.kind in "iu" and actions.size:
         problems.add("whole-actions", path, name, found=f"{actions.dtype} from {actions.min()} to {actions.max()}")
     wrong = (np.abs(actions.astype(np.float32, copy=False)) > 1 + TOLERANCE) & counted[:, None]
-    if not wrong.any():
+    if not wrong.any() or outside is Outside.rescaled:
         return
     never = np.flatnonzero(wrong.sum(0) == np.count_nonzero(counted))
     if never.size:
         found = f"only numbers outside in dimension {', '.join(map(str, never[:8]))}"
         problems.add("actions-never-inside", path, name, int(np.argmax(wrong.any(1))), found=found)
         return
-    if clip:
+    if outside is Outside.clipped:
         return
     share, row = 100 * wrong.sum() / (np.count_nonzero(counted) * actions.shape[1]), int(np.argmax(wrong.any(1)))
     largest = float(np.abs(actions[wrong]).max())
