@@ -57,7 +57,12 @@ def operations(function: Callable[..., Any], *args: Any) -> int:
     """Floating-point operations of the matrix products that `function(*args)` needs, repetitions counted once."""
     jaxpr = jax.make_jaxpr(function)(*args).jaxpr
     alive, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
-    return Products().of(alive, [("input", i) for i in range(len(alive.invars))])[0]
+    return counted(alive)
+
+
+def counted(jaxpr: Any) -> int:
+    """The operations of the products in a program of its own."""
+    return Products().of(jaxpr, [("input", i) for i in range(len(jaxpr.invars))])[0]
 
 
 class Products:
@@ -95,15 +100,10 @@ class Products:
             depth = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
             return 2 * depth * math.prod(equation.outvars[0].aval.shape), self.known[key]
         if kind == "scan":
-            body = params["jaxpr"].jaxpr
-            once, _ = Products().of(body, [("input", i) for i in range(len(body.invars))])
-            return params["length"] * once, self.known[key]
+            return params["length"] * counted(params["jaxpr"].jaxpr), self.known[key]
         if kind == "cond":
-            parts = [
-                Products().of(each.jaxpr, [("input", i) for i in range(len(each.jaxpr.invars))])[0]
-                for each in params["branches"]
-            ]
-            return sum(parts) // len(parts), self.known[key]
+            branches = params["branches"]
+            return sum(counted(each.jaxpr) for each in branches) // len(branches), self.known[key]
         if kind == "while":
             raise ValueError(f"how often the parts of {kind!r} run depends on data, so they cannot be counted")
         return 0, self.known[key]

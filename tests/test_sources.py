@@ -8,7 +8,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from guidedflow.algorithms import GFP
+from guidedflow.algorithms import GFP, IQL, QGF
 from guidedflow.cli import main
 from guidedflow.data.convert import convert
 from guidedflow.data.load import load_dataset, open_dataset, read_dataset
@@ -79,6 +79,16 @@ def test_the_door_demonstrations_become_a_policy(source, shared_data, tmp_path, 
     assert summary["length_mean"] == 200
     assert -150 < summary["return_mean"] < 3000
     assert "MuJoCo 2.1" in summary["differs"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", [IQL, QGF])
+def test_other_algorithms_learn_from_the_door_demonstrations_too(algorithm, shared_data, tmp_path, simulators):
+    dataset = load_dataset(DOOR, shared_data, clip_actions=True)
+    trained = train(algorithm(hidden=(32, 32)), dataset, PLAN, out=tmp_path / "run")
+    summary = trained.evaluate(episodes=1, simulators=simulators).summary()
+    assert summary["length_mean"] == 200
+    assert -150 < summary["return_mean"] < 3000
 
 
 @pytest.mark.slow

@@ -88,7 +88,7 @@ def test_actions_outside_are_refused_clipped_or_rescaled():
 
 
 def test_a_policy_acts_in_the_units_of_its_data(tmp_path):
-    """A cloned flow that is asked for its actions finds those of the data; the same one without units is in the box."""
+    """What a cloned flow does is spread over the range of the data's actions, around their middle."""
     data = box.inside(in_degrees(), Outside.rescaled)
     train(BC(hidden=(32, 32), flow_steps=5), data, Plan(steps=300, batch_size=64), out=tmp_path / "run")
     policy = load_policy(tmp_path / "run")

@@ -178,11 +178,8 @@ class Evaluate:
 
     def _observations(self, trained: Trained) -> Shaped[Array, " states *observation"]:
         """Some observations of the run's dataset, as its policy saw them."""
-        return (
-            trained.cut(trained.load(self.dataset))
-            .sample(stream_key(self.seed, Stream.SELECTION_EPISODES), STATES)
-            .acting.observation
-        )
+        batches = trained.cut(trained.load(self.dataset))
+        return batches.sample(stream_key(self.seed, Stream.SELECTION_EPISODES), STATES).acting.observation
 
     def _sampler(self, sampler: Sampler, weight: float | None = None) -> Sampler:
         """The policy's own sampler, changed where it was asked for."""
