@@ -3,8 +3,8 @@
     python benchmarks/evaluation.py --task cube-single-noisy-singletask-task1-v0
 
 Bare: one process a core steps one environment with actions drawn beforehand, and tells nobody. Ours: `evaluate` from
-the first reset to the last row, policy and resets included, worker start and compilation excluded. The policy computes
-a 3x256 actor and adds uniform noise so that both move the arm alike. The two take turns; medians over `--repeats`.
+the first reset to the last row, policy and resets included, worker start and compilation excluded. The policy is
+FQL's actor of 3x256 under uniform noise, so that both move the arm alike. The two take turns; medians over `--repeats`.
 """
 
 import argparse
@@ -19,31 +19,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from guidedflow.algorithms import FQL
 from guidedflow.environments import make
 from guidedflow.evaluation import evaluate
+from guidedflow.policy import Policy
 from guidedflow.processes import available_cores
+from guidedflow.trained import initial_state
+from guidedflow.types import Transition
 from guidedflow.vector import Simulators
 
 
-class Actor(NamedTuple):
-    """A network of the usual size whose action is uniform noise, but for a thousandth."""
+class Restless(NamedTuple):
+    """What a policy costs, and uniform noise, but for a thousandth, for an action."""
 
-    weights: list[jax.Array]
+    policy: Policy
 
     def __call__(self, observation: jax.Array, key: jax.Array) -> jax.Array:
-        size = self.weights[-1].shape[-1]
-        hidden = jnp.concatenate([observation, jax.random.normal(key, (size,))])
-        for weight in self.weights[:-1]:
-            hidden = jax.nn.gelu(hidden @ weight)
-        return jax.random.uniform(key, (size,), minval=-1.0, maxval=1.0) + 1e-3 * jnp.tanh(hidden @ self.weights[-1])
+        return jax.random.uniform(key, (self.policy.action_size,), minval=-1.0, maxval=1.0) + 1e-3 * self.policy(
+            observation, key
+        )
 
 
-def actor(simulators: Simulators, hidden: int, seeds: int) -> Actor:
-    action, observation = simulators.single_action_space.shape[0], simulators.single_observation_space.shape[0]
-    sizes = [observation + action, hidden, hidden, hidden, action]
-    keys = jax.random.split(jax.random.key(0), len(sizes))
-    pairs = zip(keys, sizes, sizes[1:], strict=False)
-    return Actor([jax.random.normal(key, (seeds, a, b)) / a**0.5 for key, a, b in pairs])
+def restless(simulators: Simulators, hidden: int, seeds: int) -> Restless:
+    """FQL's actor before its first update, with all that it carries."""
+    observation = jnp.zeros(simulators.single_observation_space.shape)
+    action, number = jnp.zeros(simulators.single_action_space.shape), jnp.zeros(())
+    example = Transition(observation, action, number, number, observation, action)
+    algorithm = FQL(hidden=(hidden,) * 3)
+    return Restless(algorithm.policies(initial_state(algorithm, example, jnp.arange(seeds)))["actor"])
 
 
 def bare(connection: Connection, task: str, worker: int) -> None:
@@ -86,7 +89,7 @@ def main() -> None:
         steps = 200 if repeat < 0 else 100 * options.episodes * options.seeds // options.workers
         floors.append(floor(pipes, steps))
         for number, simulators in pools.items():
-            policy = actor(simulators, options.hidden, options.seeds)
+            policy = restless(simulators, options.hidden, options.seeds)
             start = time.perf_counter()
             evaluation = evaluate(
                 policy, simulators, task=options.task, seeds=range(options.seeds), episodes=options.episodes
