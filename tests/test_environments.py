@@ -7,11 +7,13 @@ import gymnasium
 import h5py
 import numpy as np
 import pytest
+from tiny_environment import Peaceful
 
-from guidedflow import environments, recipes
+from guidedflow import environments, recipes, trained
 from guidedflow.environments import antmaze
 from guidedflow.errors import InputError
 from guidedflow.trained import open_simulators
+from guidedflow.vector import Simulators
 
 
 @pytest.mark.parametrize(
@@ -307,3 +309,49 @@ def test_data_without_a_simulator_is_told_how_to_act():
     assert not environments.known("my-arm")
     with pytest.raises(InputError, match="task 'my-arm' has no simulator here"):
         open_simulators("my-arm")
+
+
+class Gusts(gymnasium.Env):
+    """Draws the wind of each step from NumPy's global generator, as OGBench's teleporters do."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        return np.random.normal(size=1), {}  # noqa: NPY002
+
+    def step(self, action):
+        return np.random.uniform(size=1), 0.0, False, False, {}  # noqa: NPY002
+
+
+def test_environments_of_one_process_do_not_disturb_each_other():
+    alone, other, again = (environments.Repeatable(Gusts()) for _ in range(3))
+
+    def episode(env, meanwhile=lambda: None):
+        seen = [env.reset(seed=5)[0]]
+        for _ in range(5):
+            meanwhile()
+            seen.append(env.step(np.zeros(1))[0])
+        return np.concatenate(seen)
+
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    expected = episode(alone)
+    np.testing.assert_array_equal(state, np.random.get_state()[1])  # noqa: NPY002
+    other.reset(seed=99)
+    np.testing.assert_array_equal(episode(again, lambda: other.step(np.zeros(1))), expected)
+    np.testing.assert_array_equal(episode(again, lambda: other.reset(seed=7)), expected)
+
+
+def test_no_more_simulators_are_made_than_there_are_episodes(monkeypatch):
+    made = []
+
+    class Counted(Simulators):
+        def __init__(self, factory, number, workers):
+            made.append((number, workers))
+            super().__init__(Peaceful, 1, 1)
+
+    monkeypatch.setattr(trained, "Simulators", Counted)
+    name = "cube-single-noisy-singletask-task1-v0"
+    for episodes in (None, 3, 1000):
+        trained.open_simulators(name, 4, episodes).close()
+    assert made == [(20, 4), (3, 4), (20, 4)]

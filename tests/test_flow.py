@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from guidedflow.flow import clip, integrate, integrate_from, jump, straight_path
+from guidedflow.flow import clip, integrate, integrate_from, landing, straight_path
 from guidedflow.types import Action, Time, Velocity
 
 NOISE = jnp.array([1.5, -0.5, 0.25])
@@ -64,16 +64,16 @@ def test_a_linear_velocity_multiplies_by_one_matrix_a_step() -> None:
 def test_integrate_does_not_clip_and_jump_does() -> None:
     far = constant(jnp.array([5.0, -5.0, 0.0]))
     np.testing.assert_allclose(integrate(far, NOISE, 10), jnp.array([6.5, -5.5, 0.25]), rtol=1e-6)
-    np.testing.assert_array_equal(jump(far, NOISE, 0.0), jnp.array([1.0, -1.0, 0.25]))
+    np.testing.assert_array_equal(landing(NOISE, far(NOISE, 0.0), 0.0), jnp.array([1.0, -1.0, 0.25]))
 
 
 def test_a_jump_lands_where_the_velocity_heads() -> None:
     for t in (0.0, 0.5, 0.9):
-        np.testing.assert_allclose(jump(towards(TARGET), NOISE, t), TARGET, atol=1e-6)
+        np.testing.assert_allclose(landing(NOISE, towards(TARGET)(NOISE, t), t), TARGET, atol=1e-6)
 
 
 def test_a_jump_from_time_1_stays() -> None:
-    np.testing.assert_array_equal(jump(linear, TARGET, 1.0), TARGET)
+    np.testing.assert_array_equal(landing(TARGET, linear(TARGET, 1.0), 1.0), TARGET)
 
 
 def test_clip_is_the_nearest_action_in_the_box() -> None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from guidedflow.flow import clip, integrate, jump
+from guidedflow.flow import clip, integrate, landing
 from guidedflow.guidance import (
     DenoisedGradient,
     Guidance,
@@ -114,7 +114,7 @@ def test_jacobian_pulls_the_gradient_back_through_the_jump(t: float) -> None:
 
 @pytest.mark.parametrize("t", TIMES)
 def test_jacobian_is_the_gradient_of_the_value_of_the_jump(t: float) -> None:
-    expected = jax.grad(lambda point: value(jump(linear, point, t), 1.0))(POINT)
+    expected = jax.grad(lambda point: value(landing(point, linear(point, t), t), 1.0))(POINT)
     np.testing.assert_allclose(added(JacobianGradient(1.0), linear, t), expected, rtol=1e-4)
 
 

@@ -18,6 +18,7 @@ from guidedflow.guidance import DenoisedGradient, JacobianGradient, NoisyGradien
 from guidedflow.networks import Aggregate, Critic, OneStepActor, SinusoidalTime, VelocityField
 from guidedflow.policy import ActorPolicy, FlowPolicy, Policy
 from guidedflow.sampling import GradientAscent, Sampler
+from guidedflow.types import Observation, Velocity
 
 KEY = jax.random.key(0)
 SHAPE, SIZE, HIDDEN = (4,), 3, (8, 8)
@@ -207,3 +208,18 @@ def test_golden_qgf_actions(case: str, golden: Path) -> None:
         ours = act(SAMPLERS[case][name], batch.observation, noise)
         # The embedding's fastest numbers carry errors of 1e-3 in float32, here and there.
         np.testing.assert_allclose(ours, actions.reshape(len(actions), -1), rtol=1e-3, atol=2e-4, err_msg=name)
+
+
+def test_a_policy_is_compiled_once() -> None:
+    """A flow is a loop, which is compiled anew wherever it is traced anew."""
+    traced = []
+
+    class Counting(VelocityField):
+        def given(self, observation: Observation) -> Velocity:
+            traced.append(1)
+            return super().given(observation)
+
+    policy = dataclasses.replace(FLOW, flow=Counting(SHAPE, SIZE, HIDDEN, SinusoidalTime(), key=KEY))
+    actions = [policy(OBSERVATIONS[0], KEY) for _ in range(3)]
+    assert len(traced) == 1
+    np.testing.assert_array_equal(actions[0], actions[2])

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import guidedflow
+from guidedflow import files
 from guidedflow.errors import InputError
 from guidedflow.run import Run
 
@@ -235,3 +236,38 @@ def test_a_configuration_is_whole_or_not_there(tmp_path: Path, monkeypatch: pyte
     monkeypatch.undo()
     assert {entry.name for entry in (tmp_path / "gfp").iterdir()} == {".lock"}
     Run.create(tmp_path / "gfp", CONFIG).close()
+
+
+def test_a_claim_changes_nothing_before_it_begins(tmp_path: Path) -> None:
+    make(tmp_path / "gfp")
+    before = sorted(entry.name for entry in (tmp_path / "gfp").iterdir())
+    Run.claim(tmp_path / "gfp", changed(task="other"), overwrite=True).close()
+    assert sorted(entry.name for entry in (tmp_path / "gfp").iterdir()) == before
+    assert Run.open(tmp_path / "gfp").config["task"] == CONFIG["task"]
+    Run.claim(tmp_path / "new", CONFIG).close()
+    Run.create(tmp_path / "new", CONFIG).close()  # what a failed start leaves is free
+
+
+def test_files_that_cannot_grow_are_told_before_there_is_anything_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.check_appendable(tmp_path / "evaluations.jsonl")
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(InputError, match="read-only; copy the run to a place of your own"):
+        files.check_appendable(tmp_path / "evaluations.jsonl")
+
+
+def test_two_processes_may_replace_a_shared_file_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, name = files.write_synced, tmp_path / "names.json"
+
+    def interrupted(part: Path, data: bytes) -> None:
+        write(part, data)
+        monkeypatch.undo()
+        monkeypatch.setattr("os.getpid", lambda: 1)
+        files.replace(name, b"theirs", shared=True)
+
+    monkeypatch.setattr(files, "write_synced", interrupted)
+    files.replace(name, b"ours", shared=True)
+    assert name.read_bytes() == b"ours"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["names.json"]

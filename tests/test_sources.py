@@ -23,7 +23,7 @@ PLAN = Plan(steps=200, batch_size=64, log_interval=100)
 @pytest.fixture(scope="module")
 def simulators():
     """One door for all sources."""
-    with open_simulators(DOOR, workers=1, number=1) as simulators:
+    with open_simulators(DOOR, workers=1, episodes=1) as simulators:
         yield simulators
 
 

@@ -122,3 +122,15 @@ def test_from_a_log_of_your_own_to_a_rebalanced_streamed_run(
     main(f"data convert {folder} {tmp_path}/back.npz".split())
     main(f"data convert {tmp_path}/back.npz {tmp_path}/again.mapped".split())
     assert Mapped.open(tmp_path / "again.mapped").fingerprint == config["dataset"]["fingerprint"]
+
+
+def test_the_first_episodes_say_nothing_about_the_lengths_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = mapper.write([line(4, 3), line(4, 30)], tmp_path / "log.mapped", "made")
+    monkeypatch.setattr("guidedflow.cli.train.LOOKED_AT", 12)
+    settings = "--steps 10 --log-interval 10 --batch-size 8 --hidden 8 --flow-steps 2 --horizon 9 --chunk"
+    main(f"train bc --task {folder} --out {tmp_path}/run {settings}".split())
+    told = capsys.readouterr().err
+    assert "warning of the first 12 transitions: " in told
+    assert "chunk" not in told

@@ -335,3 +335,15 @@ def test_wandb_gets_every_number_under_its_seed(tmp_path: Path, monkeypatch: pyt
         {"step": 10, "seed-0/loss": 1.0, "seed-0/steps_per_second": 5.0},
         {"step": 10, "seed-3/loss": 2.0, "seed-3/steps_per_second": 5.0},
     ]
+
+
+def test_episodes_of_a_task_without_success_are_told_by_their_returns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console = Console(file=io.StringIO())
+    with make(tmp_path / "run", console=console) as tracker:
+        tracker.episodes(
+            [episode(10, seed, success=False) | {"success": None, "return": -5.0 - seed} for seed in (0, 3)]
+        )
+    assert "step 10: actor returns -5.0 -8.0" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert [row["success"] for row in rows(tmp_path / "run", "evaluations.jsonl")] == [None, None]

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoints(tmp_
         ({"steps": 0}, "steps must be at least 1, but is 0"),
         ({"batch_size": -1}, "batch-size must be at least 1, but is -1"),
         ({"seed": -1}, "seed must be between 0 and"),
+        ({"seed": 2**31 - 1, "seeds": 2}, "seed must be between 0 and 2147483646, but is 2147483647"),
+        ({"keep_checkpoints": -1}, "keep-checkpoints must be at least 0, but is -1"),
         ({"discount": 1.5}, "discount must be between 0 and 1, but is 1.5"),
         ({"eval_interval": 15}, "eval-interval must be 0 or a multiple of log-interval 10, but is 15"),
     ],
@@ -194,3 +197,39 @@ def test_a_plan_that_cannot_be_carried_out_leaves_nothing_behind(
     with pytest.raises(InputError, match=sentence):
         train(SMALL, line(), small(**changes), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_missing_for_a_run_costs_no_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = train(SMALL, line(), PLAN, out=tmp_path / "run")
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    for plan, sentence in (
+        (small(wandb="offline"), "needs the package wandb"),
+        (small(eval_interval=10), "task 'line' has no simulator here"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            train(SMALL, line(), plan, out=tmp_path / "run", overwrite=True)
+        assert_same_bits(jax.tree.leaves(trained.state), leaves(tmp_path / "run"))
+        with pytest.raises(InputError, match=sentence):
+            train(SMALL, line(), plan, out=tmp_path / "new")
+    train(SMALL, line(), small(steps=10), out=tmp_path / "new")
+
+
+@pytest.mark.filterwarnings("ignore:.*is resumed with changes")
+def test_a_run_does_not_go_back_to_an_earlier_step(tmp_path: Path) -> None:
+    train(SMALL, line(), PLAN, out=tmp_path / "run")
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    with pytest.raises(InputError, match="has come to step 40 already"):
+        train(SMALL, line(), small(steps=20), out=tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+
+
+def test_as_many_checkpoints_stay_as_were_asked_for(tmp_path: Path) -> None:
+    plan = small(checkpoint_interval=10, keep_checkpoints=2)
+    train(SMALL, line(), plan, out=tmp_path / "run")
+    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["30", "40"]
+
+
+def test_actions_outside_the_box_are_refused_in_memory_too(tmp_path: Path) -> None:
+    data = line()
+    with pytest.raises(InputError, match=r"actions must lie in \[-1, 1\]"):
+        train(SMALL, replace(data, actions=3 * data.actions), PLAN, out=tmp_path / "run")

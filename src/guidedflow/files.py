@@ -35,9 +35,12 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def replace(path: Path, data: bytes) -> None:
-    """Make `data` the contents of `path`, all of it or none; raises InputError where the disk refuses."""
-    part = path.with_name(f".{path.name}.part")
+def replace(path: Path, data: bytes, *, shared: bool = False) -> None:
+    """Make `data` the contents of `path`, all of it or none; raises InputError where the disk refuses.
+
+    Say `shared` where several processes may do so at once.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part" if shared else f".{path.name}.part")
     try:
         write_synced(part, data)
         os.replace(part, path)
@@ -47,9 +50,9 @@ def replace(path: Path, data: bytes) -> None:
         raise InputError(f"{path} could not be written: {reason(error)}; nothing half-written is left.") from error
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Make `value` the contents of `path` as indented JSON, all of it or none; NaN raises ValueError."""
-    replace(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+def write_json(path: Path, value: Any, *, shared: bool = False) -> None:
+    """Make `value` the contents of `path` as indented JSON, as `replace` does; NaN raises ValueError."""
+    replace(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode(), shared=shared)
 
 
 def append(path: Path, data: bytes) -> None:
@@ -61,6 +64,13 @@ def append(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise InputError(f"{path} could not be written: {reason(error)}; its earlier rows are unharmed.") from error
+
+
+def check_appendable(path: Path) -> None:
+    """Raises InputError where rows could not be added, before there are any; writes nothing."""
+    place = path if path.exists() else path.parent
+    if not os.access(place, os.W_OK):
+        raise InputError(f"{path} could not be written: {place} is read-only; copy the run to a place of your own.")
 
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:

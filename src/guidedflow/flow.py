@@ -20,9 +20,9 @@ def clip(action: Action) -> Action:
     return jnp.clip(action, -1.0, 1.0)
 
 
-def jump(velocity: Velocity, point: Action, t: Time) -> Action:
+def landing(point: Action, velocity: Action, t: Time) -> Action:
     """The clean action that `point` is heading for: one Euler step from t to 1, clipped to the action box."""
-    return clip(point + (1 - t) * velocity(point, t))
+    return clip(point + (1 - t) * velocity)
 
 
 def integrate(velocity: Velocity, noise: Noise, steps: int) -> Action:

@@ -21,7 +21,7 @@ from typing import Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from guidedflow.flow import clip, integrate_from
+from guidedflow.flow import clip, integrate_from, landing
 from guidedflow.settings import hyperparameters
 from guidedflow.types import Action, Scalar, Time, Value, Velocity
 
@@ -78,8 +78,7 @@ class DenoisedGradient:
     def __call__(self, velocity: Velocity, value: Value) -> Velocity:
         def guided(point: Action, t: Time) -> Action:
             speed = velocity(point, t)
-            landing = clip(point + (1 - t) * speed)
-            return speed + scaled(jax.grad(value)(landing, 1.0), self.weight, self.normalize)
+            return speed + scaled(jax.grad(value)(landing(point, speed, t), 1.0), self.weight, self.normalize)
 
         return guided
 
@@ -97,10 +96,10 @@ class JacobianGradient:
         def guided(point: Action, t: Time) -> Action:
             def landing_and_speed(point: Action) -> tuple[Action, Action]:
                 speed = velocity(point, t)
-                return clip(point + (1 - t) * speed), speed
+                return landing(point, speed, t), speed
 
-            landing, pull_back, speed = jax.vjp(landing_and_speed, point, has_aux=True)
-            (gradient,) = pull_back(jax.grad(value)(landing, 1.0))
+            clean, pull_back, speed = jax.vjp(landing_and_speed, point, has_aux=True)
+            (gradient,) = pull_back(jax.grad(value)(clean, 1.0))
             return speed + scaled(gradient, self.weight, self.normalize)
 
         return guided

@@ -46,9 +46,18 @@ class Policy(eqx.Module):
     def action_size(self) -> int:
         """Number of dimensions of an action."""
 
-    @abc.abstractmethod
     def __call__(self, observation: Observation, key: PRNGKeyArray) -> Action:
-        """The action to take; an observation of another shape is an `InputError`."""
+        """The action to take, compiled at the first call; an observation of another shape is an `InputError`."""
+        if observation.shape != self.observation_shape:
+            raise InputError(
+                f"The policy takes one observation of shape {self.observation_shape}, but got shape "
+                f"{observation.shape}; map over several observations with jax.vmap."
+            )
+        return _compiled(self, observation, key)
+
+    @abc.abstractmethod
+    def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
+        """What a call does, uncompiled."""
 
     @abc.abstractmethod
     def with_sampler(self, sampler: Sampler) -> "Policy":
@@ -70,6 +79,11 @@ class Policy(eqx.Module):
         return dataclasses.replace(self, critic=critic, aggregate=aggregate)
 
 
+@eqx.filter_jit
+def _compiled(policy: Policy, observation: Observation, key: PRNGKeyArray) -> Action:
+    return policy.act(observation, key)
+
+
 class FlowPolicy(Policy):
     """Integrates a velocity field, guided by a critic where the sampler asks for it."""
 
@@ -86,8 +100,7 @@ class FlowPolicy(Policy):
     def action_size(self) -> int:
         return self.flow.action_size
 
-    def __call__(self, observation: Observation, key: PRNGKeyArray) -> Action:
-        _check(observation, self.observation_shape)
+    def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
         noise = jax.random.normal(key, (self.sampler.candidates, self.action_size))
         return self.sampler(self.flow.given(observation), _value(self, observation), noise)
 
@@ -130,8 +143,7 @@ class DiffusionPolicy(Policy):
     def action_size(self) -> int:
         return self.field.action_size
 
-    def __call__(self, observation: Observation, key: PRNGKeyArray) -> Action:
-        _check(observation, self.observation_shape)
+    def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
         steps = self.schedule.steps
         noise = jax.random.normal(key, (self.sampler.candidates, steps * self.action_size))
         predict = self.field.given(observation)
@@ -164,8 +176,7 @@ class ActorPolicy(Policy):
     def action_size(self) -> int:
         return self.actor.action_size
 
-    def __call__(self, observation: Observation, key: PRNGKeyArray) -> Action:
-        _check(observation, self.observation_shape)
+    def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
         noise = jax.random.normal(key, (self.sampler.candidates, self.action_size))
         return self.sampler.choose(self.actor.given(observation), _value(self, observation), noise)
 
@@ -209,8 +220,8 @@ class Rescaled(Policy):
     def action_size(self) -> int:
         return self.inner.action_size
 
-    def __call__(self, observation: Observation, key: PRNGKeyArray) -> Action:
-        return self.scale.from_box(self.inner(observation, key))
+    def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
+        return self.scale.from_box(self.inner.act(observation, key))
 
     def with_sampler(self, sampler: Sampler) -> "Policy":
         return Rescaled(self.inner.with_sampler(sampler), self.scale)
@@ -242,14 +253,6 @@ def _value(policy: Policy, observation: Observation) -> Value:
 def _asks(sampler: Sampler) -> bool:
     """Whether it needs a value; if not, no observation is encoded for one."""
     return sampler.candidates > 1 or sampler.refinement is not None or not isinstance(sampler.guidance, Unguided)
-
-
-def _check(observation: Observation, shape: tuple[int, ...]) -> None:
-    if observation.shape != shape:
-        raise InputError(
-            f"The policy takes one observation of shape {shape}, but got shape {observation.shape}; "
-            "map over several observations with jax.vmap."
-        )
 
 
 def _check_critic(sampler: Sampler, critic: Critic | NoisyCritic | None) -> None:

@@ -27,7 +27,7 @@ CONFIG = "config.json"
 LOCK = ".lock"
 
 MAY_CHANGE = frozenset(
-    {"steps", "log_interval", "eval_interval", "eval_episodes", "eval_workers", "checkpoint_interval", "keep"}
+    {"steps", "log_interval", "eval_interval", "eval_episodes", "checkpoint_interval", "keep_checkpoints"}
     | {"workers", "wandb", "versions", "commit"}
 )
 """Entries of the configuration that a resumed run may change, because they leave the mathematics alone."""
@@ -37,12 +37,13 @@ NOT_COMPARED = frozenset({MARK, "command", "recipe", "resume", "overwrite", "out
 
 
 class Run:
-    """A run folder and its configuration; holds the lock if `create` made it, until `close` or the end of a `with`."""
+    """A run folder and its configuration; holds the lock if `claim` made it, until `close` or the end of a `with`."""
 
     def __init__(self, path: Path, config: Mapping[str, Any], lock: int | None = None) -> None:
         self.path = path
         self.config = dict(config)
         self._lock = lock
+        self._replaces = False
 
     @classmethod
     def create(
@@ -53,7 +54,24 @@ class Run:
         overwrite: bool = False,
         defaults: Mapping[str, Any] | None = None,
     ) -> "Run":
-        """Make a run at `path`, or take up the one that is there, and lock it.
+        """`claim` a run, and `begin` it."""
+        run = cls.claim(path, config, resume, overwrite, defaults)
+        try:
+            return run.begin()
+        except BaseException:
+            run.close()
+            raise
+
+    @classmethod
+    def claim(
+        cls,
+        path: Path,
+        config: Mapping[str, Any],
+        resume: bool = False,
+        overwrite: bool = False,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> "Run":
+        """Lock `path` for a new run, or for the one that is there; nothing in it changes before `begin`.
 
         Raises InputError if something is there and neither `resume` nor `overwrite` is set, if it is not a run, if
         another process writes to it, or if a setting that a resumed run must keep has changed; one that came with a
@@ -74,15 +92,22 @@ class Run:
             _refuse_stranger(
                 path, known=resume or overwrite
             )  # again: another process may have made and left a run meanwhile
-            if (path / CONFIG).exists() and resume:
-                _check_settings(path, _read_config(path), config, defaults or {})
-            elif (path / CONFIG).exists():
-                _clear(path)
-            files.write_json(path / CONFIG, config)
+            run = cls(path, config, lock)
+            if (path / CONFIG).exists():
+                if resume:
+                    _check_settings(path, _read_config(path), config, defaults or {})
+                run._replaces = not resume
         except BaseException:
             _release(lock)
             raise
-        return cls(path, config, lock)
+        return run
+
+    def begin(self) -> "Run":
+        """Write the configuration, after the run that is to be overwritten was removed."""
+        if self._replaces:
+            _clear(self.path)
+        files.write_json(self.path / CONFIG, self.config)
+        return self
 
     @classmethod
     def open(cls, path: Path) -> "Run":
@@ -143,8 +168,8 @@ def _refuse_stranger(path: Path, known: bool) -> None:
 
 
 def _contents(path: Path) -> list[str]:
-    """What a folder holds, without what a run leaves there before it has a configuration."""
-    return sorted(entry.name for entry in path.iterdir() if entry.name not in (LOCK, f".{CONFIG}.part"))
+    """What a folder holds, without what is there before a run has a configuration, and without W&B's own folder."""
+    return sorted(entry.name for entry in path.iterdir() if entry.name not in (LOCK, f".{CONFIG}.part", "wandb"))
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def by_episodes(
     *,
     episodes: int,
     seed: int = 0,
+    task: str | None = None,
     replan: int | None = None,
     note: str = "",
 ) -> Selection:
@@ -71,6 +72,7 @@ def by_episodes(
             episodes=episodes,
             seed=seed,
             simulators=simulators,
+            task=task,
             replan=replan,
             note=note,
             stream=Stream.SELECTION_EPISODES,

@@ -57,8 +57,9 @@ def check_ranges(settings: Any, **ranges: tuple[float, float]) -> None:
     for name, (low, high) in ranges.items():
         value = getattr(settings, name)
         for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, int | float) and not low <= number <= high:
+            if isinstance(number, int | float) and not (low <= number <= high and math.isfinite(number)):
                 expected = f"at least {low}" if high == math.inf else f"between {low} and {high}"
+                expected += " and finite" if number == math.inf else ""
                 raise InputError(f"{name.replace('_', '-')} must be {expected}, but is {number}.")
 
 

@@ -95,13 +95,18 @@ class Tracker:
     def episodes(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the raw rows of an evaluation, and publish the means of each policy and seed."""
         files.append_rows(self._evaluations, rows)
-        success: dict[tuple[int, str], list[str]] = defaultdict(list)
+        told: dict[tuple[int, str], list[dict[str, float]]] = defaultdict(list)
         for (step, seed, policy), group in _grouped(rows).items():
-            means = {name: _mean(row[name] for row in group) for name in ("success", "return", "length")}
+            columns = {name: [row[name] for row in group] for name in ("success", "return", "length")}
+            means = {name: _mean(column) for name, column in columns.items() if None not in column}
             self._publish(step, seed, {f"evaluation/{policy}/{name}": value for name, value in means.items()})
-            success[step, policy].append(f"{means['success']:.2f}")
-        for (step, policy), rates in success.items():
-            self._progress.note(f"step {step:,}: {policy} succeeds in {' '.join(rates)}")
+            told[step, policy].append(means)
+        for (step, policy), seeds in told.items():
+            if all("success" in means for means in seeds):
+                note = "succeeds in " + " ".join(f"{means['success']:.2f}" for means in seeds)
+            else:
+                note = "returns " + " ".join(f"{means['return']:.1f}" for means in seeds)
+            self._progress.note(f"step {step:,}: {policy} {note}")
 
     def advance(self, step: int, metrics: Metrics, steps_per_second: float) -> None:
         """Move the progress bar, or print a line where there is no terminal."""

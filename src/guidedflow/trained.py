@@ -90,7 +90,7 @@ class Trained:
         """
         task = task or self.task
         if simulators is None:
-            with open_simulators(task, frame_stack=self.frame_stack) as own:
+            with open_simulators(task, None, episodes * len(self.seeds), self.frame_stack) as own:
                 return self.evaluate(
                     policy, using=using, episodes=episodes, seed=seed, sampler=sampler, simulators=own, task=task,
                     replan=replan, stream=stream, note=note,
@@ -166,15 +166,32 @@ class Trained:
         *,
         using: Policy | None = None,
         episodes: int = 1,
+        seed: int = 0,
         sampler: Sampler | None = None,
+        task: str | None = None,
         replan: int | None = None,
     ) -> Evaluation:
-        """Film a policy of the first seed into an MP4 or GIF; without a graphics library it is an `InputError`."""
+        """Film a policy of the first seed into an MP4 or GIF; without a graphics library it is an `InputError`.
+
+        The episodes are the first of those that `evaluate` plays under the same `seed` and `task`, for each task of a
+        goal-conditioned name.
+        """
+        task = task or self.task
         chosen = self.steered(policy) if using is None else using
         chosen = chosen if sampler is None else chosen.with_sampler(sampler)
-        factory = partial(environments.make, self.task, render=True, frame_stack=self.frame_stack)
+        factory = partial(environments.make, task, render=True, frame_stack=self.frame_stack)
         chosen = in_units(chosen, self.action_scale)
-        return video.record(chosen, factory, path, task=self.task, seeds=self.seeds, episodes=episodes, replan=replan)
+        return video.record(
+            chosen,
+            factory,
+            path,
+            task=task,
+            seeds=self.seeds,
+            episodes=episodes,
+            seed=seed,
+            replan=replan,
+            task_ids=environments.task_ids(task),
+        )
 
     def _named(self, policies: Mapping[str, Policy], name: str | None) -> Policy:
         if name is None:
@@ -194,13 +211,16 @@ def load_policy(
 
 
 def open_simulators(
-    task: str, workers: int | None = None, number: int | None = None, frame_stack: int = 1
+    task: str, workers: int | None = None, episodes: int | None = None, frame_stack: int = 1
 ) -> Simulators:
-    """Simulators of a task: by default five environments a core, as episodes come in tens; each takes 100 to 200 MB."""
+    """Simulators of a task: five environments a core, as episodes come in tens, but not more than there are episodes.
+
+    Each takes 100 to 200 MB.
+    """
     environments.simulated(task)
     workers = workers or available_cores()
     factory = partial(environments.make, task, frame_stack=frame_stack)
-    return Simulators(factory, number or 5 * workers, workers)
+    return Simulators(factory, min(5 * workers, episodes or 5 * workers), workers)
 
 
 def algorithm_of(config: Mapping[str, Any]) -> Algorithm[Any]:

@@ -80,6 +80,8 @@ class Plan:
     """Episodes of each policy and seed in such an evaluation."""
     checkpoint_interval: int = 0
     """Updates between two checkpoints; 0: only at the end."""
+    keep_checkpoints: int = 0
+    """Checkpoints that stay, the newest; 0: all."""
     workers: int | None = None
     """Simulator processes; by default one a core."""
     wandb: Literal["online", "offline"] | None = None
@@ -97,7 +99,14 @@ class Plan:
         counts = dict.fromkeys(
             ("steps", "seeds", "batch_size", "horizon", "frame_stack", "log_interval", "eval_episodes"), (1, math.inf)
         )
-        check_ranges(self, seed=(0, 2**31 - 1), discount=(0, 1), augment=(0, 1), **counts)
+        check_ranges(
+            self,
+            seed=(0, 2**31 - self.seeds),
+            discount=(0, 1),
+            augment=(0, 1),
+            keep_checkpoints=(0, math.inf),
+            **counts,
+        )
         if self.workers is not None:
             check_ranges(self, workers=(1, math.inf))
         for name in ("eval_interval", "checkpoint_interval"):
@@ -158,13 +167,19 @@ def _run(
     with ExitStack() as stack:
         known = type(algorithm) in ALGORITHMS.values()  # one of a user's own may have no defaults
         defaults = to_plain(Plan()) | ({"algorithm": to_plain(type(algorithm)())} if known else {})
-        run = stack.enter_context(Run.create(out, config, resume, overwrite, defaults))
+        run = stack.enter_context(Run.claim(out, config, resume, overwrite, defaults))
+        if resume and (checkpoint.latest(run.checkpoints) or 0) > plan.steps:
+            raise InputError(
+                f"{run.path} has come to step {checkpoint.latest(run.checkpoints)} already; give --steps beyond it."
+            )
+        simulators = None
+        if plan.eval_interval:
+            rollouts = plan.eval_episodes * plan.seeds
+            simulators = stack.enter_context(open_simulators(task, plan.workers, rollouts, plan.frame_stack))
         tracker = stack.enter_context(
             Tracker(run.path, seeds_of(config), plan.steps, shown=SHOWN, wandb=plan.wandb, config=config)
         )
-        simulators = None
-        if plan.eval_interval:
-            simulators = stack.enter_context(open_simulators(task, plan.workers, frame_stack=plan.frame_stack))
+        run.begin()  # from here on nothing of an older run is left, so all that can be missing was asked for before
         return _Training(algorithm, plan, feed, run, tracker, simulators).continue_()
 
 
@@ -200,7 +215,7 @@ class _Training:
                 if self._due(step, self.plan.eval_interval):
                     self._evaluate(state, step)
                 if self._due(step, self.plan.checkpoint_interval) or interrupted:
-                    checkpoint.save(self.run.checkpoints, step, state)
+                    checkpoint.save(self.run.checkpoints, step, state, self.plan.keep_checkpoints or None)
                 if interrupted:
                     self.tracker.note(f"interrupted: saved at step {step:,}; go on with --resume")
                     raise SystemExit(128 + interrupted[0])

@@ -4,6 +4,7 @@ MuJoCo chooses its graphics library once, when it is imported; so pictures are d
 OSMesa, and never in this process. This module does not know what is on the pictures.
 """
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Callable, Sequence
@@ -38,8 +39,11 @@ def record(
     every: int = 3,
     frames_per_second: int = 15,
     replan: int | None = None,
+    task_ids: Sequence[int] = (),
 ) -> Evaluation:
     """Film the first `episodes` episodes of the first of `seeds`, every `every`-th step, and return their rows.
+
+    Where there are `task_ids`, so many of each.
 
     `factory` makes an environment whose `render()` gives uint8 pictures [height, width, 3]. Raises `InputError` where
     `path` ends in neither .mp4 nor .gif, or no graphics library draws.
@@ -65,8 +69,9 @@ def record(
             stream=stream,
             watch=watch,
             replan=replan,
+            task_ids=task_ids,
         )
-    write(path, np.stack(frames), frames_per_second)
+    write(path, frames, frames_per_second)
     return evaluation
 
 
@@ -93,7 +98,7 @@ def drawing_simulator(factory: Callable[[], gymnasium.Env[Any, Any]]) -> Simulat
     )
 
 
-def write(path: Path, frames: UInt8[np.ndarray, "frames height width 3"], frames_per_second: int) -> None:
+def write(path: Path, frames: Sequence[UInt8[np.ndarray, "height width 3"]], frames_per_second: int) -> None:
     """Write a film beside `path`, then put it in its place; an MP4 loses an odd last row or column."""
     beside = path.with_name(f".{path.stem}.partial{path.suffix}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,20 +109,25 @@ def write(path: Path, frames: UInt8[np.ndarray, "frames height width 3"], frames
         beside.unlink(missing_ok=True)
 
 
-def _write_mp4(path: Path, frames: UInt8[np.ndarray, "frames height width 3"], frames_per_second: int) -> None:
+def _write_mp4(path: Path, frames: Sequence[UInt8[np.ndarray, "height width 3"]], frames_per_second: int) -> None:
     # Its own Python writer runs code between fork and exec, which JAX's threads forbid; so the program is called here.
     import imageio_ffmpeg
 
-    even = frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2]  # As the colours of H.264 want it.
-    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{even.shape[2]}x{even.shape[1]}"]
+    height, width = (size // 2 * 2 for size in frames[0].shape[:2])  # As the colours of H.264 want it.
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
     target = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(path)]
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *source, "-r", f"{frames_per_second}", "-i", "-"]
-    done = subprocess.run([*command, *target], input=even.tobytes(), capture_output=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"video: ffmpeg failed: {done.stderr.decode(errors='replace').strip()}")
+    with subprocess.Popen([*command, *target], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as ffmpeg:
+        assert ffmpeg.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it says why on its own
+            for frame in frames:
+                ffmpeg.stdin.write(frame[:height, :width].tobytes())
+        _, told = ffmpeg.communicate()
+    if ffmpeg.returncode:
+        raise RuntimeError(f"video: ffmpeg failed: {told.decode(errors='replace').strip()}")
 
 
-def _write_gif(path: Path, frames: UInt8[np.ndarray, "frames height width 3"], frames_per_second: int) -> None:
+def _write_gif(path: Path, frames: Sequence[UInt8[np.ndarray, "height width 3"]], frames_per_second: int) -> None:
     import imageio.v2 as imageio
 
     imageio.mimwrite(path, list(frames), duration=1000 / frames_per_second, loop=0)

@@ -75,7 +75,7 @@ def test_a_scene_forgets_the_targets_of_the_episode_before():
     scene = oracles.collector(dataclasses.replace(oracles.recipe("scene-noisy-v0"), rows=100))
     seed = {"entropy": 5, "spawn_key": (0, 1)}  # an episode whose oracle looks at such a target
     first = scene(np.random.SeedSequence(**seed))
-    arm = scene._env.unwrapped
+    arm = scene.env.unwrapped
     arm._target_button, arm._target_button_states[:] = 1, 1
     arm._target_drawer_pos, arm._target_window_pos = -0.16, 0.2
     arm.model.site("drawer_handle_center_target").pos[1] = -0.16

@@ -254,3 +254,12 @@ def test_a_recording_without_a_footer_is_one_sentence(lerobot):
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(InputError, match="has no footer"):
         read_dataset("reach", lerobot)
+
+
+@pytest.mark.parametrize("lists", [[[1.0, 2, 3], [4, 5], [6], [7, 8]], [[1.0, 2], None, [3, 4], [5, 6]]])
+def test_lists_of_different_lengths_are_no_matrix(tmp_path, lists):
+    """Even where their numbers could be dealt out evenly."""
+    table = {"obs": pyarrow.array(lists), "act": [[0.0]] * 4, "pay": [0.0] * 4, "solved": [False] * 4, "run": [1] * 4}
+    parquet.write_table(pyarrow.table(table), tmp_path / "log.parquet")
+    with pytest.raises(InputError, match="its lists are of different lengths"):
+        load_dataset("my-arm", tmp_path / "log.parquet", columns=COLUMNS)

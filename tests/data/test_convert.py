@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from guidedflow.data.convert import convert
 from guidedflow.data.dataset import Dataset
-from guidedflow.data.load import read_dataset
+from guidedflow.data.load import open_dataset, read_dataset
 from guidedflow.errors import InputError
 
 PLACES = {"npz": "made.npz", "hdf5": "made.h5", "minari": "made", "minari-arrow": "made"}
@@ -47,9 +47,10 @@ def test_there_and_back_is_the_identity(tmp_path_factory, to, lengths, terminate
 def test_a_goal_conditioned_name_stays_so_in_any_format_unless_its_goals_are_computed(tmp_path):
     dataset = dataclasses.replace(episodes([3, 2]), name="pointmaze-medium-navigate-v0")
     dataset = dataclasses.replace(dataset, goals=dataset.observations)
-    for to, place in PLACES.items():
+    for to, place in {**PLACES, "mapped": "made.mapped"}.items():
         back = read_dataset(dataset.name, convert(dataset, tmp_path / to / place, to))
         assert back.goals is back.observations
+    assert open_dataset(dataset.name, tmp_path / "mapped" / "made.mapped").goal_conditioned
     assert read_dataset("my-maze", tmp_path / "npz" / PLACES["npz"]).goals is None
     oracle = dataclasses.replace(dataset, name="pointmaze-medium-navigate-oraclerep-v0", goals=dataset.actions)
     with pytest.raises(InputError, match="have no place in another format"):

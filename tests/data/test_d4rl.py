@@ -196,3 +196,34 @@ def test_a_damaged_file_is_one_sentence(write, tmp_path, name):
     (tmp_path / name).write_bytes({"cut": whole[:3000], "empty": b"", "text": b"observations,actions"}[name])
     with pytest.raises(InputError, match=f"/{name} must be"):
         read_dataset(DOOR, tmp_path / name)
+
+
+def test_a_walker_is_read_by_its_name_where_it_was_downloaded(write, tmp_path, monkeypatch):
+    monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path))
+    with pytest.raises(InputError, match=r"hopper_medium-v2.hdf5 does not exist: get it by `guidedflow data download"):
+        load_dataset("hopper-medium-v2")
+    write(recording("--t--o")).rename(tmp_path / "hopper_medium-v2.hdf5")
+    dataset = load_dataset("hopper-medium-v2")
+    assert (dataset.name, dataset.episodes) == ("hopper-medium-v2", 2)
+    assert load_dataset("hopper-medium-v2", tmp_path).fingerprint == dataset.fingerprint
+
+
+def test_a_file_of_ones_own_is_no_antmaze_for_its_name(write):
+    """D4RL's rule for the ant lowers rewards and ignores terminals; a name of one's own does not ask for it."""
+    dataset = load_dataset("antmaze_dense", write(recording("--t--o")))
+    assert dataset.rewards[0] == 0
+    assert dataset.masks[2] == 0
+
+
+def test_the_row_after_an_end_repeats_the_last_action(write):
+    """It is nobody's action, but the next one of a transition that was cut off by time."""
+    dataset = load_dataset("made", write(recording("--o--t", following=True)))
+    final = np.flatnonzero(dataset.last)
+    np.testing.assert_array_equal(dataset.actions[final], dataset.actions[final - 1])
+
+
+def test_a_source_that_a_name_is_not_from_is_told(tmp_path):
+    with pytest.raises(InputError, match="is no task of D4RL's"):
+        read_dataset("cube-single-play-v0", source="d4rl")
+    with pytest.raises(InputError, match="is a folder, but 'cube-single-play-v0' is none"):
+        read_dataset("cube-single-play-v0", source="mapped")

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -189,15 +190,26 @@ def test_a_dataset_shows_shapes_and_not_numbers():
     assert "array(" not in shown
 
 
+@pytest.fixture
+def unchecked():
+    """Annotations are not checked, as outside of tests."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
 @pytest.mark.parametrize(
     ("column", "value", "sentence"),
     [
         ("rewards", np.array([0, np.nan, 0, 0], np.float32), "rewards is not finite in row 1"),
         ("observations", np.array([[0.0], [1], [2], [np.inf]], np.float32), "observations is not finite in row 3"),
         ("last", np.array([False, True, True, False]), "the final row must end an episode"),
+        ("last", np.array([0, 1, 0, 1]), r"last must be bool\[rows\], but is int64\[4\]"),
+        ("actions", np.zeros(4, np.float32), r"actions must be float32\[rows, numbers\], but is float32\[4\]"),
+        ("rewards", np.zeros(4, int), r"rewards must be float32\[rows\], but is int64\[4\]"),
     ],
 )
-def test_columns_that_cannot_be_cut_are_refused(column, value, sentence):
+def test_columns_that_cannot_be_cut_are_refused(column, value, sentence, unchecked):
     with pytest.raises(InputError, match=sentence):
         dataclasses.replace(episodes([1, 1]), **{column: value})
 

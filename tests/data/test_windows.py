@@ -261,3 +261,19 @@ def test_what_cannot_be_streamed_or_rebalanced_is_told(on_disk):
     with pytest.raises(InputError, match="window-updates must be 0 or a multiple of log-interval 10, but is 15"):
         Window(updates=15).lasting(256, 10)
     assert Window(1000).lasting(10, 30) == 90
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_example_is_of_what_may_be_drawn(on_disk):
+    """The episodes of the least return come first, as in data whose rewards are rare, and are never drawn."""
+    dataset = random_rows(episodes([4] * 8), 0)
+    dataset = dataclasses.replace(dataset, rewards=(np.arange(40) >= 30).astype(np.float32))
+    with open_feed(on_disk(dataset), rebalance=Rebalance(), window=Window(12, 10, 2)) as feed:
+        assert np.isfinite(feed.example().reward)
+
+
+def test_a_horizon_that_is_too_long_is_not_blamed_on_weights(on_disk):
+    plain = random_rows(episodes([3, 2]), 0)
+    for data in (plain, on_disk(plain)):
+        with pytest.raises(InputError, match="a chunk of 9 steps fits into no episode"):
+            open_feed(data, Cutting(0.9, 9, True), rebalance=Rebalance()).__enter__()

@@ -17,7 +17,7 @@ from jaxtyping import PRNGKeyArray
 from guidedflow import cloning, implicit
 from guidedflow.algorithm import Learner
 from guidedflow.cloning import Noise, Times
-from guidedflow.flow import clip, straight_path
+from guidedflow.flow import landing, straight_path
 from guidedflow.implicit import Values
 from guidedflow.losses import squared_error
 from guidedflow.networks import FLOW_NORM_FIRST, NORM_FIRST, Aggregate, SwiftTime, VelocityField
@@ -83,7 +83,7 @@ class EDP:
         def flow_loss(flow: VelocityField, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
             point, speed = straight_path(noise.flow_source, data.action, noise.flow_time)
             velocity = flow.given(data.observation)(point, noise.flow_time)
-            q = jnp.min(target_critic.given(data.observation)(clip(point + (1 - noise.flow_time) * velocity)))
+            q = jnp.min(target_critic.given(data.observation)(landing(point, velocity, noise.flow_time)))
             error = squared_error(velocity, speed)
             return self.alpha * error - q, {"flow_loss": error, "q_loss": -q}
 

@@ -14,7 +14,7 @@ import tyro
 from jaxtyping import Array, Shaped
 from rich.console import Console
 
-from guidedflow import environments, report
+from guidedflow import environments, files, report
 from guidedflow.errors import InputError
 from guidedflow.guidance import GUIDANCE
 from guidedflow.policy import FlowPolicy, Policy
@@ -46,6 +46,8 @@ class Evaluate:
     """Policy, for example actor or flow; by default the algorithm's main one, or its flow if it is to be guided."""
     episodes: int = 50
     """Episodes of each training seed."""
+    task: str | None = None
+    """Act in another task than the run's own, which a policy that never saw rewards can, or one steered to it."""
     step: int | None = None
     """Checkpoint; by default the newest."""
     seed: int = 0
@@ -69,7 +71,8 @@ class Evaluate:
     critic_from: Path | None = None
     """Another run of the same task and horizon, whose critic, at its newest checkpoint, guides, refines and chooses."""
     select_weight: bool = False
-    """Choose among the weights, by default 8 from 0 to 3, on episodes of their own; report the chosen one on others."""
+    """Choose among the weights, by default 8 from 0 to 3 (7 from 0 to 15 of a condition), on episodes of their own;
+    report the chosen one on others."""
     select_episodes: int = 20
     """Episodes of each weight and training seed in that choice."""
     select_offline: bool = False
@@ -83,7 +86,7 @@ class Evaluate:
     json: bool = False
     """Print one JSON object on standard output."""
     video: int = 0
-    """Also film so many episodes of the first training seed."""
+    """Also film so many of the episodes of the first training seed."""
     plot: bool = False
     """Also draw the learning curve of the run."""
 
@@ -91,7 +94,7 @@ class Evaluate:
         check_ranges(
             self, episodes=(1, math.inf), video=(0, math.inf), seed=(0, 2**31 - 1), weight=(0, math.inf),
             candidates=(1, math.inf), refine_steps=(0, math.inf), refine_size=(0, math.inf),
-            select_episodes=(1, math.inf),
+            select_episodes=(1, math.inf), **({} if self.workers is None else {"workers": (1, math.inf)}),
         )  # fmt: skip
         self._refuse_idle()
         trained = Trained.open(self.path, self.step)
@@ -102,8 +105,12 @@ class Evaluate:
             selections["dataset"] = by_dataset(weighted, self._observations(trained))
         note = "" if self.critic_from is None else f"critic from {self.critic_from}"
         plot = report.learning_curve([self.path], self.path / "learning-curve.png") if self.plot else None
-        with open_simulators(trained.task, self.workers, frame_stack=trained.frame_stack) as simulators:
+        files.check_appendable(trained.run.evaluations)
+        most = max(self.episodes, self.select_episodes if self.select_weight else 0) * len(trained.seeds)
+        task = self.task or trained.task
+        with open_simulators(task, self.workers, most, trained.frame_stack) as simulators:
             rolled_out: dict[str, Any] = {
+                "task": task,
                 "seed": self.seed,
                 "simulators": simulators,
                 "replan": self.replan,
@@ -123,7 +130,8 @@ class Evaluate:
         summary = summaries[0]
         if self.video:
             film = self.path / f"{summary['policy']}.mp4"
-            trained.film(film, name, using=next(iter(chosen.values())), episodes=self.video, replan=self.replan)
+            first = next(iter(chosen.values()))
+            trained.film(film, name, using=first, episodes=self.video, seed=self.seed, task=task, replan=self.replan)
             summary["video"] = str(film)
         if plot is not None:
             summary["plot"] = str(plot)
@@ -155,10 +163,10 @@ class Evaluate:
         steered = guided and self.guidance != "conditional"
         name = self.policy or ("flow" if steered and "flow" in trained.policies() else None)
         critic_from = None if self.critic_from is None else Trained.open(self.critic_from)
-        if critic_from is not None and critic_from.task != trained.task:
+        task = self.task or trained.task
+        if critic_from is not None and critic_from.task != task:
             warnings.warn(
-                f"the critic of {critic_from.run.path} was trained on {critic_from.task}, the policy acts in "
-                f"{trained.task}",
+                f"the critic of {critic_from.run.path} was trained on {critic_from.task}, the policy acts in {task}",
                 stacklevel=2,
             )
         base = trained.steered(name, critic_from=critic_from)

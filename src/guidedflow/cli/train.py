@@ -33,6 +33,9 @@ console = Console(stderr=True)
 LOOKED_AT = 2**18
 """Rows of a dataset beyond memory that are looked at before it is trained on."""
 
+OF_LENGTHS = ("chunk-too-long", "no-step")
+"""What validation tells of the lengths of episodes; a part of them is no evidence, and cutting tells it of all."""
+
 if TYPE_CHECKING:
     AnyAlgorithm = Algorithm[Any]
 else:  # one subcommand a row of the table of algorithms
@@ -118,15 +121,19 @@ class Train:
 
     def _validate(self, dataset: Dataset | Mapped) -> None:
         """Print what is odd about the dataset, a line each. Raises `InputError` for what must not be trained on."""
-        plan = self.plan
+        plan, transitions, where = self.plan, len(dataset), ""
         if isinstance(dataset, Mapped):
             scale, dataset = dataset.action_scale, dataset.read(LOOKED_AT)
             dataset = dataset if scale is None else box.inside(dataset, Outside.rescaled, scale)
         problems = check(dataset, discount=plan.discount, horizon=plan.horizon, chunk=plan.chunk)
-        for problem in problems.warnings:
-            console.print(f"warning: {problem}", markup=False, highlight=False, soft_wrap=True)
-        if problems.errors:
-            raise InputError(str(problems.errors[0]))
+        warnings, errors = problems.warnings, problems.errors
+        if len(dataset) < transitions:  # what is true of some episodes may not be of all
+            where = f" of the first {len(dataset):,} transitions"
+            warnings, errors = ([p for p in found if p.kind not in OF_LENGTHS] for found in (warnings, errors))
+        for problem in warnings:
+            console.print(f"warning{where}: {problem}", markup=False, highlight=False, soft_wrap=True)
+        if errors:
+            raise InputError(str(errors[0]))
 
 
 def recipe_of(command: Train) -> Recipe:

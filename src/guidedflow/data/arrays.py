@@ -244,15 +244,17 @@ class ParquetArrays(Arrays):
         return list(self._files[0].schema_arrow.names)
 
     def _read(self, name: str) -> NDArray[Any]:
+        from pyarrow import compute
+
         pieces = []
         for file in self._files:
             values = file.read([name]).column(0).combine_chunks()
             rows, nested = len(values), False
             while "list" in str(values.type).split("<")[0]:
+                if values.null_count or len(compute.list_value_length(values).unique()) != 1:
+                    raise ValueError("its lists are of different lengths")
                 values, nested = values.flatten(), True
             flat = values.to_numpy(zero_copy_only=False)
-            if nested and (rows == 0 or len(flat) % rows):
-                raise ValueError("its lists are of different lengths")
             pieces.append(flat.reshape(rows, -1) if nested else flat)
         return np.concatenate(pieces)
 

@@ -122,7 +122,7 @@ def keep(path: Path, columns: Columns) -> None:
             "these, or remove that file to replace them"
         )
     if found is None:
-        files.write_json(place(path), columns.told())
+        files.write_json(place(path), columns.told(), shared=True)
 
 
 def read(file: Arrays, columns: Columns, name: str) -> Dataset:

@@ -50,7 +50,8 @@ def convert(
         if taken.exists():
             raise InputError(f"{taken} exists: remove it, or convert to another place")
     if to == "mapped":
-        return mapper.write([dataset] if isinstance(dataset, Dataset) else dataset, path, source or "memory")
+        parts = [dataset] if isinstance(dataset, Dataset) else dataset
+        return mapper.write(map(_without_goals, parts), path, source or "memory")
     if not isinstance(dataset, Dataset):
         raise InputError(
             f"data in parts becomes a mapped folder, not {to}; add --to mapped, or end {path} with .mapped"
@@ -83,6 +84,11 @@ def _check_goals(dataset: Dataset, to: Format) -> Dataset:
     if to not in ("npz", "hdf5"):
         raise InputError(f"the goals of {dataset.name!r} have no place in the format {to}; convert to npz or HDF5")
     return dataset
+
+
+def _without_goals(dataset: Dataset) -> Dataset:
+    """The dataset without goals that its observations are: the name tells them again."""
+    return dataset if dataset.goals is None else dataclasses.replace(dataset, goals=None)
 
 
 def _named_goals(dataset: Dataset) -> bool:

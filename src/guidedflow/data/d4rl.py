@@ -16,6 +16,7 @@ what acts.
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ COLUMNS = ("observations", "actions", "rewards", "terminals")
 
 _SERVER = "http://rail.eecs.berkeley.edu/datasets/offline_rl"
 _LIMITS = {"pen": 100, "door": 200, "hammer": 200, "relocate": 200, "antmaze-umaze": 700}
+_WALKERS = re.compile(
+    r"(halfcheetah|hopper|walker2d|ant)-(random|medium|expert|medium-replay|full-replay|medium-expert)-v2"
+)
 _MAZE_FILES = {
     "umaze": "u-maze_noisy_multistart_False_multigoal_False",
     "umaze-diverse": "u-maze_noisy_multistart_True_multigoal_True",
@@ -47,8 +51,15 @@ def folder() -> Path:
     return Path(os.environ.get("D4RL_DATASET_DIR", "~/.d4rl/datasets")).expanduser()
 
 
+def is_walker(name: str) -> bool:
+    """Whether it is one of D4RL's walkers: published data without a simulator here, since Minari's took their place."""
+    return _WALKERS.fullmatch(name) is not None
+
+
 def address(task: str) -> str:
     """Where D4RL published a task's file."""
+    if (match := _WALKERS.fullmatch(task)) is not None:
+        return f"{_SERVER}/gym_mujoco_v2/{match[1]}_{match[2].replace('-', '_')}-v2.hdf5"
     parsed = environments.parse(task)
     if parsed.environment.startswith("antmaze"):
         return f"{_SERVER}/ant_maze_v2/Ant_maze_{_MAZE_FILES[parsed.data]}_sparse_fixed.hdf5"
@@ -75,10 +86,9 @@ def load(task: str, path: Path | None = None) -> Dataset:
 
     Raises `InputError` for a missing or damaged file, and for columns that are not D4RL's or do not fit each other.
     """
-    parsed = environments.parse(task)
-    antmaze = parsed.environment.startswith("antmaze")
+    environment = "" if is_walker(task) else environments.parse(task).environment
     with open_arrays(locate(task, path)) as file:
-        return read(file, task, antmaze, _LIMITS.get(parsed.environment, 1000))
+        return read(file, task, environment.startswith("antmaze"), _LIMITS.get(environment, 1000))
 
 
 def read(file: Arrays, name: str, antmaze: bool = False, limit: int | None = None) -> Dataset:

@@ -47,6 +47,14 @@ class Dataset:
 
     def __post_init__(self) -> None:
         rows = len(self.observations)
+        shapes = {"actions": ("float32", 2), "rewards": ("float32", 1), "masks": ("float32", 1), "last": ("bool", 1)}
+        for key, (kind, rank) in shapes.items():
+            found: np.ndarray = getattr(self, key)
+            if found.dtype != kind or found.ndim != rank:
+                told = f"{kind}[{'rows, numbers' if rank == 2 else 'rows'}]"
+                raise InputError(
+                    f"dataset {self.name!r}: {key} must be {told}, but is {found.dtype}{list(found.shape)}"
+                )
         for key, column in self._columns().items():
             if len(column) != rows:
                 raise InputError(f"dataset {self.name!r}: {key} has {len(column)} rows, observations has {rows}")

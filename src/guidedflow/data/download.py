@@ -44,9 +44,6 @@ LARGE = tuple(
 )
 """The sets of 100 million transitions that OGBench hosts."""
 
-_WALKERS = re.compile(
-    r"(halfcheetah|hopper|walker2d|ant)-(random|medium|expert|medium-replay|full-replay|medium-expert)-v2"
-)
 _MINARI = re.compile(r"([\w.-]+/)*[\w.-]+-v\d+")
 
 
@@ -94,6 +91,11 @@ def download(
     return paths
 
 
+def _of_d4rl(name: str, place: Path | None) -> Source:
+    folder, file = d4rl.address(name).split("/")[-2:]
+    return Source("d4rl", place or d4rl.folder(), ((f"{folder}/{file}", file),))
+
+
 def find(name: str, out: Path | None = None) -> Source | None:
     """The files of a dataset; None for one of Minari's. Raises `InputError` for a name that nobody publishes."""
     place = None if out is None else out.expanduser()
@@ -101,9 +103,8 @@ def find(name: str, out: Path | None = None) -> Source | None:
         stem, count = name.replace("-100m", ""), 25 if name.startswith("humanoid") else 100
         names = [f"{stem}-{number:03d}{kind}.npz" for number in range(count) for kind in ("", "-val")]
         return Source("ogbench", (place or FOLDER.expanduser()) / name, tuple((f"{name}/{n}", n) for n in names))
-    if (match := _WALKERS.fullmatch(name)) is not None:
-        file = f"{match[1]}_{match[2].replace('-', '_')}-v2.hdf5"
-        return Source("d4rl", place or d4rl.folder(), ((f"gym_mujoco_v2/{file}", file),))
+    if d4rl.is_walker(name):
+        return _of_d4rl(name, place)
     if environments.known(name):
         parsed = environments.parse(name)
         if parsed.suite == "ogbench":
@@ -111,8 +112,7 @@ def find(name: str, out: Path | None = None) -> Source | None:
             made = parsed.dataset if parsed.dataset in collectable() else None
             return Source("ogbench", place or FOLDER.expanduser(), tuple((n, n) for n in names), made)
         if parsed.suite == "d4rl":
-            folder, file = d4rl.address(name).split("/")[-2:]
-            return Source("d4rl", place or d4rl.folder(), ((f"{folder}/{file}", file),))
+            return _of_d4rl(name, place)
         return None
     if "/" in name and _MINARI.fullmatch(name) and ".." not in name:
         return None

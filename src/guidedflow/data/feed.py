@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from guidedflow.data import box
 from guidedflow.data.batches import CUTTING, Cutting
 from guidedflow.data.dataset import Batches, Dataset, cut
 from guidedflow.data.drawing import UNIFORM, Drawing, Weighted
@@ -57,12 +58,15 @@ def open_feed(
     """The batches of a dataset: of all of it, or of windows of one on disk.
 
     A window must tell its `updates` (`Window.lasting`), and none is read for those after `steps`. Raises `InputError`
-    where no episode is long enough, for observations that no network takes, for actions outside [-1, 1] on disk, and
-    for weights that a dataset does not have.
+    where no episode is long enough, for observations that no network takes, for actions outside [-1, 1], and for
+    weights that a dataset does not have.
     """
     cutting.check(dataset.name, *_observations(dataset), dataset.goal_conditioned)
     weights = None if rebalance is None else weights_of(dataset, rebalance)
     if isinstance(dataset, Dataset):
+        share, row = box.outside(dataset)
+        if share:
+            raise box.complaint(dataset.name, share, row, box.largest(dataset))
         yield Whole(cutting.of(dataset, _drawing(dataset, cutting, weights)))
         return
     with Windows(dataset, window, cutting, seed=seed, steps=steps, weights=weights) as windows:
@@ -82,6 +86,8 @@ def _drawing(dataset: Dataset, cutting: Cutting, weights: Weights | None) -> Dra
     if weights is None:
         return UNIFORM
     found = cut(dataset.rewards, dataset.masks, dataset.last, **cutting.spans)
+    if not len(found.starts):
+        return UNIFORM  # of nothing, which is told where the transitions are cut
     each = weights(found.starts)
     if not each.any():
         raise no_weight(dataset.name)

@@ -90,7 +90,9 @@ def read_dataset(
 
 
 def _read(task: str, place: Path | None, columns: Columns | None, source: Source) -> Dataset:
-    if source == "mapped" and place is not None:
+    if source == "mapped":
+        if place is None:
+            raise InputError(f"a dataset that was converted is a folder, but {task!r} is none; name it by its path")
         return _mapped(task, place).read()
     if source == "own":
         return _own(task, place, columns)
@@ -105,10 +107,12 @@ def _read(task: str, place: Path | None, columns: Columns | None, source: Source
                 f"convert {place} DST --task {task} --to mapped`, and train with --dataset DST"
             )
         return ogbench.load(task, place)
-    if environments.known(task) or place is None:
+    if place is None or place.is_dir() or environments.known(task):
+        if not d4rl.is_walker(task) and environments.parse(task).suite != "d4rl":
+            raise InputError(f"{task!r} is no task of D4RL's; leave --from out, or name a file in D4RL's layout")
         return d4rl.load(task, place)
     with open_arrays(place) as file:
-        return d4rl.read(file, task, antmaze=task.startswith("antmaze"))
+        return d4rl.read(file, task)
 
 
 def _with_goals(dataset: Dataset) -> Dataset:
@@ -152,6 +156,8 @@ def source_of(task: str, place: Path | None, given: Columns | None) -> Source:
     if environments.known(task):
         suite = environments.parse(task).suite
         return "minari" if suite == "minari" else "d4rl" if suite == "d4rl" else "ogbench"
+    if d4rl.is_walker(task) and (place is None or place.is_dir()):
+        return "d4rl"
     if place is None:
         if minari.is_minari(minari.folder() / task):
             return "minari"

@@ -5,8 +5,8 @@
     ends.npy           the final row of each episode
     returns.npy        the undiscounted return of each episode
 
-The fingerprint is that of the same `Dataset` in memory. Nothing is unpickled. This module does not know how a folder is
-written, nor what is done with rows.
+The fingerprint is that of the same `Dataset` in memory, without goals. Nothing is unpickled. This module does not know
+how a folder is written, nor what is done with rows.
 """
 
 import json

@@ -132,9 +132,11 @@ def episode_columns(data: Path, space: gymnasium.Space[Any], episode: dict[str, 
         whole[last] = 0
         return whole.astype(np.float32, copy=False)
 
+    # Whatever follows an episode's last action, that action is repeated: as a next action, it is at least a real one.
+    acting = np.minimum(order, steps - 1) - (last & (order < steps))
     return {
         "observations": observations[order],
-        "actions": padded(np.asarray(episode["actions"])),
+        "actions": np.asarray(episode["actions"])[acting].astype(np.float32, copy=False),
         "rewards": padded(np.asarray(episode["rewards"])),
         "masks": padded(1 - np.asarray(episode["terminations"]).astype(np.float32)),
         "last": last,

@@ -7,8 +7,8 @@ Settings as published (OGBench, Park et al., arXiv 2410.20092, and its generatio
 This module does not know how many episodes are wanted, in which process it runs, or where they are stored.
 """
 
+import abc
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -93,17 +93,32 @@ def recipe(name: str) -> Recipe:
     )
 
 
-def collector(recipe: Recipe) -> Callable[[np.random.SeedSequence], Episode]:
+def collector(recipe: Recipe) -> "Collector":
     """Start the simulator of a recipe; the result makes the episode of a seed, whatever was made before."""
     return PointMaze(recipe) if recipe.data in ("navigate", "stitch") else Manipulation(recipe)
 
 
-class Manipulation:
+class Collector(abc.ABC):
+    """Makes episodes in one simulator."""
+
+    env: gymnasium.Env[Any, Any]
+
+    def __call__(self, seed: np.random.SeedSequence) -> Episode:
+        """The episode of a seed. The suite's oracles draw from NumPy's global generator, as its simulators do."""
+        with environments.drawing_as(self.env):
+            return self.episode(seed)
+
+    @abc.abstractmethod
+    def episode(self, seed: np.random.SeedSequence) -> Episode:
+        """The same, where NumPy's global generator is the simulator's own."""
+
+
+class Manipulation(Collector):
     """Episodes of cube, scene and puzzle: an arm that is given a new random target whenever it is done with one."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        self._env = environments.make(
+        self.env = environments.make(
             recipe.name,
             goal=False,
             terminate_at_goal=False,
@@ -111,9 +126,9 @@ class Manipulation:
             max_episode_steps=recipe.rows,
         )
         oracles = _plan_oracles if recipe.data == "play" else _markov_oracles
-        self._oracles = oracles(self._env, gripper_always_closed=recipe.family == "puzzle")
+        self._oracles = oracles(self.env, gripper_always_closed=recipe.family == "puzzle")
 
-    def __call__(self, seed: np.random.SeedSequence) -> Episode:
+    def episode(self, seed: np.random.SeedSequence) -> Episode:
         """One episode. A scene whose cube leaves the table is thrown away and drawn again, as published."""
         resets, disturbances = seed.spawn(2)
         rng = np.random.default_rng(disturbances)
@@ -123,7 +138,7 @@ class Manipulation:
         return episode
 
     def _attempt(self, seed: int | None, rng: np.random.Generator) -> Episode:
-        rows, env = self._recipe.rows, self._env
+        rows, env = self._recipe.rows, self.env
         arm: Any = env.unwrapped
         if self._recipe.family == "scene":
             _forget_targets(arm)
@@ -155,33 +170,33 @@ class Manipulation:
         return rng.normal(0, 1, (self._recipe.rows, 5)) * (scale * np.array([1, 1, 1, 3, 10]))
 
 
-class PointMaze:
+class PointMaze(Collector):
     """Episodes of a point that walks shortest paths: to one goal four cells away, or to one goal after another."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        self._env = environments.make(recipe.name, goal=False, terminate_at_goal=False, max_episode_steps=recipe.rows)
-        self._maze = cast(Any, self._env.unwrapped)
+        self.env = environments.make(recipe.name, goal=False, terminate_at_goal=False, max_episode_steps=recipe.rows)
+        self._maze = cast(Any, self.env.unwrapped)
         free: NDArray[np.bool_] = self._maze.maze_map == 0
         self._cells: list[Cell] = [(int(i), int(j)) for i, j in np.argwhere(free)]
         self._corners = [cell for cell in self._cells if not _in_hallway(free, cell)]
         self._subgoals: dict[tuple[Cell, Cell], NDArray[Any]] = {}
 
-    def __call__(self, seed: np.random.SeedSequence) -> Episode:
+    def episode(self, seed: np.random.SeedSequence) -> Episode:
         """One episode, from a random free cell."""
         resets, disturbances = seed.spawn(2)
         rng = np.random.default_rng(disturbances)
         rows, maze = self._recipe.rows, self._maze
         start, goal = self._endpoints(rng)
         noise = rng.normal(0, POINT_NOISE, (rows, 2))
-        observation, info = self._env.reset(
+        observation, info = self.env.reset(
             seed=int(resets.generate_state(1)[0]), options={"task_info": {"init_ij": start, "goal_ij": goal}}
         )
         columns: dict[str, list[Any]] = defaultdict(list)
         for row in range(rows):
             direction = self._subgoal() - maze.get_xy()
             action = np.clip(direction / (np.linalg.norm(direction) + 1e-6) + noise[row], -1, 1)
-            following, _, _, _, info = self._env.step(action)
+            following, _, _, _, info = self.env.step(action)
             _append(columns, observation, action, info)
             observation = following
             if info["success"] and self._recipe.data == "navigate":

@@ -54,7 +54,7 @@ def to_dataset(
     if len(added):
         observations, actions, rewards, masks = (column[order] for column in (observations, actions, rewards, masks))
         observations[added] = endings
-        actions[added], rewards[added], masks[added] = 0, 0, 0
+        rewards[added], masks[added] = 0, 0  # the last action is repeated: as a next action, it is at least a real one
         weights = None if weights is None else weights[order]
         goals = None if goals is None else goals[order]
     observations = numbers(observations)

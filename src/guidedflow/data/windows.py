@@ -122,8 +122,8 @@ class Windows:
         return self._cutting.dress(transitions, transitions.observations if self.data.goal_conditioned else None)
 
     def example(self) -> Transition:
-        """The first transition."""
-        return self.read(np.flatnonzero(self.blocks.counts)[:1]).example()
+        """The first transition of the first block that may be drawn."""
+        return self.read(np.flatnonzero(self.mass)[:1]).example()
 
     def _awaited(self, number: int) -> Batches:
         if self._next is not None and self._next[0] == number:

@@ -19,7 +19,7 @@ from guidedflow import recipes
 from guidedflow.environments import adroit, antmaze, mujoco, ogbench
 from guidedflow.environments.goals import GoalObserved
 from guidedflow.environments.ogbench import ENVIRONMENTS, SUCCESS_TIMING, SuccessTiming, datasets, tasks
-from guidedflow.environments.simulator import Repeatable, Task, choose_graphics, drawing, quiet, stacked
+from guidedflow.environments.simulator import Repeatable, Task, choose_graphics, drawing, drawing_as, quiet, stacked
 from guidedflow.errors import InputError, did_you_mean
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Task",
     "datasets",
     "describe",
+    "drawing_as",
     "known",
     "make",
     "names",

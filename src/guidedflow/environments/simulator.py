@@ -53,10 +53,11 @@ class Task:
 
 
 class Repeatable(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Float32 observations, and one seed for both sources of randomness at a reset.
+    """Float32 observations, and one seed for both sources of randomness.
 
-    OGBench's mazes draw their start noise from NumPy's global generator, which `reset(seed=...)` leaves alone; so it is
-    seeded here as well, in this process.
+    OGBench's mazes draw their start noise, and where a teleporter leads, from NumPy's global generator, which
+    `reset(seed=...)` leaves alone. So each environment has one of its own, which takes the global one's place while it
+    resets or steps: environments of one process do not disturb each other.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
@@ -65,25 +66,42 @@ class Repeatable(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.action_space = env.action_space
         self.observation_space = _single_precision(env.observation_space)
         self._dtype = self.observation_space.dtype
+        self.generator = np.random.MT19937()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[Any], dict[str, Any]]:
         """Start an episode; the same seed gives the same episode, whatever happened before."""
-        if seed is not None:
-            np.random.seed(seed % 2**32)  # noqa: NPY002
-        with quiet():
+        with quiet(), drawing_as(self):
+            if seed is not None:
+                np.random.seed(seed % 2**32)  # noqa: NPY002
             observation, info = self.env.reset(seed=seed, options=options)
         return observation.astype(self._dtype, copy=False), info
 
     def step(self, action: NDArray[Any]) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
         """One step of the simulator."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        with drawing_as(self):
+            observation, reward, terminated, truncated, info = self.env.step(action)
         # Some simulators give their reward and success as arrays of one number.
         if "success" in info:
             info["success"] = bool(np.all(info["success"]))
         reward = reward.item() if isinstance(reward, np.ndarray) else float(reward)
         return observation.astype(self._dtype, copy=False), reward, bool(terminated), bool(truncated), info
+
+
+@contextmanager
+def drawing_as(env: gymnasium.Env[Any, Any]) -> Iterator[None]:
+    """Within it, `np.random.uniform` and its like draw from the generator of a `Repeatable` environment."""
+    assert isinstance(env, Repeatable)
+    before = np.random.get_bit_generator()  # type: ignore[attr-defined]
+    if before is env.generator:  # to put it there again would forget the second of a pair of normal numbers
+        yield
+        return
+    np.random.set_bit_generator(env.generator)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        np.random.set_bit_generator(before)  # type: ignore[attr-defined]
 
 
 @contextmanager
