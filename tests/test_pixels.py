@@ -103,7 +103,7 @@ def test_a_policy_of_images_is_trained_resumed_evaluated_saved_and_loaded(
     """Resumed and undisturbed runs agree in every bit, crops and evaluations included."""
     opened = []
 
-    def simulators(task: str, workers: int | None, frame_stack: int) -> Simulators:
+    def simulators(task: str, workers: int | None, episodes: int, frame_stack: int) -> Simulators:
         opened.append(frame_stack)
         return Simulators(partial(filmed, frame_stack), 2, 1)
 
