@@ -52,6 +52,7 @@ def refused(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
         ("evaluate", "missing argument RUN"),
         ("evaluate nowhere", "There is no run at nowhere"),
         ("evaluate nowhere --workers 0", "workers must be at least 1, but is 0"),
+        ("evaluate nowhere --task cube-singel-play-v0", "did you mean 'cube-single-play-v0'?"),
         (f"train gfp --task {TASK} --out x --alpha inf", "alpha must be at least 0 and finite, but is inf"),
         ("data collect", "missing argument NAME"),
         ("data collect cube-sngle-noisy-v0", "did you mean 'cube-single-noisy-v0'?"),
@@ -133,7 +134,7 @@ def test_weights_critics_and_chunks_from_the_command_line(
         main(f"evaluate {tmp_path}/qgf --episodes 2 --json {arguments}".split())
         return json.loads(capsys.readouterr().out)
 
-    assert told("--task my-arm")["task"] == "my-arm"
+    assert told(f"--task {TASK}")["task"] == TASK
     listed = told("--guidance denoised --weight 0.03 0.3 --candidates 2")["evaluations"]
     assert [row["weight"] for row in listed] == [0.03, 0.3]
     assert all(row["policy"] == "flow" and "DenoisedGradient" in row["sampler"] for row in listed)

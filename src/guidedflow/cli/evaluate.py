@@ -97,6 +97,8 @@ class Evaluate:
             select_episodes=(1, math.inf), **({} if self.workers is None else {"workers": (1, math.inf)}),
         )  # fmt: skip
         self._refuse_idle()
+        if self.task is not None:
+            environments.parse(self.task)
         trained = Trained.open(self.path, self.step)
         name, policies = self._policies(trained)  # what cannot be had is told before the simulators start
         selections: dict[str, Selection] = {}
