@@ -26,7 +26,7 @@ def test_a_curve_has_one_success_rate_for_each_seed_and_step() -> None:
 
 
 def test_a_learning_curve_is_drawn_from_the_rows_of_training(tmp_path: Path) -> None:
-    with Run.create(tmp_path / "run", {"task": "line"}) as run:
+    with Run.claim(tmp_path / "run", {"task": "line"}).begin() as run:
         with pytest.raises(InputError, match="was not evaluated while it trained"):
             report.learning_curve([run.path], tmp_path / "curve.png")
         files.append_rows(run.evaluations, [*rows(10, 0, [1, 0]), *rows(20, 0, [1, 1], "flow")])
@@ -37,7 +37,7 @@ def test_a_learning_curve_is_drawn_from_the_rows_of_training(tmp_path: Path) -> 
 def test_a_task_without_success_is_drawn_by_its_returns(tmp_path: Path) -> None:
     lost = [row | {"success": None, "return": 10.0 * row["step"]} for row in (*rows(1, 0, [0]), *rows(2, 0, [0, 0]))]
     assert report.curve(lost, "return") == {1: [10.0], 2: [20.0]}
-    with Run.create(tmp_path / "run", {"task": "mujoco/hopper/medium-v0"}) as run:
+    with Run.claim(tmp_path / "run", {"task": "mujoco/hopper/medium-v0"}).begin() as run:
         files.append_rows(run.evaluations, lost)
     picture = report.learning_curve([run.path], tmp_path / "curve.svg").read_text()
     assert "<!-- return -->" in picture

@@ -30,8 +30,18 @@ def changed(**changes: Any) -> dict[str, Any]:
     return {**CONFIG, **changes}
 
 
+def create(path: Path, config: dict[str, Any], **modes: Any) -> Run:
+    """A run that has begun; where it cannot, the lock is let go."""
+    run = Run.claim(path, config, **modes)
+    try:
+        return run.begin()
+    except BaseException:
+        run.close()
+        raise
+
+
 def make(path: Path) -> Path:
-    with Run.create(path, CONFIG) as run:
+    with create(path, CONFIG) as run:
         run.checkpoints.mkdir()
         run.metrics.write_text("{}\n")
     return path
@@ -68,12 +78,12 @@ def test_a_run_of_a_later_format_is_refused(tmp_path: Path) -> None:
 def test_an_existing_run_is_an_error_that_names_the_ways_out(tmp_path: Path) -> None:
     make(tmp_path / "gfp")
     with pytest.raises(InputError, match="--resume to continue it, --overwrite to replace it, or choose another --out"):
-        Run.create(tmp_path / "gfp", CONFIG)
+        create(tmp_path / "gfp", CONFIG)
     assert Run.open(tmp_path / "gfp").metrics.exists()
 
 
 def test_an_empty_folder_is_free(tmp_path: Path) -> None:
-    Run.create(tmp_path, CONFIG).close()
+    create(tmp_path, CONFIG).close()
     assert Run.open(tmp_path).config["task"] == CONFIG["task"]
 
 
@@ -81,12 +91,12 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "gfp").write_text("")
     for path in (tmp_path / "gfp", tmp_path / "gfp" / "below"):
         with pytest.raises(InputError, match=r"is a file|cannot be a run folder: Not a directory"):
-            Run.create(path, CONFIG, overwrite=True)
+            create(path, CONFIG, overwrite=True)
 
 
 def test_overwriting_leaves_nothing_of_the_old_run(tmp_path: Path) -> None:
     make(tmp_path / "gfp")
-    with Run.create(tmp_path / "gfp", changed(task="other"), overwrite=True) as run:
+    with create(tmp_path / "gfp", changed(task="other"), overwrite=True) as run:
         assert {entry.name for entry in run.path.iterdir()} == {"config.json", ".lock"}
     assert Run.open(tmp_path / "gfp").config["task"] == "other"
 
@@ -99,7 +109,7 @@ def test_a_folder_that_is_not_a_run_is_never_touched(tmp_path: Path, mode: str, 
         (tmp_path / "config.json").write_text(config)
     before = {entry.name: entry.read_text() for entry in tmp_path.iterdir()}
     with pytest.raises(InputError, match="is not a run of guidedflow"):
-        Run.create(tmp_path, CONFIG, **{mode: True})
+        create(tmp_path, CONFIG, **{mode: True})
     assert {entry.name: entry.read_text() for entry in tmp_path.iterdir()} == before
 
 
@@ -107,7 +117,7 @@ def test_overwriting_does_not_follow_links_out_of_the_run(tmp_path: Path) -> Non
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "precious").write_text("")
     (make(tmp_path / "gfp") / "link").symlink_to(tmp_path / "data")
-    Run.create(tmp_path / "gfp", CONFIG, overwrite=True).close()
+    create(tmp_path / "gfp", CONFIG, overwrite=True).close()
     assert (tmp_path / "data" / "precious").exists()
 
 
@@ -115,9 +125,9 @@ def test_overwriting_that_was_cut_off_can_be_repeated(tmp_path: Path, monkeypatc
     make(tmp_path / "gfp")
     monkeypatch.setattr("shutil.rmtree", lambda path: (_ for _ in ()).throw(OSError(5, "Input/output error")))
     with pytest.raises(InputError, match="could not be overwritten: Input/output error"):
-        Run.create(tmp_path / "gfp", CONFIG, overwrite=True)
+        create(tmp_path / "gfp", CONFIG, overwrite=True)
     monkeypatch.undo()
-    with Run.create(tmp_path / "gfp", CONFIG, overwrite=True) as run:
+    with create(tmp_path / "gfp", CONFIG, overwrite=True) as run:
         assert not run.checkpoints.exists()
 
 
@@ -126,20 +136,20 @@ def test_overwriting_that_was_cut_off_can_be_repeated(tmp_path: Path, monkeypatc
 
 def test_resuming_with_the_same_settings_keeps_everything(tmp_path: Path) -> None:
     make(tmp_path / "gfp")
-    with Run.create(tmp_path / "gfp", changed(command=["train", "gfp", "--resume"]), resume=True) as run:
+    with create(tmp_path / "gfp", changed(command=["train", "gfp", "--resume"]), resume=True) as run:
         assert run.metrics.exists()
         assert run.config["command"][-1] == "--resume"
 
 
 def test_resuming_what_is_not_there_starts_afresh(tmp_path: Path) -> None:
-    with Run.create(tmp_path / "new", CONFIG, resume=True) as run:
+    with create(tmp_path / "new", CONFIG, resume=True) as run:
         assert (run.path / "config.json").exists()
 
 
 def test_resuming_on_another_dataset_is_an_error(tmp_path: Path) -> None:
     make(tmp_path / "gfp")
     with pytest.raises(InputError, match=r"trained on another dataset \(fingerprint abc, now xyz\)"):
-        Run.create(tmp_path / "gfp", changed(dataset={"name": "mine", "fingerprint": "xyz"}), resume=True)
+        create(tmp_path / "gfp", changed(dataset={"name": "mine", "fingerprint": "xyz"}), resume=True)
 
 
 def test_settings_of_the_mathematics_must_stay_each_is_named(tmp_path: Path) -> None:
@@ -148,32 +158,32 @@ def test_settings_of_the_mathematics_must_stay_each_is_named(tmp_path: Path) -> 
     algorithm = {"name": "gfp", "settings": {"alpha": 10.0, "hidden": (256, 256), "steps": 20}}
     expected = r"\(algorithm.settings.alpha 1.0 -> 10.0; algorithm.settings.steps 10 -> 20; tau \(not set\) -> 0.005\)"
     with pytest.raises(InputError, match=expected):
-        Run.create(tmp_path / "gfp", changed(algorithm=algorithm, tau=0.005), resume=True)
+        create(tmp_path / "gfp", changed(algorithm=algorithm, tau=0.005), resume=True)
     assert Run.open(tmp_path / "gfp").config["algorithm"]["settings"]["alpha"] == 1.0
-    Run.create(tmp_path / "gfp", CONFIG, resume=True).close()  # the refusal let go of the lock
+    create(tmp_path / "gfp", CONFIG, resume=True).close()  # the refusal let go of the lock
 
 
 def test_a_setting_that_came_later_was_at_its_default(tmp_path: Path) -> None:
     make(tmp_path / "gfp")
     defaults = {"frame_stack": 1, "algorithm": {"name": "gfp", "settings": {"eta": 0.5}}}
     algorithm = {"name": "gfp", "settings": {**CONFIG["algorithm"]["settings"], "eta": 0.5}}
-    Run.create(tmp_path / "gfp", changed(algorithm=algorithm, frame_stack=1), resume=True, defaults=defaults).close()
+    create(tmp_path / "gfp", changed(algorithm=algorithm, frame_stack=1), resume=True, defaults=defaults).close()
     make(tmp_path / "other")
     with pytest.raises(InputError, match=r"\(frame_stack 1 -> 3\)"):
-        Run.create(tmp_path / "other", changed(frame_stack=3), resume=True, defaults=defaults)
+        create(tmp_path / "other", changed(frame_stack=3), resume=True, defaults=defaults)
 
 
 def test_other_settings_may_change_one_warning_lists_them(tmp_path: Path) -> None:
     make(tmp_path / "gfp")
     with pytest.warns(UserWarning, match=r"steps 1000 -> 2000; versions.jax \"0.10.2\" -> \"0.11.0\"") as warned:
-        Run.create(tmp_path / "gfp", changed(steps=2000, versions={"jax": "0.11.0"}), resume=True).close()
+        create(tmp_path / "gfp", changed(steps=2000, versions={"jax": "0.11.0"}), resume=True).close()
     assert len(warned) == 1
     assert Run.open(tmp_path / "gfp").config["steps"] == 2000
 
 
 def test_resume_and_overwrite_exclude_each_other(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not both"):
-        Run.create(tmp_path / "gfp", CONFIG, resume=True, overwrite=True)
+        create(tmp_path / "gfp", CONFIG, resume=True, overwrite=True)
 
 
 # One process at a time
@@ -183,7 +193,7 @@ import sys, time
 from pathlib import Path
 from guidedflow.run import Run
 
-run = Run.create(Path(sys.argv[1]), {"task": "t"})
+run = Run.claim(Path(sys.argv[1]), {"task": "t"}).begin()
 print("held", flush=True)
 time.sleep(100)
 """
@@ -198,22 +208,22 @@ def test_a_second_process_stops_and_names_the_first_until_that_is_killed(tmp_pat
         assert first.stdout.readline() == b"held\n"
         for mode in ({}, {"resume": True}, {"overwrite": True}):
             with pytest.raises(InputError, match=f"in use by process {first.pid}; wait until it ends"):
-                Run.create(path, {"task": "t"}, **mode)
+                create(path, {"task": "t"}, **mode)
         assert Run.open(path).config["task"] == "t"  # reading asks for no lock
     finally:
         first.send_signal(signal.SIGKILL)
         first.wait()
         first.stdout.close()  # type: ignore[union-attr]
-    Run.create(path, {"task": "t"}, resume=True).close()
+    create(path, {"task": "t"}, resume=True).close()
 
 
 def test_one_process_cannot_take_a_run_twice(tmp_path: Path) -> None:
     with (
-        Run.create(tmp_path / "gfp", CONFIG),
+        create(tmp_path / "gfp", CONFIG),
         pytest.raises(InputError, match=f"in use by process {os.getpid()}"),
     ):
-        Run.create(tmp_path / "gfp", CONFIG, resume=True)
-    Run.create(tmp_path / "gfp", CONFIG, resume=True).close()
+        create(tmp_path / "gfp", CONFIG, resume=True)
+    create(tmp_path / "gfp", CONFIG, resume=True).close()
 
 
 def test_a_file_system_without_locks_gets_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +232,7 @@ def test_a_file_system_without_locks_gets_a_warning(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr("fcntl.flock", refuse)
     with pytest.warns(UserWarning, match="cannot be locked: Function not implemented"):
-        Run.create(tmp_path / "gfp", CONFIG).close()
+        create(tmp_path / "gfp", CONFIG).close()
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -232,10 +242,10 @@ def test_a_configuration_is_whole_or_not_there(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(os, call, refuse)
     with pytest.raises(InputError, match=r"config.json could not be written: No space left on device"):
-        Run.create(tmp_path / "gfp", CONFIG)
+        create(tmp_path / "gfp", CONFIG)
     monkeypatch.undo()
     assert {entry.name for entry in (tmp_path / "gfp").iterdir()} == {".lock"}
-    Run.create(tmp_path / "gfp", CONFIG).close()
+    create(tmp_path / "gfp", CONFIG).close()
 
 
 def test_a_claim_changes_nothing_before_it_begins(tmp_path: Path) -> None:
@@ -245,7 +255,7 @@ def test_a_claim_changes_nothing_before_it_begins(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in (tmp_path / "gfp").iterdir()) == before
     assert Run.open(tmp_path / "gfp").config["task"] == CONFIG["task"]
     Run.claim(tmp_path / "new", CONFIG).close()
-    Run.create(tmp_path / "new", CONFIG).close()  # what a failed start leaves is free
+    create(tmp_path / "new", CONFIG).close()  # what a failed start leaves is free
 
 
 def test_files_that_cannot_grow_are_told_before_there_is_anything_to_write(

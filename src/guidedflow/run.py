@@ -46,23 +46,6 @@ class Run:
         self._replaces = False
 
     @classmethod
-    def create(
-        cls,
-        path: Path,
-        config: Mapping[str, Any],
-        resume: bool = False,
-        overwrite: bool = False,
-        defaults: Mapping[str, Any] | None = None,
-    ) -> "Run":
-        """`claim` a run, and `begin` it."""
-        run = cls.claim(path, config, resume, overwrite, defaults)
-        try:
-            return run.begin()
-        except BaseException:
-            run.close()
-            raise
-
-    @classmethod
     def claim(
         cls,
         path: Path,
