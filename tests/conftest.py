@@ -3,8 +3,11 @@
 import os
 from pathlib import Path
 
-# Tests compile much and compute little: without the optimiser of machine code they take three fifths of the time.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Tests compile much and compute little: so a program compiles in a third of the time, and runs slower.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+)
 
 import jax
 import pytest

@@ -59,7 +59,7 @@ class Run:
         Raises InputError if something is there and neither `resume` nor `overwrite` is set, if it is not a run, if
         another process writes to it, or if a setting that a resumed run must keep has changed; one that came with a
         later version of this library was at its default, as in `defaults`. `resume` with nothing there starts afresh;
-        `overwrite` empties a run, and never a folder that is not one.
+        `overwrite` lets `begin` empty a run, and never a folder that is not one.
         """
         path = Path(path).resolve()
         config = json.loads(json.dumps({MARK: FORMAT, **config}, allow_nan=False))
@@ -72,9 +72,8 @@ class Run:
         except OSError as error:
             raise InputError(f"{path} cannot be a run folder: {files.reason(error)}.") from error
         try:
-            _refuse_stranger(
-                path, known=resume or overwrite
-            )  # again: another process may have made and left a run meanwhile
+            # Again: another process may have made and left a run meanwhile.
+            _refuse_stranger(path, known=resume or overwrite)
             run = cls(path, config, lock)
             if (path / CONFIG).exists():
                 if resume:
