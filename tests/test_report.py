@@ -48,9 +48,10 @@ def test_a_markdown_table() -> None:
     assert report.markdown(["method", "n"], [["GFP", "50"]]) == "| method | n |\n| --- | ---: |\n| GFP | 50 |\n"
 
 
-def test_a_summary_tells_every_entry_on_a_line() -> None:
+def test_a_summary_tells_every_entry_on_a_line_and_nothing_of_what_is_not_there() -> None:
     console = Console(record=True, width=40, file=io.StringIO())
-    report.print_summary({"success": [0.5, 1.0], "task": "line", "return_mean": -1.23456}, console)
+    told = {"success": [0.5, 1.0], "task": "line", "return_mean": -1.23456}
+    report.print_summary({**told, "weight": None, "success_by_task": [None, None]}, console)
     assert [line.split() for line in console.export_text().splitlines()] == [
         ["success", "0.500", "1.000"], ["task", "line"], ["return_mean", "-1.235"]
     ]  # fmt: skip

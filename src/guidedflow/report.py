@@ -21,11 +21,12 @@ COLORS = ("#4477AA", "#EE6677", "#228833", "#AA3377", "#CCBB44", "#66CCEE", "#BB
 
 
 def print_summary(summary: Mapping[str, Any], console: Console) -> None:
-    """An evaluation's summary, one line an entry."""
+    """An evaluation's summary, a line for each entry that says something."""
     for name, value in summary.items():
-        if isinstance(value, list):
-            value = "  ".join(_told(item) for item in value)
-        console.print(f"{name:>15}  {_told(value)}", markup=False, highlight=False, soft_wrap=True)
+        items = value if isinstance(value, list) else [value]
+        if any(item is not None for item in items):
+            told = "  ".join(_told(item) for item in items)
+            console.print(f"{name:>15}  {told}", markup=False, highlight=False, soft_wrap=True)
 
 
 def selection_table(selection: Mapping[str, Any], by: str) -> Table:
