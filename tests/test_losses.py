@@ -83,4 +83,5 @@ def test_the_temperature_can_be_mapped_through_0() -> None:
 def test_value_scale_makes_the_mean_absolute_value_1() -> None:
     values = jnp.array([-4.0, 2.0, -6.0])
     assert value_scale(values) == pytest.approx(0.25)
+    assert jnp.isfinite(value_scale(jnp.zeros(4)))  # where nothing was ever rewarded
     assert jnp.mean(jnp.abs(value_scale(values) * values)) == pytest.approx(1.0)

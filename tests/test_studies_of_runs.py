@@ -1,5 +1,6 @@
 """The studies of a run, end to end: a tiny run, a game in the simulator's place, and costs that can be counted."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +20,7 @@ from guidedflow.errors import InputError
 from guidedflow.evaluation import episode_seeds
 from guidedflow.streams import Stream
 from guidedflow.studies.clock import operations
-from guidedflow.studies.exploitation import nearest
+from guidedflow.studies.exploitation import Exploitation, nearest
 from guidedflow.studies.methods import Methods
 from guidedflow.studies.subject import Subject, first_seed
 from guidedflow.training import Plan, train
@@ -99,6 +100,22 @@ def test_the_nearest_observations_are_found_in_units_of_their_spread() -> None:
     assert nearest(points, points[:1], 9).shape == (1, 4)
 
 
+def test_a_dimension_that_is_constant_does_not_hide_who_is_near() -> None:
+    """Neither exactly, nor up to the rounding of a number in single precision."""
+    points = np.random.default_rng(0).normal(size=(20_000, 4)).astype(np.float32)
+    exact = nearest(points, points[:8], 16)
+    for flat in (np.full(len(points), 0.3), 0.3 + 3e-8 * (np.arange(len(points)) % 2)):
+        found = nearest(np.column_stack([points, flat.astype(np.float32)]), np.column_stack([points, flat])[:8], 16)
+        assert [set(row) for row in found.tolist()] == [set(row) for row in exact.tolist()]
+
+
+def test_exploitation_compares_observations_as_the_policy_sees_them(tmp_path: Path) -> None:
+    plan = dataclasses.replace(PLAN, frame_stack=2)
+    stacked = Subject.of(train(QGF(hidden=(8,), flow_steps=2), line(), plan, out=tmp_path / "run"), line())
+    rows = Exploitation(weights=(1.0,), candidates=1, states=4, neighbours=3).measure(stacked).rows
+    assert all(np.isfinite(row["value"]) for row in rows)
+
+
 def test_weight(study: Callable[..., dict[str, Any]], subject: Subject) -> None:
     files.replace_rows(subject.trained.run.evaluations, [])
     told = study("weight", "--guidance denoised rollout --weights 0 1 30 --episodes 3 --states 8")
@@ -153,6 +170,9 @@ def test_methods(study: Callable[..., dict[str, Any]], subject: Subject) -> None
     assert chosen == set(episode_seeds(0, Stream.SELECTION_EPISODES, 2))
     assert reported == set(episode_seeds(0, Stream.REPORTING_EPISODES, 2))
     assert len([row for row in written if row["source"] == "evaluate"]) == 2 * 2 * len(rows)
+    assert {(row["policy"], row["source"]) for row in written if row["policy"] == "robust"} == {
+        ("robust", "selection"), ("robust", "evaluate")
+    }  # fmt: skip
     for row in rows.values():
         assert row["success"] == pytest.approx(np.mean(row["seeds"]))
 

@@ -54,6 +54,8 @@ def command(task: Task, recipe: Recipe) -> str | None:
     interval = ends[1] - ends[0] if len(ends) > 1 else recipe.plan["steps"]
     out = f"runs/{recipe.algorithm}-{recipe.name}-{task.name.replace('/', '-')}"
     words = ["guidedflow", "train", recipe.algorithm, "--task", task.name, "--recipe", recipe.name]
+    if task.suite != "ogbench":  # the published runs clipped them; OGBench's loader always does
+        words.append("--clip-actions")
     words += ["--seeds", str(task.protocol.seeds), "--eval-interval", str(interval)]
     return shlex.join([*words, "--eval-episodes", str(task.protocol.episodes), "--out", out])
 

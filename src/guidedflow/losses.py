@@ -52,5 +52,8 @@ def _scaled_advantage(
 
 
 def value_scale(values: Float[Array, " batch"]) -> Scalar:
-    """1 / mean |value| over a batch: what makes one alpha serve rewards of any scale (arXiv 2512.03973, Eq. 8)."""
-    return 1 / jnp.mean(jnp.abs(values))
+    """1 / mean |value| over a batch: what makes one alpha serve rewards of any scale (arXiv 2512.03973, Eq. 8).
+
+    Bounded by 1e8, which is reached where nothing was ever rewarded; the published code has no bound.
+    """
+    return 1 / jnp.maximum(jnp.mean(jnp.abs(values)), 1e-8)

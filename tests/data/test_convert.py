@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from guidedflow.data.convert import convert
 from guidedflow.data.dataset import Dataset
-from guidedflow.data.load import open_dataset, read_dataset
+from guidedflow.data.load import named, open_dataset, read_dataset
 from guidedflow.errors import InputError
 
 PLACES = {"npz": "made.npz", "hdf5": "made.h5", "minari": "made", "minari-arrow": "made"}
@@ -56,7 +56,18 @@ def test_a_goal_conditioned_name_stays_so_in_any_format_unless_its_goals_are_com
     with pytest.raises(InputError, match="have no place in another format"):
         convert(oracle, tmp_path / "oracle.npz")
     with pytest.raises(InputError, match="take whole observations as goals by the task 'pointmaze-medium-navigate-v0'"):
-        read_dataset(oracle.name, tmp_path / "npz" / PLACES["npz"])
+        read_dataset(oracle.name, convert(episodes([3, 2]), tmp_path / "plain.npz"))
+
+
+@pytest.mark.parametrize("to", [*PLACES, "mapped"])
+def test_what_was_converted_for_one_task_is_refused_for_another(tmp_path, to):
+    first, second = (f"cube-single-play-singletask-task{number}-v0" for number in (1, 2))
+    place = convert(dataclasses.replace(episodes([3, 2]), name=first), tmp_path / {**PLACES, "mapped": "m.mapped"}[to])
+    assert read_dataset(first, place).name == first
+    with pytest.raises(InputError, match=f"was converted for {first}, whose rewards are not those of {second}"):
+        read_dataset(second, place)
+    if not to.startswith("minari"):
+        assert named(str(place)) == (first, place)
 
 
 def same(found, expected):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from guidedflow.data import box, d4rl
 from guidedflow.data.arrays import open_arrays
-from guidedflow.data.load import load_dataset, read_dataset
+from guidedflow.data.load import load_dataset, named, read_dataset
 from guidedflow.errors import InputError
 
 DOOR = "door-human-v1"
@@ -213,6 +213,13 @@ def test_a_file_of_ones_own_is_no_antmaze_for_its_name(write):
     dataset = load_dataset("antmaze_dense", write(recording("--t--o")))
     assert dataset.rewards[0] == 0
     assert dataset.masks[2] == 0
+
+
+def test_a_maze_by_the_name_of_its_published_file_is_read_by_the_rule_of_its_task(write):
+    path = write(recording("--t--o"), d4rl.address("antmaze-umaze-v2").rsplit("/")[-1])
+    task, place = named(str(path))
+    assert task == "antmaze-umaze-v2"
+    assert load_dataset(task, place).rewards[0] == -1
 
 
 def test_the_row_after_an_end_repeats_the_last_action(write):

@@ -148,6 +148,21 @@ def test_a_recipe_that_does_not_exist_is_one_sentence(name: str, algorithm: str,
         recipes.named(name, algorithm, task)
 
 
+def test_a_task_outside_the_registry_takes_the_settings_of_its_environment() -> None:
+    task = "visual-cube-single-play-singletask-task2-v0"
+    first = recipes.published("gfp", "visual-cube-single-play-singletask-task1-v0")
+    recipe = recipes.unlisted("published", "gfp", task)
+    assert (recipe.settings, recipe.plan) == (first.settings, first.plan)
+    assert recipe.plan["frame_stack"] == 3
+    assert recipe.notice is not None
+    assert task in recipe.notice
+
+
+def test_baselines_without_a_row_take_the_batch_of_fqls() -> None:
+    """GFP's is four times as large there."""
+    assert recipes.published("ifql", "humanoidmaze-large-navigate-singletask-task1-v0").plan["batch_size"] == 256
+
+
 def test_a_task_outside_the_registry_takes_defaults() -> None:
     task = "cube-quadruple-play-singletask-task1-v0"
     recipe = recipes.unlisted("published", "gfp", task)

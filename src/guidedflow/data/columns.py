@@ -15,8 +15,8 @@
     weights             how much more often than others a step is drawn, under --rebalance weights
 
 Episodes end where `terminals`, `ends` or a change of `episodes` say so, and at the end of the file. What becomes of an
-episode's final observation is told in `recording`. The names are kept in `FILE.columns.json`. This module does not know
-of suites, nor which task is learned.
+episode's final observation is told in `recording`. The names are kept in `FILE.columns.json`; beside a file that this
+library wrote it also says the dataset's own name. This module does not know of suites, nor which task is learned.
 """
 
 import dataclasses
@@ -36,6 +36,9 @@ from guidedflow.data.dataset import Dataset
 from guidedflow.errors import InputError, did_you_mean
 
 NONE = "none"
+
+_DATASET = "dataset"
+"""Beside the roles of columns, what names the dataset."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,39 @@ def place(path: Path) -> Path:
 
 def kept(path: Path) -> Columns | None:
     """The names that are kept beside a file, or None. Raises `InputError` for names that cannot be read."""
+    named = _beside(path)
+    if named is None:
+        return None
+    return Columns.named({role: name for role, name in named.items() if role != _DATASET}, str(place(path)))
+
+
+def dataset_of(path: Path) -> str | None:
+    """The name of the dataset that this library wrote to a file; None for other files, and where it cannot be read."""
+    try:
+        name = (_beside(path) or {}).get(_DATASET)
+    except InputError:  # told when the columns are read
+        return None
+    return name if isinstance(name, str) else None
+
+
+def keep(path: Path, columns: Columns, dataset: str | None = None) -> None:
+    """Keep the names beside a file, and that of the dataset if it is told.
+
+    Raises `InputError` if other names are kept there, or the disk refuses.
+    """
+    found = kept(path)
+    if found is not None and found != columns:
+        raise InputError(
+            f"{place(path)} names other columns than --columns ({_shown(found)}): leave --columns out to use "
+            "these, or remove that file to replace them"
+        )
+    if found is None:
+        told = columns.told() if dataset is None else {_DATASET: dataset, **columns.told()}
+        files.write_json(place(path), told, shared=True)
+
+
+def _beside(path: Path) -> dict[str, Any] | None:
+    """What is kept beside a file."""
     beside = place(path)
     if not beside.is_file():
         return None
@@ -110,19 +146,7 @@ def kept(path: Path) -> Columns | None:
         raise InputError(f"{beside} must be a JSON object of column names, found damage ({error})") from error
     if not isinstance(named, dict):
         raise InputError(f"{beside} must be a JSON object of column names, found {type(named).__name__}")
-    return Columns.named(named, str(beside))
-
-
-def keep(path: Path, columns: Columns) -> None:
-    """Keep the names beside a file. Raises `InputError` if other names are kept there, or the disk refuses."""
-    found = kept(path)
-    if found is not None and found != columns:
-        raise InputError(
-            f"{place(path)} names other columns than --columns ({_shown(found)}): leave --columns out to use "
-            "these, or remove that file to replace them"
-        )
-    if found is None:
-        files.write_json(place(path), columns.told(), shared=True)
+    return named
 
 
 def read(file: Arrays, columns: Columns, name: str) -> Dataset:

@@ -63,7 +63,7 @@ def convert(
     if to in ("minari", "minari-arrow"):
         minari.write(dataset, path, "arrow" if to == "minari-arrow" else "hdf5")
     else:
-        columns.keep(path, _told(dataset))
+        columns.keep(path, _told(dataset), dataset.name)
         try:
             _write(dataset, path, to)
         except BaseException:

@@ -66,6 +66,12 @@ def address(task: str) -> str:
     return f"{_SERVER}/hand_dapg_v1/{task}.hdf5"
 
 
+def task_of(file: Path) -> str | None:
+    """The task whose data D4RL published in a file of this name, where that name does not tell it: the ant's mazes."""
+    mazes = {f"Ant_maze_{name}_sparse_fixed.hdf5": f"antmaze-{data}-v2" for data, name in _MAZE_FILES.items()}
+    return mazes.get(file.name)
+
+
 def locate(task: str, path: Path | None = None) -> Path:
     """The file of a task: `path`, or the one in the folder `path`, or in D4RL's own. Raises `InputError` if missing."""
     place = (folder() if path is None else path).expanduser()

@@ -1,14 +1,15 @@
 """Goals of one's own data: each transition that is drawn is told a state to reach, and rewarded for reaching it.
 
-    value goals   what the critic learns from: the current state, a later one of its episode, or any state
+    value goals   what the critic learns from: the current state, a later one of its episode, or one of any episode
     actor goals   what the policy learns from, drawn apart
     reward        0 at the goal and -1 before it (or 1 and 0); nothing counts after the goal
 
 Hindsight relabelling (arXiv 1707.01495) as OGBench's goal-conditioned agents do it (arXiv 2410.20092), whose defaults
 and names of settings these are: a goal is a row of the data from which an action was taken, it is reached in that very
 row, and rewards are of the state before the step. Uniformly later rows are uniform here; OGBench's rounding halves the
-first and the last. A goal is joined to the observation, so an algorithm sees nothing but a longer one. This module does
-not know of algorithms, suites or environments.
+first and the last. One of any episode is where another transition begins, drawn as transitions are: by weight under
+weights, and never among the last states of an episode, which begin no whole chunk. A goal is joined to the observation,
+so an algorithm sees nothing but a longer one. This module does not know of algorithms, suites or environments.
 """
 
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class GoalSampling:
     value_p_trajgoal: float = 0.5
     """Probability that it is a later state of the same episode."""
     value_p_randomgoal: float = 0.3
-    """Probability that it is any state of the data."""
+    """Probability that it is any state that begins a transition."""
     value_geom_sample: bool = True
     """Draw the later state geometrically, at the rate of the discount; else uniformly."""
     actor_p_curgoal: float = 0.0
@@ -42,7 +43,7 @@ class GoalSampling:
     actor_p_trajgoal: float = 1.0
     """Probability that it is a later state of the same episode."""
     actor_p_randomgoal: float = 0.0
-    """Probability that it is any state of the data."""
+    """Probability that it is any state that begins a transition."""
     actor_geom_sample: bool = False
     """Draw the later state geometrically, at the rate of the discount; else uniformly."""
     gc_negative: bool = True

@@ -2,9 +2,9 @@
 
 `meta/info.json` says which format it is and how files are named, `meta/episodes` which file holds which episode. A row
 is a step: `observation.state`, `observation.environment_state`, `action`, `next.reward`, `next.success`,
-`episode_index`. Episodes end where `episode_index` changes. `next.done` marks every episode's end, solved or cut off,
-so masks come from `next.success` where it is recorded, and have to be told where it is not. Videos are left alone; the
-lerobot package is not needed. This module does not know what is learned.
+`episode_index`. Episodes end where `episode_index` changes, and at each step with `next.success`. `next.done` marks
+every episode's end, solved or cut off, so masks come from `next.success` where it is recorded, and have to be told
+where it is not. Videos are left alone; the lerobot package is not needed. This module does not know what is learned.
 """
 
 import json

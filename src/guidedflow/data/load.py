@@ -99,6 +99,8 @@ def _read(task: str, place: Path | None, columns: Columns | None, source: Source
     if columns is not None:
         raise InputError(f"--columns names columns of a file of your own, but {task!r} is read as {source} data")
     if source == "minari":
+        if place is not None:
+            _check_task(task, minari.recorded_name(place), place)
         return minari.load(task, place)
     if source == "ogbench":
         if place is not None and place.is_dir() and _shards(task, place):
@@ -135,11 +137,12 @@ def _by_goals(task: str) -> bool:
 
 
 def named(task: str, path: Path | None = None) -> tuple[str, Path | None]:
-    """Task and file, where the task may be given as the path of a file or folder, whose name it then has."""
+    """Task and file, where the task may be given as the path of a file or folder, which tells its name then."""
     if path is None and not environments.known(task) and (place := Path(task).expanduser()).exists():
         if mapped.is_mapped(place):
             return Mapped.open(place).name, place
-        return place.name.removesuffix(place.suffix) if place.is_file() else place.resolve().name, place
+        told = mapping.dataset_of(place) or d4rl.task_of(place)
+        return told or (place.name.removesuffix(place.suffix) if place.is_file() else place.resolve().name), place
     return task, path
 
 
@@ -183,18 +186,23 @@ def _shards(task: str, folder: Path) -> list[Path]:
 
 def _mapped(task: str, place: Path, clip_actions: bool = False) -> Mapped:
     """An open folder. Raises `InputError` for that of another task, since rewards are a task's."""
-    opened = Mapped.open(place, clip_actions=clip_actions)
-    if opened.name != task and environments.known(task) and environments.known(opened.name):
-        raise InputError(
-            f"{place} was converted for {opened.name}, whose rewards are not those of {task}; convert again with "
-            f"--task {task}, or train on --task {opened.name}"
-        )
+    _check_task(task, Mapped.open(place, clip_actions=clip_actions).name, place)
     return Mapped.open(place, task, clip_actions)
+
+
+def _check_task(task: str, recorded: str | None, place: Path) -> None:
+    """Raises `InputError` where what lies at `place` is recorded as another task's, since rewards are a task's."""
+    if recorded not in (None, task) and environments.known(task) and environments.known(str(recorded)):
+        raise InputError(
+            f"{place} was converted for {recorded}, whose rewards are not those of {task}; convert again with "
+            f"--task {task}, or train on --task {recorded}"
+        )
 
 
 def _own(task: str, place: Path | None, given: Columns | None) -> Dataset:
     if place is None:
         raise InputError(f"data of your own for task {task!r} needs a file: name it by --dataset FILE")
+    _check_task(task, mapping.dataset_of(place), place)
     told = given or mapping.kept(place) or Columns()
     if lerobot.is_lerobot(place):
         with lerobot.open_lerobot(place) as file:

@@ -48,6 +48,16 @@ def locate(name: str, path: Path | None = None) -> Path:
     return found
 
 
+def recorded_name(path: Path) -> str | None:
+    """The name that a folder gives its dataset."""
+    data = _data(path)
+    try:
+        name = {} if data is None else json.loads((data / "metadata.json").read_bytes()).get("dataset_id")
+    except (OSError, ValueError, RecursionError, AttributeError):  # told better when it is read
+        return None
+    return name if isinstance(name, str) else None
+
+
 def load(name: str, path: Path | None = None) -> Dataset:
     """A dataset, with its actions as recorded.
 

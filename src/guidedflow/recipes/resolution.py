@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from guidedflow.errors import InputError, did_you_mean
-from guidedflow.recipes.registry import Task
+from guidedflow.recipes.registry import Task, tasks
 from guidedflow.recipes.registry import task as task_named
 from guidedflow.recipes.rows import Row, citation, document, rows
 
@@ -121,10 +121,16 @@ def named(name: str, algorithm: str, task: str | Task) -> Recipe:
 
 
 def unlisted(name: str, algorithm: str, task: str) -> Recipe:
-    """The recipe for a task that is none of the 144: defaults, at a laptop's size if `name` is quick."""
+    """The recipe for a task that is none of the 144: that of another one in its environment, or else defaults.
+
+    Defaults are at a laptop's size if `name` is quick.
+    """
     _check(name, algorithm)
     if name == "awr":
         raise InputError(f"there is no recipe 'awr' for {task}, which is none of the 144 tasks.")
+    for other in tasks():
+        if other.number is not None and task.startswith(f"{other.environment}-singletask-"):
+            return replace(RECIPES[name](algorithm, other), task=task, source=None)
     size = name == "quick"
     return Recipe(name, algorithm, task, QUICK_SETTINGS if size else {}, QUICK_PLAN if size else {})
 
@@ -179,14 +185,20 @@ def _published(method: str, algorithm: str, task: Task) -> Recipe:
 
 
 def _usual(algorithm: str, task: Task) -> Recipe:
-    """What the published rows of neighbours suggest, with the discount and batch size of GFP's row for the task."""
+    """What the published rows of neighbours suggest, with the discount and batch size of FQL's row for the task."""
     described = document("methods")[algorithm]
     usual: Mapping[str, Any] = next((v for k, v in described.get("usual", {}).items() if task.family in k.split()), {})
-    neighbour = _values(next(row for row in rows("settings/gfp") if row["environment"] == task.environment))
-    borrowed = {name: neighbour[name] for name in described.get("usual_from_gfp", ())}
-    plan = {"steps": task.protocol.steps, **{name: neighbour[name] for name in PLAN if name != "steps"}}
+    gfp, fql = (_values(_row(method, task.environment)) for method in ("gfp", "fql"))
+    borrowed = {name: gfp[name] for name in described.get("usual_from_gfp", ())}
+    plan = {"steps": task.protocol.steps, **{name: fql[name] for name in PLAN if name != "steps"}}
     settings = {**usual, **borrowed, **described["shared"]}
     return Recipe("published", algorithm, task.name, settings, plan | _pixels(task))
+
+
+def _row(method: str, environment: str) -> Row:
+    """The row that is used of a method that has one for every environment."""
+    found = (row for row in rows(f"settings/{method}") if row["environment"] == environment)
+    return next(row for row in found if row.get("used", "yes") == "yes")
 
 
 def _pixels(task: Task) -> dict[str, Any]:

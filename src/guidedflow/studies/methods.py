@@ -24,6 +24,8 @@ from guidedflow.studies.picture import NAMES, Figure
 from guidedflow.studies.subject import Subject
 from guidedflow.trained import open_simulators
 
+ROBUST = "RobustQ"
+
 Weighted = Mapping[float | None, Policy]
 """The policies of a method under each weight; under None where there is nothing to weigh."""
 
@@ -65,16 +67,15 @@ class Methods:
             for method, policies in self._ways(subject).items():
                 weighed = {weight: policy for weight, policy in policies.items() if weight is not None}
                 chosen: dict[str, float | None] = {method: None}
+                policy = "robust" if method == ROBUST else subject.policy  # as the rows of its episodes name it
                 if weighed:
-                    tried = by_episodes(trained, subject.policy, weighed, episodes=self.select_episodes, **played)
+                    tried = by_episodes(trained, policy, weighed, episodes=self.select_episodes, **played)
                     chosen = {method: tried.chosen}
                 if method == NAMES["denoised"]:
                     observations = subject.draw(self.states, self.seed).observation
                     chosen[f"{method}, weight from the data"] = by_dataset(weighed, observations, seed=self.seed).chosen
                 for name, weight in chosen.items():
-                    told = trained.evaluate(
-                        subject.policy, using=policies[weight], episodes=self.episodes, **played
-                    ).summary()
+                    told = trained.evaluate(policy, using=policies[weight], episodes=self.episodes, **played).summary()
                     found = {"success": told["success_mean"], "return": told["return_mean"], "seeds": told["success"]}
                     rows.append({"method": name, "weight": weight, **found})
         title = f"{trained.task}: {self.episodes} reporting episodes a seed, {len(trained.seeds)} seed(s)"
@@ -97,7 +98,7 @@ class Methods:
         robust = subject.trained.policies().get("robust")
         if robust is not None:
             steps = base.sampler.steps
-            ways["RobustQ"] = {
+            ways[ROBUST] = {
                 weight: robust.with_sampler(Sampler(steps, NoisyGradient(weight))) for weight in self.weights
             }
         return ways
