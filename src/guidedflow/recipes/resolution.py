@@ -164,8 +164,8 @@ def _published(method: str, algorithm: str, task: Task) -> Recipe:
     """The row of a method that is used for a task, together with what all its rows share."""
     _check("published", algorithm)
     described = document("methods")[method]
-    candidates = [row for row in rows(f"settings/{described['rows']}") if row["environment"] == task.environment]
-    row = next((row for row in candidates if row.get("used", "yes") == "yes"), None)
+    candidates = _rows(described["rows"], task.environment)
+    row = _used(candidates)
     if row is None:
         return _usual(algorithm, task)
     values = _values(row, described.get("only"))
@@ -188,17 +188,21 @@ def _usual(algorithm: str, task: Task) -> Recipe:
     """What the published rows of neighbours suggest, with the discount and batch size of FQL's row for the task."""
     described = document("methods")[algorithm]
     usual: Mapping[str, Any] = next((v for k, v in described.get("usual", {}).items() if task.family in k.split()), {})
-    gfp, fql = (_values(_row(method, task.environment)) for method in ("gfp", "fql"))
+    gfp, fql = (_values(_used(_rows(method, task.environment)) or {}) for method in ("gfp", "fql"))
     borrowed = {name: gfp[name] for name in described.get("usual_from_gfp", ())}
     plan = {"steps": task.protocol.steps, **{name: fql[name] for name in PLAN if name != "steps"}}
     settings = {**usual, **borrowed, **described["shared"]}
     return Recipe("published", algorithm, task.name, settings, plan | _pixels(task))
 
 
-def _row(method: str, environment: str) -> Row:
-    """The row that is used of a method that has one for every environment."""
-    found = (row for row in rows(f"settings/{method}") if row["environment"] == environment)
-    return next(row for row in found if row.get("used", "yes") == "yes")
+def _rows(method: str, environment: str) -> list[Row]:
+    """All rows of a method's table for an environment."""
+    return [row for row in rows(f"settings/{method}") if row["environment"] == environment]
+
+
+def _used(candidates: list[Row]) -> Row | None:
+    """The row of several that is used, if one is."""
+    return next((row for row in candidates if row.get("used", "yes") == "yes"), None)
 
 
 def _pixels(task: Task) -> dict[str, Any]:
