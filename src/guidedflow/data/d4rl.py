@@ -68,8 +68,8 @@ def address(task: str) -> str:
 
 def task_of(file: Path) -> str | None:
     """The task whose data D4RL published in a file of this name, where that name does not tell it: the ant's mazes."""
-    mazes = {f"Ant_maze_{name}_sparse_fixed.hdf5": f"antmaze-{data}-v2" for data, name in _MAZE_FILES.items()}
-    return mazes.get(file.name)
+    mazes = (f"antmaze-{data}-v2" for data in _MAZE_FILES)
+    return next((task for task in mazes if address(task).endswith(f"/{file.name}")), None)
 
 
 def locate(task: str, path: Path | None = None) -> Path:
