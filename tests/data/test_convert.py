@@ -1,6 +1,7 @@
 """There and back is the identity, and nothing half-written is left."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,6 +78,13 @@ def same(found, expected):
     np.testing.assert_array_equal(found.observations, expected.observations)
     for column in ("actions", "rewards", "masks"):
         np.testing.assert_array_equal(getattr(found, column)[steps], getattr(expected, column)[steps])
+
+
+@pytest.mark.parametrize("to", PLACES)
+def test_a_relative_path_is_as_good(tmp_path, to, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dataset = episodes([3, 2])
+    same(read_dataset(dataset.name, convert(dataset, Path("new") / PLACES[to], to)), dataset)
 
 
 @pytest.mark.parametrize("to", ["npz", "hdf5", "minari"])

@@ -102,6 +102,7 @@ def write(dataset: Dataset, path: Path, data_format: str = "hdf5") -> None:
         raise InputError(f"dataset {dataset.name!r}: Minari has no place for weights; convert to npz, hdf5 or mapped")
     if not np.isin(dataset.masks[~dataset.last], (0, 1)).all():
         raise InputError(f"dataset {dataset.name!r}: Minari has only masks of 0 and 1")
+    path = path.resolve()  # minari joins a relative one to itself
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         (part / "data").mkdir(parents=True)
