@@ -1,5 +1,6 @@
 """Samplers: propose by a flow or an actor, refine by climbing the value, choose the best."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from guidedflow.errors import InputError
 from guidedflow.flow import clip, integrate
 from guidedflow.guidance import DenoisedGradient, JacobianGradient, NoisyGradient, RolloutGradient, Unguided
 from guidedflow.sampling import GradientAscent, Sampler
@@ -103,6 +105,24 @@ def test_the_sign_variant_moves_by_its_size_whatever_the_slope() -> None:
 def test_refinement_never_leaves_the_box(sign: bool) -> None:
     steep = lambda action, t: 100 * jnp.sum(action)  # noqa: E731
     np.testing.assert_array_equal(GradientAscent(1.0, 5, sign)(steep, jnp.array([0.9, -0.9])), jnp.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Sampler(steps=0), "steps must be at least 1, but is 0"),
+        (lambda: Sampler(candidates=0), "candidates must be at least 1, but is 0"),
+        (lambda: Sampler(guidance=RolloutGradient(0.1, steps=5)), "give RolloutGradient the 10 of its sampler, not 5"),
+        (lambda: RolloutGradient(steps=0), "steps must be at least 1, but is 0"),
+        (lambda: DenoisedGradient(-1.0), "weight must be at least 0, but is -1"),
+        (lambda: DenoisedGradient(float("nan")), "weight must be at least 0, but is nan"),
+        (lambda: GradientAscent(0.01, -1), "steps must be at least 0, but is -1"),
+        (lambda: GradientAscent(float("nan"), 3), "size must be at least 0, but is nan"),
+    ],
+)
+def test_what_cannot_be_sampled_is_told_when_it_is_made(make: Callable[[], object], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        make()
 
 
 def test_no_step_of_refinement_changes_nothing() -> None:

@@ -1,18 +1,26 @@
 """Settings: floats are traced, everything else is structure, and all of it can be written down and read back."""
 
+import copy
 import dataclasses
 import enum
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.algorithms.gfp import GFP, Reference, Target, Weight
+from guidedflow.data.goals import GoalSampling
 from guidedflow.errors import InputError
+from guidedflow.guidance import DenoisedGradient
 from guidedflow.networks import Aggregate
-from guidedflow.settings import Choice, from_plain, hyperparameters, to_plain
+from guidedflow.sampling import Sampler
+from guidedflow.settings import Choice, check_settings, from_plain, hyperparameters, to_plain
+from guidedflow.training import Plan
+from guidedflow.units import ActionScale
 
 
 class Shape(Choice):
@@ -148,3 +156,42 @@ def test_every_setting_says_what_it_is(cls: type) -> None:
     for field, following in zip(body.body, body.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign):
             assert isinstance(following, ast.Expr), f"{cls.__name__}.{ast.unparse(field.target)} has no docstring"
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "value", "sentence"),
+    [
+        (GFP(), "target", "mean", r"must be one of Target\.actor, Target\.mean, Target\.published_mean, but is 'mean'"),
+        (GFP(), "hidden", [64, 64], r"must be a tuple, each of it a whole number, but is \[64, 64\]"),
+        (GFP(), "hidden", (64, "a"), "must be a tuple, each of it a whole number"),
+        (GFP(), "flow_steps", 2.5, "flow-steps must be a whole number, but is 2.5"),
+        (GFP(), "alpha", "1", "alpha must be a number, but is '1'"),
+        (GFP(), "alpha", True, "alpha must be a number, but is True"),
+        (GFP(), "alpha", np.float32("nan"), "alpha must be at least 0, but is nan"),
+        (Plan(), "steps", 20.0, "steps must be a whole number, but is 20.0"),
+        (Plan(), "chunk", "no", "chunk must be True or False, but is 'no'"),
+        (Plan(), "wandb", "on", "wandb must be 'online' or 'offline' or None, but is 'on'"),
+        (Plan(), "goals", GoalSampling, "goals must be a GoalSampling, made with its settings"),
+        (Sampler(), "guidance", DenoisedGradient, "guidance must be a Guidance, made with its settings"),
+        (Sampler(), "candidates", 2.0, "candidates must be a whole number, but is 2.0"),
+        (DenoisedGradient(), "weight", "a", "weight must be a number, but is 'a'"),
+    ],
+)
+def test_a_setting_of_another_type_is_told(settings: Any, name: str, value: object, sentence: str) -> None:
+    """Past the constructor, which refuses them too, but in the words of the tests' own type checker."""
+    settings = copy.copy(settings)
+    object.__setattr__(settings, name, value)
+    with pytest.raises(InputError, match=sentence):
+        check_settings(settings)
+
+
+@pytest.mark.parametrize(
+    ("cls", "plain", "sentence"),
+    [
+        (GFP, {"target": ["mean"]}, r"GFP\.target is \['mean'\]; expected one of actor"),
+        (ActionScale, {"low": [0.0]}, "ActionScale must have the setting 'high'"),
+    ],
+)
+def test_what_was_not_written_by_to_plain_is_told(cls: type, plain: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        from_plain(cls, plain)

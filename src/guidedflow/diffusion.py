@@ -7,11 +7,13 @@ counts steps towards noise, the opposite of `flow`. Everything is a function of 
 of observations, networks or values.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from guidedflow.settings import hyperparameters
+from guidedflow.settings import check_settings, hyperparameters
 from guidedflow.types import Action, Noise, Scalar, Velocity
 
 LOWEST, HIGHEST = 0.1, 10.0
@@ -25,6 +27,9 @@ class Schedule:
     """Number of steps (T)."""
     published: bool = False
     """Denoise as the release of QGF does for DAC and QSM: by the predicted action plus noise, instead of by DDPM."""
+
+    def __post_init__(self) -> None:
+        check_settings(self, steps=(1, math.inf))
 
     def betas(self) -> Float[Array, " steps"]:
         """Variance that each step adds, from t = 1 on."""

@@ -15,6 +15,7 @@ direction of the gradient counts, at one unit of action a dimension, so the weig
 This module does not know which network gave the velocity or the value, nor how a flow is integrated.
 """
 
+import math
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
@@ -22,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from guidedflow.flow import clip, integrate_from, landing
-from guidedflow.settings import hyperparameters
+from guidedflow.settings import check_settings, hyperparameters
 from guidedflow.types import Action, Scalar, Time, Value, Velocity
 
 
@@ -115,6 +116,9 @@ class RolloutGradient:
     """Follow the direction of the gradient alone, whatever its length."""
     steps: int = 10
     """Euler steps of the whole flow; those that lie ahead of t are differentiated."""
+
+    def __post_init__(self) -> None:
+        check_settings(self, steps=(1, math.inf))
 
     def __call__(self, velocity: Velocity, value: Value) -> Velocity:
         def guided(point: Action, t: Time) -> Action:

@@ -8,15 +8,17 @@ Best-of-N, QFQL, QGF, its Jacobian, BPTT, GradStep (all compared in arXiv 2606.1
 of `Sampler`. Velocity and value may come from anywhere: this module does not know what was trained, nor on what.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from guidedflow.errors import InputError
 from guidedflow.flow import clip, integrate
-from guidedflow.guidance import Guidance, Unguided
-from guidedflow.settings import hyperparameters
+from guidedflow.guidance import Guidance, RolloutGradient, Unguided
+from guidedflow.settings import check_settings, hyperparameters
 from guidedflow.types import Action, Value, Velocity
 
 
@@ -30,6 +32,9 @@ class GradientAscent:
     """Number of steps."""
     sign: bool = False
     """Step by the sign of the gradient, whatever its length."""
+
+    def __post_init__(self) -> None:
+        check_settings(self, size=(0, math.inf), steps=(0, math.inf))
 
     def __call__(self, value: Value, action: Action) -> Action:
         def step(action: Action, _: None) -> tuple[Action, None]:
@@ -51,6 +56,14 @@ class Sampler:
     """What each proposal goes through after the flow."""
     candidates: int = 1
     """Proposals, of which the one of largest value is taken."""
+
+    def __post_init__(self) -> None:
+        check_settings(self, steps=(1, math.inf))
+        if isinstance(self.guidance, RolloutGradient) and self.guidance.steps != self.steps:
+            raise InputError(
+                f"A rollout follows the flow's own steps: give RolloutGradient the {self.steps} of its sampler, not "
+                f"{self.guidance.steps}."
+            )
 
     def __call__(self, velocity: Velocity, value: Value, noise: Float[Array, "candidates action"]) -> Action:
         """The action of a flow; `noise` has one row a candidate. `value` is not called unless something asks for it."""

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
+import numpy as np
 
 from guidedflow.errors import InputError, did_you_mean
 
@@ -22,7 +23,12 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True)
 def hyperparameters(cls: type[T]) -> type[T]:
-    """Class decorator: a frozen dataclass and a pytree; float fields and nested settings are its leaves."""
+    """Class decorator: a frozen dataclass and a pytree; float fields and nested settings are its leaves.
+
+    It is checked by `check_settings` where it has no `__post_init__` of its own.
+    """
+    if not hasattr(cls, "__post_init__"):
+        cls.__post_init__ = check_settings  # type: ignore[attr-defined]
     frozen = dataclasses.dataclass(frozen=True)(cls)
     hints = typing.get_type_hints(frozen)
     names = [field.name for field in dataclasses.fields(frozen)]  # type: ignore[arg-type]
@@ -47,9 +53,7 @@ def _is_traced(hint: Any) -> bool:
     """Floats, nested settings, and unions or protocols of these hold numbers; everything else is structure."""
     if hint is float or dataclasses.is_dataclass(hint) or getattr(hint, "_is_protocol", False):
         return True
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        return any(_is_traced(part) for part in typing.get_args(hint))
-    return False
+    return any(_is_traced(part) for part in _parts(hint))
 
 
 def check_ranges(settings: Any, **ranges: tuple[float, float]) -> None:
@@ -57,7 +61,7 @@ def check_ranges(settings: Any, **ranges: tuple[float, float]) -> None:
     for name, (low, high) in ranges.items():
         value = getattr(settings, name)
         for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, int | float) and not (low <= number <= high and math.isfinite(number)):
+            if isinstance(number, int | float | np.number) and not (low <= number <= high and math.isfinite(number)):
                 expected = f"at least {low}" if high == math.inf else f"between {low} and {high}"
                 expected += " and finite" if number == math.inf else ""
                 raise InputError(f"{name.replace('_', '-')} must be {expected}, but is {number}.")
@@ -81,16 +85,58 @@ RANGES = {
 """Ranges of the settings that mean the same in every algorithm."""
 
 
-def check_settings(settings: Any) -> None:
-    """Raises `InputError` for a setting outside the range that `RANGES` knows of it."""
-    check_ranges(
-        settings,
-        **{
-            name: limits
-            for name, limits in RANGES.items()
-            if hasattr(settings, name) and isinstance(getattr(settings, name), int | float | tuple)
-        },
-    )
+def check_settings(settings: Any, **ranges: tuple[float, float]) -> None:
+    """Raises `InputError` for a setting of another type, or outside its range: those given, and those of `RANGES`."""
+    check_types(settings)
+    known = {name: limits for name, limits in RANGES.items() if name in _hints(type(settings))}
+    check_ranges(settings, **known | ranges)
+
+
+def check_types(settings: Any) -> None:
+    """Raises `InputError` for a setting that is not of the type its field names; a float may be traced, or an array."""
+    for name, hint in _hints(type(settings)).items():
+        value = getattr(settings, name)
+        if not _fits(value, hint):
+            raise InputError(f"{name.replace('_', '-')} must be {_called(hint)}, but is {value!r}.")
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if _parts(hint):
+        return any(_fits(value, part) for part in _parts(hint))
+    if typing.get_origin(hint) is typing.Literal:
+        return value in typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_fits(item, typing.get_args(hint)[0]) for item in value)
+    if hint is float:
+        return isinstance(value, int | float | np.number | np.ndarray | jax.Array) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return isinstance(value, hint) and not isinstance(value, type)
+
+
+def _called(hint: Any) -> str:
+    """A type in words."""
+    if _parts(hint):
+        return " or ".join(_called(part) for part in _parts(hint))
+    if typing.get_origin(hint) is typing.Literal:
+        return " or ".join(map(repr, typing.get_args(hint)))
+    if typing.get_origin(hint) is tuple:
+        return f"a tuple, each of it {_called(typing.get_args(hint)[0])}"
+    if issubclass(hint, Choice):
+        return f"one of {', '.join(f'{hint.__name__}.{name}' for name in hint.__members__)}"
+    named = {int: "a whole number", float: "a number", bool: "True or False", str: "text", types.NoneType: "None"}
+    return named.get(hint, f"a {hint.__name__}, made with its settings")
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    """The alternatives of a union; none for other types."""
+    union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+    return typing.get_args(hint) if union else ()
 
 
 class Choice(enum.Enum):
@@ -112,22 +158,26 @@ def to_plain(settings: Any) -> Any:
 
 
 def from_plain(cls: type[T], plain: Mapping[str, Any]) -> T:
-    """The settings of class `cls` that `to_plain` wrote; an unknown name or choice is an `InputError`."""
-    hints = typing.get_type_hints(cls)
-    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    """The settings of class `cls` that `to_plain` wrote; an unknown name, choice or type is an `InputError`."""
+    hints = _hints(cls)
     for name in plain:
-        if name not in names:
-            raise InputError(f"{cls.__name__} has no setting {name!r}{did_you_mean(name, names)}.")
-    return cls(**{name: _restore(hints[name], value, f"{cls.__name__}.{name}") for name, value in plain.items()})
+        if name not in hints:
+            raise InputError(f"{cls.__name__} has no setting {name!r}{did_you_mean(name, hints)}.")
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if field.name not in plain and field.default is field.default_factory is dataclasses.MISSING:
+            raise InputError(f"{cls.__name__} must have the setting {field.name!r}.")
+    made = cls(**{name: _restore(hints[name], value, f"{cls.__name__}.{name}") for name, value in plain.items()})
+    check_types(made)
+    return made
 
 
 def _restore(hint: Any, value: Any, where: str) -> Any:
     if isinstance(hint, type) and issubclass(hint, Choice):
-        if value not in hint.__members__:
+        if not isinstance(value, str) or value not in hint.__members__:
             raise InputError(f"{where} is {value!r}; expected one of {', '.join(hint.__members__)}.")
         return hint[value]
-    if typing.get_origin(hint) is tuple:
-        return tuple(value)
-    if hint is float:
+    if typing.get_origin(hint) is tuple and isinstance(value, list):
+        return tuple(_restore(typing.get_args(hint)[0], item, where) for item in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return value

@@ -39,7 +39,7 @@ from guidedflow.evaluation import evaluate
 from guidedflow.policy import in_units
 from guidedflow.provenance import commit, versions
 from guidedflow.run import Run
-from guidedflow.settings import check_ranges, to_plain
+from guidedflow.settings import check_ranges, check_types, to_plain
 from guidedflow.streams import Stream, stream_key
 from guidedflow.tracking import Tracker, check_finite
 from guidedflow.trained import Trained, initial_state, open_simulators, scale_of, seeds_of
@@ -96,6 +96,7 @@ class Plan:
 
     def check(self) -> None:
         """Raises `InputError` for a plan that cannot be carried out."""
+        check_types(self)
         counts = dict.fromkeys(
             ("steps", "seeds", "batch_size", "horizon", "frame_stack", "log_interval", "eval_episodes"), (1, math.inf)
         )

@@ -16,7 +16,7 @@ from guidedflow.cloning import Noise, flow_loss
 from guidedflow.networks import Aggregate, RawTime, VelocityField
 from guidedflow.policy import FlowPolicy, Policy
 from guidedflow.sampling import Sampler
-from guidedflow.settings import check_settings, hyperparameters
+from guidedflow.settings import hyperparameters
 from guidedflow.types import Metrics, Transition
 
 
@@ -36,9 +36,6 @@ class BC:
     """Euler steps from noise to action."""
     hidden: tuple[int, ...] = (512, 512, 512, 512)
     """Sizes of the hidden layers."""
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         flow = VelocityField(example.observation.shape, example.action.size, self.hidden, RawTime(), key=key)

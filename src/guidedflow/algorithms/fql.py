@@ -22,7 +22,7 @@ from guidedflow.flow import clip, integrate
 from guidedflow.losses import squared_error, value_scale
 from guidedflow.networks import Aggregate, Critic, OneStepActor, RawTime
 from guidedflow.policy import Policy
-from guidedflow.settings import check_settings, hyperparameters
+from guidedflow.settings import hyperparameters
 from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
 
 
@@ -44,9 +44,6 @@ class FQL:
     """Euler steps from noise to action."""
     hidden: tuple[int, ...] = (512, 512, 512, 512)
     """Sizes of the hidden layers of every network."""
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         return distillation.init(example, self.hidden, RawTime(), self.optimizer, key)

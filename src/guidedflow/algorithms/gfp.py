@@ -33,7 +33,7 @@ from guidedflow.losses import (
 )
 from guidedflow.networks import Aggregate, Critic, OneStepActor, SinusoidalTime, VelocityField
 from guidedflow.policy import Policy
-from guidedflow.settings import Choice, check_settings, hyperparameters
+from guidedflow.settings import Choice, hyperparameters
 from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
 
 Act = Callable[[Observation, Array], Action]
@@ -114,9 +114,6 @@ class GFP:
     """Euler steps from noise to action."""
     hidden: tuple[int, ...] = (512, 512, 512, 512)
     """Sizes of the hidden layers of every network."""
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         return distillation.init(example, self.hidden, SinusoidalTime(), self.optimizer, key)

@@ -22,7 +22,7 @@ from guidedflow.implicit import Values
 from guidedflow.networks import Aggregate, RawTime, VelocityField
 from guidedflow.policy import FlowPolicy, Policy
 from guidedflow.sampling import Sampler
-from guidedflow.settings import check_settings, hyperparameters
+from guidedflow.settings import hyperparameters
 from guidedflow.types import Metrics, Transition
 
 
@@ -49,9 +49,6 @@ class IFQL:
     """Euler steps from noise to action."""
     hidden: tuple[int, ...] = (512, 512, 512, 512)
     """Sizes of the hidden layers of every network."""
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         flow_key, values_key = jax.random.split(key)

@@ -27,7 +27,7 @@ from guidedflow.losses import value_scale
 from guidedflow.networks import Aggregate, MeanActor, Style, glorot
 from guidedflow.policy import ActorPolicy, Policy
 from guidedflow.sampling import Sampler
-from guidedflow.settings import Choice, check_settings, hyperparameters
+from guidedflow.settings import Choice, hyperparameters
 from guidedflow.types import Action, Metrics, Scalar, Transition
 
 LARGEST_WEIGHT = 100.0
@@ -94,9 +94,6 @@ class IQL:
     """Step size of Adam, for all networks."""
     hidden: tuple[int, ...] = (512, 512, 512, 512)
     """Sizes of the hidden layers of every network."""
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         actor_key, values_key = jax.random.split(key)

@@ -26,7 +26,7 @@ from guidedflow.implicit import Values
 from guidedflow.networks import NORM_FIRST, Aggregate, RawTime, VelocityField
 from guidedflow.policy import FlowPolicy, Policy
 from guidedflow.sampling import Sampler
-from guidedflow.settings import check_settings, hyperparameters
+from guidedflow.settings import hyperparameters
 from guidedflow.types import Action, Metrics, Scalar, Transition, Velocity
 
 
@@ -66,9 +66,6 @@ class QAM:
     """Euler steps from noise to action."""
     hidden: tuple[int, ...] = (1024, 1024, 1024, 1024)
     """Sizes of the hidden layers of every network."""
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         shape, size = example.observation.shape, example.action.size

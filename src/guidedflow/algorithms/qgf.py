@@ -28,7 +28,7 @@ from guidedflow.losses import squared_error
 from guidedflow.networks import FLOW_NORM_FIRST, NORM_FIRST, Aggregate, NoisyCritic, SwiftTime, VelocityField
 from guidedflow.policy import FlowPolicy, Policy
 from guidedflow.sampling import Sampler
-from guidedflow.settings import check_settings, hyperparameters
+from guidedflow.settings import hyperparameters
 from guidedflow.types import Metrics, Scalar, Transition
 
 
@@ -60,9 +60,6 @@ class QGF:
     """Euler steps from noise to action."""
     hidden: tuple[int, ...] = (1024, 1024, 1024, 1024)
     """Sizes of the hidden layers of every network."""
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         shape, size = example.observation.shape, example.action.size

@@ -17,7 +17,7 @@ from guidedflow.denoising import Noise, State
 from guidedflow.diffusion import Schedule
 from guidedflow.losses import squared_error
 from guidedflow.policy import Policy
-from guidedflow.settings import check_settings, hyperparameters
+from guidedflow.settings import hyperparameters
 from guidedflow.types import Action, Metrics, Scalar, Transition
 
 
@@ -41,9 +41,6 @@ class QSM:
     """Act by the sampler of QGF's release instead of DDPM's; see `diffusion.Schedule`."""
     hidden: tuple[int, ...] = (1024, 1024, 1024, 1024)
     """Sizes of the hidden layers of every network."""
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         return denoising.init(example, self.hidden, self.optimizer, key)

@@ -21,7 +21,7 @@ from guidedflow.losses import squared_error, value_scale
 from guidedflow.networks import Aggregate, Critic, MeanActor, Style, glorot
 from guidedflow.policy import ActorPolicy, Policy
 from guidedflow.sampling import Sampler
-from guidedflow.settings import check_ranges, check_settings, hyperparameters
+from guidedflow.settings import check_settings, hyperparameters
 from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
 
 
@@ -59,8 +59,7 @@ class ReBRAC:
     """Sizes of the hidden layers of every network."""
 
     def __post_init__(self) -> None:
-        check_settings(self)
-        check_ranges(self, smoothing=(0, 10), smoothing_limit=(0, 2), actor_interval=(1, 1000))
+        check_settings(self, smoothing=(0, 10), smoothing_limit=(0, 2), actor_interval=(1, 1000))
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         shape, size = example.observation.shape, example.action.size
