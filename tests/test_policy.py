@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import inspect
+import re
 from pathlib import Path
 
 import jax
@@ -91,6 +93,61 @@ def test_an_observation_of_another_shape_is_an_input_error(policy: Policy, shape
     with pytest.raises(InputError) as error:
         policy(jnp.zeros(shape), KEY)
     assert f"takes one observation of shape {SHAPE}, but got shape {shape}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("observation", "sentence"),
+    [
+        (np.array([0, 1, np.nan, 0]), "takes finite numbers, but number 2 of the observation is nan"),
+        (jnp.array([-jnp.inf, 1, 0, 0]), "takes finite numbers, but number 0 of the observation is -inf"),
+        (np.zeros(4, complex), "of real numbers, of shape (4,), but got numbers of type complex128"),
+        (None, "but got a NoneType"),
+        ([[0.0], [0.0, 1.0]], "but got a list"),
+        ("text", "but got numbers of type <U4"),
+        ({"joints": 0}, "but got a dict"),
+    ],
+)
+def test_what_is_no_observation_is_an_input_error(observation: object, sentence: str) -> None:
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        FLOW(observation, KEY)
+
+
+def test_numbers_of_any_kind_are_an_observation() -> None:
+    action = FLOW(jnp.array([1.0, 0.0, -2.0, 3.0]), KEY)
+    for same in ([1, 0, -2, 3], (1.0, 0.0, -2.0, 3.0), np.array([1, 0, -2, 3]), np.array([1.0, 0.0, -2.0, 3.0])):
+        np.testing.assert_array_equal(FLOW(same, KEY), action)
+
+
+def test_images_are_bytes() -> None:
+    shape = (16, 16, 3)
+    policy = ActorPolicy(OneStepActor(shape, SIZE, HIDDEN, key=KEY), None, Aggregate.min, Sampler())
+    with pytest.raises(InputError, match="images in bytes"):
+        policy(np.ones(shape, np.float32), KEY)
+
+
+@pytest.mark.parametrize("key", [0, None, "key", jnp.float32(0), jax.random.split(KEY)], ids=repr)
+def test_what_is_no_key_is_an_input_error(key: object) -> None:
+    with pytest.raises(InputError, match="one random key, such as"):
+        FLOW(OBSERVATIONS[0], key)
+
+
+def test_a_key_of_the_old_type_is_a_key() -> None:
+    np.testing.assert_array_equal(FLOW(OBSERVATIONS[0], jax.random.PRNGKey(0)), FLOW(OBSERVATIONS[0], KEY))
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_policies_of_all_seeds_are_not_called_as_one(policy: Policy, seeds: int) -> None:
+    stacked = jax.tree.map(lambda leaf: jnp.stack([leaf] * seeds), policy)
+    with pytest.raises(InputError, match="policies of all seeds at once"):
+        stacked(OBSERVATIONS[0], KEY)
+
+
+def test_what_is_no_sampler_is_an_input_error() -> None:
+    """Past the type checker of the tests, which refuses it in other words."""
+    for policy in POLICIES.values():
+        with pytest.raises(InputError, match=r"acts by a Sampler, such as .* but got DenoisedGradient"):
+            inspect.unwrap(Policy.with_sampler)(policy, DenoisedGradient(0.1))
 
 
 @pytest.mark.parametrize("sampler", GUIDED, ids=name)

@@ -6,9 +6,12 @@ not know how its networks were trained, nor where observations come from.
 
 import abc
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.diffusion import Schedule, denoise
@@ -19,6 +22,7 @@ from guidedflow.networks import (
     Critic,
     Extrapolation,
     Field,
+    Linear,
     MeanActor,
     NoiseField,
     NoisyCritic,
@@ -46,22 +50,35 @@ class Policy(eqx.Module):
     def action_size(self) -> int:
         """Number of dimensions of an action."""
 
-    def __call__(self, observation: Observation, key: PRNGKeyArray) -> Action:
-        """The action to take, compiled at the first call; an observation of another shape is an `InputError`."""
-        if observation.shape != self.observation_shape:
-            raise InputError(
-                f"The policy takes one observation of shape {self.observation_shape}, but got shape "
-                f"{observation.shape}; map over several observations with jax.vmap."
-            )
-        return _compiled(self, observation, key)
+    def __call__(self, observation: Any, key: Any) -> Action:
+        """The action to take at an observation, an array or nested lists, under a key of `jax.random`.
+
+        Compiled at the first call. Raises `InputError` for anything but one observation of `observation_shape`, of
+        finite numbers (images in bytes), for what is no key, and for the policies of all seeds at once.
+        """
+        _check_key(key)
+        return _compiled(self, _observation(observation, self.observation_shape), key)
 
     @abc.abstractmethod
     def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
         """What a call does, uncompiled."""
 
-    @abc.abstractmethod
     def with_sampler(self, sampler: Sampler) -> "Policy":
         """The same policy, sampled in another way; what it cannot do is an `InputError`."""
+        if not isinstance(sampler, Sampler):
+            raise InputError(
+                f"A policy acts by a Sampler, such as Sampler(guidance=DenoisedGradient(0.1)), but got {sampler!r}."
+            )
+        self._refuse(sampler)
+        if _asks(sampler) and self.critic is None:
+            raise InputError(
+                "Guidance, refinement and several candidates need a critic, and this policy was trained without one; "
+                "take another run's by --critic-from."
+            )
+        return dataclasses.replace(self, sampler=sampler)
+
+    def _refuse(self, sampler: Sampler) -> None:
+        """Raise InputError for a sampler that asks for more than proposals of this kind."""
 
     def told(self) -> str:
         """How it acts, for the rows of an evaluation."""
@@ -81,7 +98,47 @@ class Policy(eqx.Module):
 
 @eqx.filter_jit
 def _compiled(policy: Policy, observation: Observation, key: PRNGKeyArray) -> Action:
+    layers = jax.tree.leaves(policy, is_leaf=lambda node: isinstance(node, Linear))
+    if any(isinstance(layer, Linear) and layer.bias.ndim != 1 for layer in layers):
+        raise InputError(
+            "These are the policies of all seeds at once: take one of them by Trained.policy(name, seed), or map over "
+            "their arrays with equinox.filter_vmap."
+        )
     return policy.act(observation, key)
+
+
+def _observation(observation: Any, shape: tuple[int, ...]) -> Observation:
+    """The observation as an array of the policy's numbers."""
+    try:
+        array = observation if isinstance(observation, jax.Array) else np.asarray(observation)
+    except ValueError:  # rows of different lengths
+        array = np.asarray(None)
+    if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
+        told = f"numbers of type {array.dtype}" if array.dtype != object else f"a {type(observation).__name__}"
+        raise InputError(f"The policy takes one observation of real numbers, of shape {shape}, but got {told}.")
+    if array.shape != shape:
+        raise InputError(
+            f"The policy takes one observation of shape {shape}, but got shape {array.shape}; map over several "
+            "observations with jax.vmap."
+        )
+    if len(shape) == 3:
+        if array.dtype != jnp.uint8:
+            raise InputError(f"The policy takes images in bytes (uint8, 0 to 255), but got {array.dtype}.")
+    elif not isinstance(array, jax.core.Tracer) and not (finite := np.isfinite(array)).all():
+        wrong = int(np.argmin(finite))
+        raise InputError(
+            f"The policy takes finite numbers, but number {wrong} of the observation is {array.ravel()[wrong]}."
+        )
+    return array if len(shape) == 3 else array.astype(jnp.float32)
+
+
+def _check_key(key: Any) -> None:
+    """Raise InputError for what is not one key, of the new type or the old."""
+    found = getattr(key, "dtype", None), getattr(key, "shape", None)
+    new = found[0] is not None and jnp.issubdtype(found[0], jax.dtypes.prng_key) and found[1] == ()
+    old = found[0] == jnp.uint32 and len(found[1] or ()) == 1
+    if not new and not old:
+        raise InputError(f"The policy takes one random key, such as jax.random.key(0), but got {key!r}.")
 
 
 class FlowPolicy(Policy):
@@ -103,10 +160,6 @@ class FlowPolicy(Policy):
     def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
         noise = jax.random.normal(key, (self.sampler.candidates, self.action_size))
         return self.sampler(self.flow.given(observation), _value(self, observation), noise)
-
-    def with_sampler(self, sampler: Sampler) -> "Policy":
-        _check_critic(sampler, self.critic)
-        return dataclasses.replace(self, sampler=sampler)
 
     def conditioned(self, weight: float) -> "FlowPolicy":
         """The same policy with its condition weighted so; a flow that was trained without one is an `InputError`."""
@@ -153,11 +206,9 @@ class DiffusionPolicy(Policy):
 
         return self.sampler.choose(propose, _value(self, observation), noise)
 
-    def with_sampler(self, sampler: Sampler) -> "Policy":
+    def _refuse(self, sampler: Sampler) -> None:
         if not isinstance(sampler.guidance, Unguided):
             raise InputError("A diffusion policy is no flow to guide; ask for candidates or refinement.")
-        _check_critic(sampler, self.critic)
-        return dataclasses.replace(self, sampler=sampler)
 
 
 class ActorPolicy(Policy):
@@ -180,15 +231,13 @@ class ActorPolicy(Policy):
         noise = jax.random.normal(key, (self.sampler.candidates, self.action_size))
         return self.sampler.choose(self.actor.given(observation), _value(self, observation), noise)
 
-    def with_sampler(self, sampler: Sampler) -> "Policy":
+    def _refuse(self, sampler: Sampler) -> None:
         if not isinstance(sampler.guidance, Unguided):
             raise InputError(
                 "A one-step actor has no flow to guide; ask for the policy 'flow', or for candidates or refinement."
             )
         if isinstance(self.actor, MeanActor) and sampler.candidates > 1:
             raise InputError("A deterministic actor has one proposal only, so there are no candidates to choose among.")
-        _check_critic(sampler, self.critic)
-        return dataclasses.replace(self, sampler=sampler)
 
 
 class Rescaled(Policy):
@@ -253,11 +302,3 @@ def _value(policy: Policy, observation: Observation) -> Value:
 def _asks(sampler: Sampler) -> bool:
     """Whether it needs a value; if not, no observation is encoded for one."""
     return sampler.candidates > 1 or sampler.refinement is not None or not isinstance(sampler.guidance, Unguided)
-
-
-def _check_critic(sampler: Sampler, critic: Critic | NoisyCritic | None) -> None:
-    if _asks(sampler) and critic is None:
-        raise InputError(
-            "Guidance, refinement and several candidates need a critic, and this policy was trained without one; "
-            "take another run's by --critic-from."
-        )
