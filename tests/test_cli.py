@@ -127,7 +127,7 @@ def test_weights_critics_and_chunks_from_the_command_line(
     monkeypatch.setattr(
         "guidedflow.cli.evaluate.open_simulators", lambda *_, **__: Simulators(partial(Peaceful, 6), 2, 1)
     )
-    monkeypatch.setattr("guidedflow.environments.describe", lambda task: {})
+    monkeypatch.setattr("guidedflow.environments.simulated", lambda task: None)
 
     def told(arguments: str) -> dict[str, Any]:
         capsys.readouterr()
@@ -155,6 +155,29 @@ def test_weights_critics_and_chunks_from_the_command_line(
     assert "plans 3 steps" in refused(f"evaluate {tmp_path}/qgf --episodes 1 --replan 4", capsys)
 
 
+def test_a_weight_is_chosen_without_a_simulator(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a task that has none, the choice is all that can be told; what needs one is refused before it is made."""
+    plan = Plan(steps=2, batch_size=4, log_interval=2)
+    train(QGF(hidden=(4,), flow_steps=2), line(), plan, out=tmp_path / "qgf")
+    before = sorted(tmp_path.rglob("*"))
+    choosing = f"evaluate {tmp_path}/qgf --guidance denoised --weight 0 0.1 --select-offline"
+    monkeypatch.setattr("guidedflow.cli.evaluate.by_dataset", lambda *_: pytest.fail("chosen before it was refused"))
+    capsys.readouterr()
+    for more in ("--select-weight", "--video 1"):
+        assert "has no simulator here" in refused(f"{choosing} {more}", capsys)
+    monkeypatch.undo()
+    monkeypatch.setattr("guidedflow.trained.load_dataset", lambda *_, **__: line())
+    main([*choosing.split(), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told["weight"] == told["selection"]["dataset"]["chosen"]
+    assert (told["task"], told["policy"]) == ("line", "flow")
+    main(choosing.split())
+    assert "chosen from the dataset alone" in capsys.readouterr().out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_the_weight_of_a_condition_is_in_the_rows(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,7 +186,7 @@ def test_the_weight_of_a_condition_is_in_the_rows(
     monkeypatch.setattr(
         "guidedflow.cli.evaluate.open_simulators", lambda *_, **__: Simulators(partial(Peaceful, 6), 2, 1)
     )
-    monkeypatch.setattr("guidedflow.environments.describe", lambda task: {})
+    monkeypatch.setattr("guidedflow.environments.simulated", lambda task: None)
 
     def sampler(arguments: str) -> str:
         capsys.readouterr()

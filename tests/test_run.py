@@ -244,7 +244,7 @@ def test_a_configuration_is_whole_or_not_there(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(InputError, match=r"config.json could not be written: No space left on device"):
         create(tmp_path / "gfp", CONFIG)
     monkeypatch.undo()
-    assert {entry.name for entry in (tmp_path / "gfp").iterdir()} == {".lock"}
+    assert not (tmp_path / "gfp").exists()
     create(tmp_path / "gfp", CONFIG).close()
 
 
@@ -255,7 +255,10 @@ def test_a_claim_changes_nothing_before_it_begins(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in (tmp_path / "gfp").iterdir()) == before
     assert Run.open(tmp_path / "gfp").config["task"] == CONFIG["task"]
     Run.claim(tmp_path / "new", CONFIG).close()
-    create(tmp_path / "new", CONFIG).close()  # what a failed start leaves is free
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "empty").mkdir()
+    Run.claim(tmp_path / "empty", CONFIG).close()
+    create(tmp_path / "empty", CONFIG).close()  # what a failed start leaves is free
 
 
 def test_files_that_cannot_grow_are_told_before_there_is_anything_to_write(

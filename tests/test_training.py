@@ -1,6 +1,7 @@
 """What training promises: the same bits from the same seed, however it is interrupted, resumed or watched."""
 
 import contextlib
+import inspect
 import json
 import os
 import signal
@@ -18,10 +19,13 @@ import pytest
 from tiny_data import line
 from tiny_environment import Peaceful
 
-from guidedflow import training
-from guidedflow.algorithms import BC, FQL, GFP
+from guidedflow import files, training
+from guidedflow.algorithms import BC, FQL, GFP, IQL
 from guidedflow.data.dataset import Dataset
 from guidedflow.errors import InputError
+from guidedflow.guidance import DenoisedGradient
+from guidedflow.run import Run
+from guidedflow.sampling import Sampler
 from guidedflow.tracking import Tracker
 from guidedflow.trained import Trained, load_policy
 from guidedflow.training import Plan, train
@@ -30,6 +34,11 @@ from guidedflow.vector import Simulators
 SMALL = GFP(hidden=(8, 8), flow_steps=2)
 PLAN = Plan(steps=40, seeds=2, batch_size=8, log_interval=10)
 HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(SMALL, line(), small(steps=10), out=tmp_path_factory.mktemp("trained") / "run").run.path
 
 
 def leaves(path: Path, step: int | None = None) -> list[np.ndarray]:
@@ -159,6 +168,29 @@ def test_a_policy_loaded_from_disk_acts_as_the_trained_one(tmp_path: Path) -> No
         load_policy(tmp_path / "run", seed=5)
 
 
+def test_an_environment_of_ones_own_can_be_evaluated_in(tmp_path: Path) -> None:
+    """It stands for a task that no suite has; its rows are kept."""
+    trained = train(BC(hidden=(4,), flow_steps=1), line(), Plan(steps=2, seeds=2, log_interval=2), out=tmp_path / "run")
+    with Simulators(partial(Peaceful, 2), 2, 1) as simulators:
+        result = trained.evaluate(simulators=simulators, episodes=3)
+    assert result.summary()["task"] == "line"
+    assert files.read_rows(trained.run.evaluations) == result.rows
+    assert len(result.rows) == 6
+
+
+def test_one_policy_of_a_run_is_steered_as_all_are(tmp_path: Path) -> None:
+    plan = Plan(steps=2, seeds=2, batch_size=4, log_interval=2)
+    flow = train(BC(hidden=(4,), flow_steps=2), line(), plan, out=tmp_path / "bc")
+    critic = train(IQL(hidden=(4,)), line(), replace(plan, seeds=1), out=tmp_path / "iql")
+    sampler = Sampler(2, DenoisedGradient(0.3), candidates=2)
+    one, observation = flow.policy("flow", 1, sampler, critic), jnp.ones(flow.policy().observation_shape)
+    assert one.sampler == sampler
+    every = flow.steered("flow", sampler, critic)
+    own = jax.tree.map(lambda leaf: 0 if jnp.ndim(leaf) else None, every)
+    actions = jax.vmap(lambda policy: policy(observation, jax.random.key(0)), in_axes=(own,))(every)
+    np.testing.assert_allclose(one(observation, jax.random.key(0)), actions[1], rtol=1e-5, atol=1e-6)
+
+
 def test_an_algorithm_without_rewards_and_one_with_another_setting_are_told_apart(tmp_path: Path) -> None:
     train(BC(hidden=(8,), flow_steps=2), line(), small(steps=10), out=tmp_path / "bc")
     with pytest.raises(InputError, match=r"other settings \(algorithm.hidden \[8\] -> \[16\]"):
@@ -197,6 +229,59 @@ def test_a_plan_that_cannot_be_carried_out_leaves_nothing_behind(
     with pytest.raises(InputError, match=sentence):
         train(SMALL, line(), small(**changes), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_not_made_to_be_trained_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Past the type checker of the tests, which refuses it in other words."""
+    for algorithm, dataset, plan, sentence in (
+        (GFP, line(), PLAN, r"an algorithm with its settings, such as GFP\(alpha=1.0\), but got <class"),
+        (SMALL, "line.npz", PLAN, "a dataset, as load_dataset gives it, but got 'line.npz'"),
+        (SMALL, line(), 20, "a plan, such as .*, but got 20"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            inspect.unwrap(train)(algorithm, dataset, plan, out=tmp_path / "run")
+    with pytest.raises(InputError, match="has no simulator here"):
+        train(SMALL, line(), small(eval_interval=10), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"task": None}, "task must be text, but is None"),
+        ({"seeds": 0}, "seeds must be at least 1, but is 0"),
+        ({"seeds": "2"}, "seeds must be a whole number, but is '2'"),
+        ({"discount": []}, r"discount must be a number, but is \[\]"),
+        ({"transition": {"observation_shape": [3], "action_size": 2}}, "must have the setting 'observation_dtype'"),
+        ({"transition": 3}, "transition must be a Spaces"),
+        ({"algorithm": "gfp"}, "must say the algorithm's name"),
+        (
+            {"algorithm": {"name": "gfp", "hidden": "a"}},
+            "hidden must be a tuple, each of it a whole number, but is 'a'",
+        ),
+        ({"algorithm": {"name": "gfp", "alhpa": 1.0}}, r"GFP has no setting 'alhpa' \(did you mean 'alpha'"),
+        ({"action_scale": {"low": [0]}}, "ActionScale must have the setting 'high'"),
+        ({"goals": {"gc_negative": 3}}, "gc-negative must be True or False, but is 3"),
+    ],
+)
+def test_a_damaged_configuration_is_told(
+    change: dict[str, Any], sentence: str, trained_once: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = json.loads((trained_once / "config.json").read_text())
+    monkeypatch.setattr(Run, "open", lambda path: Run(path, config | change))
+    with pytest.raises(InputError, match=rf"config\.json was damaged or edited: .*{sentence}"):
+        Trained.open(trained_once)
+
+
+@pytest.mark.parametrize("entry", ["task", "seed", "seeds", "transition", "algorithm", "discount", "horizon", "chunk"])
+def test_a_configuration_without_an_entry_is_told(
+    entry: str, trained_once: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = json.loads((trained_once / "config.json").read_text())
+    del config[entry]
+    monkeypatch.setattr(Run, "open", lambda path: Run(path, config))
+    with pytest.raises(InputError, match=rf"config\.json was damaged or edited: .*{entry}"):
+        Trained.open(trained_once)
 
 
 def test_what_is_missing_for_a_run_costs_no_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@
 This module does not know what is in these files beside the configuration, nor how a run is trained or evaluated.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -44,6 +45,7 @@ class Run:
         self.config = dict(config)
         self._lock = lock
         self._replaces = False
+        self._made = False
 
     @classmethod
     def claim(
@@ -66,6 +68,7 @@ class Run:
         if resume and overwrite:
             raise InputError("A run is either resumed or overwritten; give --resume or --overwrite, not both.")
         _refuse_stranger(path, known=resume or overwrite)
+        made = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
             lock = _acquire(path)
@@ -75,6 +78,7 @@ class Run:
             # Again: another process may have made and left a run meanwhile.
             _refuse_stranger(path, known=resume or overwrite)
             run = cls(path, config, lock)
+            run._made = made
             if (path / CONFIG).exists():
                 if resume:
                     _check_settings(path, _read_config(path), config, defaults or {})
@@ -118,7 +122,11 @@ class Run:
         return self.path / "evaluations.jsonl"
 
     def close(self) -> None:
-        """Let another process write to the run."""
+        """Let another process write to the run; a folder that was made for it and never begun is taken away."""
+        if self._made and _contents(self.path) == []:
+            (self.path / LOCK).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
         _release(self._lock)
         self._lock = None
 

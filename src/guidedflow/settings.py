@@ -94,10 +94,14 @@ def check_settings(settings: Any, **ranges: tuple[float, float]) -> None:
 
 def check_types(settings: Any) -> None:
     """Raises `InputError` for a setting that is not of the type its field names; a float may be traced, or an array."""
-    for name, hint in _hints(type(settings)).items():
-        value = getattr(settings, name)
-        if not _fits(value, hint):
-            raise InputError(f"{name.replace('_', '-')} must be {_called(hint)}, but is {value!r}.")
+    hints = _hints(type(settings))
+    _check_types({name: getattr(settings, name) for name in hints}, hints)
+
+
+def _check_types(values: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if not _fits(value, hints[name]):
+            raise InputError(f"{name.replace('_', '-')} must be {_called(hints[name])}, but is {value!r}.")
 
 
 def _hints(cls: type) -> dict[str, Any]:
@@ -166,9 +170,9 @@ def from_plain(cls: type[T], plain: Mapping[str, Any]) -> T:
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         if field.name not in plain and field.default is field.default_factory is dataclasses.MISSING:
             raise InputError(f"{cls.__name__} must have the setting {field.name!r}.")
-    made = cls(**{name: _restore(hints[name], value, f"{cls.__name__}.{name}") for name, value in plain.items()})
-    check_types(made)
-    return made
+    values = {name: _restore(hints[name], value, f"{cls.__name__}.{name}") for name, value in plain.items()}
+    _check_types(values, hints)
+    return cls(**values)
 
 
 def _restore(hint: Any, value: Any, where: str) -> Any:
@@ -176,6 +180,9 @@ def _restore(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, str) or value not in hint.__members__:
             raise InputError(f"{where} is {value!r}; expected one of {', '.join(hint.__members__)}.")
         return hint[value]
+    if isinstance(value, Mapping):
+        inner: Any = next(filter(dataclasses.is_dataclass, _parts(hint) or (hint,)), None)
+        return value if inner is None else from_plain(inner, value)
     if typing.get_origin(hint) is tuple and isinstance(value, list):
         return tuple(_restore(typing.get_args(hint)[0], item, where) for item in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):

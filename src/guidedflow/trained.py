@@ -13,22 +13,18 @@ import jax.numpy as jnp
 
 from guidedflow import checkpoint, environments, files, video
 from guidedflow.algorithm import Algorithm
-from guidedflow.algorithms import ALGORITHMS
-from guidedflow.data.batches import Cutting
+from guidedflow.configuration import Configuration, algorithm_of
 from guidedflow.data.dataset import Batches, Dataset
-from guidedflow.data.goals import GoalSampling
 from guidedflow.data.load import load_dataset
 from guidedflow.errors import InputError, did_you_mean
 from guidedflow.evaluation import Evaluation, evaluate
 from guidedflow.networks import Aggregate
 from guidedflow.policy import Policy, in_units
 from guidedflow.processes import available_cores
-from guidedflow.run import Run
+from guidedflow.run import CONFIG, Run
 from guidedflow.sampling import Sampler
-from guidedflow.settings import from_plain
 from guidedflow.streams import Stream, stream_key
 from guidedflow.types import Transition
-from guidedflow.units import ActionScale
 from guidedflow.vector import Simulators
 
 
@@ -40,17 +36,22 @@ class Trained:
         self.algorithm = algorithm
         self.state = state
         self.step = step
-        self.task: str = run.config["task"]
-        self.seeds: list[int] = seeds_of(run.config)
-        self.frame_stack: int = run.config.get("frame_stack", 1)
-        self.action_scale = scale_of(run.config)
+        self.configuration = Configuration.read(run.config)
+        self.task = self.configuration.task
+        self.seeds = self.configuration.each_seed
+        self.frame_stack = self.configuration.frame_stack
+        self.action_scale = self.configuration.action_scale
 
     @classmethod
     def open(cls, path: Path | str, step: int | None = None) -> "Trained":
         """The run at `path`, at `step` or at its newest checkpoint; what cannot be read is an `InputError`."""
         run = Run.open(Path(path))
-        algorithm = algorithm_of(run.config)
-        like = jax.eval_shape(initial_state, algorithm, example_of(run.config), jnp.asarray(seeds_of(run.config)))
+        try:
+            algorithm, configuration = algorithm_of(run.config), Configuration.read(run.config)
+        except InputError as error:
+            raise InputError(f"{run.path / CONFIG} was damaged or edited: {error}") from None
+        example, seeds = configuration.transition.example(), jnp.asarray(configuration.each_seed)
+        like = jax.eval_shape(initial_state, algorithm, example, seeds)
         step, state = checkpoint.load(run.checkpoints, step, like)
         return cls(run, algorithm, state, step)
 
@@ -58,13 +59,24 @@ class Trained:
         """The policies by name, of all seeds at once, in the box: every array has a leading axis of seeds."""
         return self.algorithm.policies(self.state)
 
-    def policy(self, name: str | None = None, seed: int | None = None) -> Policy:
-        """One policy of one training seed, by default the main policy and the first seed, in the units of its data."""
+    def policy(
+        self,
+        name: str | None = None,
+        seed: int | None = None,
+        sampler: Sampler | None = None,
+        critic_from: "Trained | None" = None,
+    ) -> Policy:
+        """One policy of one training seed, by default the main policy and the first seed, in the units of its data.
+
+        It is sampled in another way, or under the critic of another run, as `steered` does it for all seeds.
+        """
         seed = self.seeds[0] if seed is None else seed
         if seed not in self.seeds:
-            raise InputError(f"{self.run.path} has no seed {seed}; it was trained with {self.seeds}.")
-        one = jax.tree.map(lambda leaf: leaf[self.seeds.index(seed)], self.state)
-        return in_units(self._named(self.algorithm.policies(one), name), self.action_scale)
+            raise InputError(f"{self.run.path} has no seed {seed!r}; it was trained with {self.seeds}.")
+        row = self.seeds.index(seed)
+        steered = self.steered(name, sampler, critic_from)
+        own = jax.tree.map(lambda leaf: leaf[row] if jnp.ndim(leaf) else leaf, steered)
+        return in_units(own, self.action_scale)
 
     def evaluate(
         self,
@@ -109,7 +121,7 @@ class Trained:
             sampler=", ".join(filter(None, [chosen.told(), note, f"replan={replan}" if replan else ""])),
             step=self.step,
             source="evaluate" if stream is Stream.REPORTING_EPISODES else "selection",
-            simulator=environments.describe(task),
+            simulator=environments.describe(task) if environments.known(task) else {},
             replan=replan,
             task_ids=environments.task_ids(task),
         )
@@ -154,10 +166,7 @@ class Trained:
 
     def cut(self, dataset: Dataset) -> Batches:
         """A dataset as the run cut its own: the same horizon and discount, and the same rule of goals if it has any."""
-        config = self.run.config
-        sampling = from_plain(GoalSampling, config.get("goals", {}))
-        spans = config["discount"], config["horizon"], config["chunk"]
-        return Cutting(*spans, frame_stack=self.frame_stack, goals=sampling).of(dataset)
+        return self.configuration.cutting.of(dataset)
 
     def film(
         self,
@@ -177,6 +186,7 @@ class Trained:
         goal-conditioned name.
         """
         task = task or self.task
+        environments.simulated(task)
         chosen = self.steered(policy) if using is None else using
         chosen = chosen if sampler is None else chosen.with_sampler(sampler)
         factory = partial(environments.make, task, render=True, frame_stack=self.frame_stack)
@@ -197,9 +207,8 @@ class Trained:
         if name is None:
             return next(iter(policies.values()))
         if name not in policies:
-            raise InputError(
-                f"{self.run.path} has no policy {name!r}{did_you_mean(name, policies)}; it has {', '.join(policies)}."
-            )
+            closest = did_you_mean(str(name), policies)
+            raise InputError(f"{self.run.path} has no policy {name!r}{closest}; it has {', '.join(policies)}.")
         return policies[name]
 
 
@@ -221,33 +230,6 @@ def open_simulators(
     workers = workers or available_cores()
     factory = partial(environments.make, task, frame_stack=frame_stack)
     return Simulators(factory, min(5 * workers, episodes or 5 * workers), workers)
-
-
-def algorithm_of(config: Mapping[str, Any]) -> Algorithm[Any]:
-    """The algorithm, with its settings, that a run's configuration names."""
-    settings = dict(config["algorithm"])
-    name = settings.pop("name")
-    if name not in ALGORITHMS:
-        raise InputError(f"Unknown algorithm {name!r}{did_you_mean(name, ALGORITHMS)}; known: {', '.join(ALGORITHMS)}.")
-    return from_plain(ALGORITHMS[name], settings)
-
-
-def seeds_of(config: Mapping[str, Any]) -> list[int]:
-    """The seeds that a run trains together."""
-    return [config["seed"] + i for i in range(config["seeds"])]
-
-
-def scale_of(config: Mapping[str, Any]) -> ActionScale | None:
-    """The units of a run's actions, if they are not those of the box."""
-    return from_plain(ActionScale, config["action_scale"]) if "action_scale" in config else None
-
-
-def example_of(config: Mapping[str, Any]) -> Transition:
-    """A transition of zeros, of the shapes that a run's configuration tells."""
-    spaces = config["transition"]
-    observation = jnp.zeros(spaces["observation_shape"], spaces["observation_dtype"])
-    action = jnp.zeros(spaces["action_size"])
-    return Transition(observation, action, jnp.zeros(()), jnp.zeros(()), observation, action)
 
 
 @jax.jit

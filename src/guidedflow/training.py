@@ -27,6 +27,7 @@ from jaxtyping import Array, Int
 from guidedflow import checkpoint, environments
 from guidedflow.algorithm import Algorithm
 from guidedflow.algorithms import ALGORITHMS
+from guidedflow.configuration import Configuration
 from guidedflow.data.batches import Cutting
 from guidedflow.data.dataset import Batches, Dataset
 from guidedflow.data.feed import Feed, open_feed
@@ -42,7 +43,7 @@ from guidedflow.run import Run
 from guidedflow.settings import check_ranges, check_types, to_plain
 from guidedflow.streams import Stream, stream_key
 from guidedflow.tracking import Tracker, check_finite
-from guidedflow.trained import Trained, initial_state, open_simulators, scale_of, seeds_of
+from guidedflow.trained import Trained, initial_state, open_simulators
 from guidedflow.types import Metrics, Transition
 from guidedflow.vector import Simulators
 
@@ -138,6 +139,14 @@ def train(
     a plan that cannot be carried out, observations that no network here takes, a folder that is in use or holds
     something, and a loss that is no longer finite.
     """
+    given: tuple[tuple[Any, Any, str], ...] = (
+        (algorithm, Algorithm, "an algorithm with its settings, such as GFP(alpha=1.0)"),
+        (dataset, Dataset | Mapped, "a dataset, as load_dataset gives it"),
+        (plan, Plan, "a plan, such as Plan(steps=20_000)"),
+    )
+    for value, kind, wanted in given:
+        if not isinstance(value, kind) or isinstance(value, type):
+            raise InputError(f"train takes {wanted}, but got {value!r}.")
     plan.check()
     window = replace(window, updates=window.lasting(plan.batch_size, plan.log_interval))
     with open_feed(dataset, plan.cutting, rebalance=rebalance, window=window, seed=plan.seed, steps=plan.steps) as feed:
@@ -178,7 +187,9 @@ def _run(
             rollouts = plan.eval_episodes * plan.seeds
             simulators = stack.enter_context(open_simulators(task, plan.workers, rollouts, plan.frame_stack))
         tracker = stack.enter_context(
-            Tracker(run.path, seeds_of(config), plan.steps, shown=SHOWN, wandb=plan.wandb, config=config)
+            Tracker(
+                run.path, Configuration.read(config).each_seed, plan.steps, shown=SHOWN, wandb=plan.wandb, config=config
+            )
         )
         run.begin()  # from here on nothing of an older run is left, so all that can be missing was asked for before
         return _Training(algorithm, plan, feed, run, tracker, simulators).continue_()
@@ -202,7 +213,8 @@ class _Training:
         self.run = run
         self.tracker = tracker
         self.simulators = simulators
-        self.seeds = jnp.asarray(seeds_of(run.config), jnp.int32)
+        self.configuration = Configuration.read(run.config)
+        self.seeds = jnp.asarray(self.configuration.each_seed, jnp.int32)
 
     def continue_(self) -> Trained:
         """Train from the newest intact checkpoint, or from the start, to the end."""
@@ -251,13 +263,13 @@ class _Training:
     def _evaluate(self, state: Any, step: int) -> None:
         if self.simulators is None:
             return
-        task, scale = self.run.config["task"], scale_of(self.run.config)
+        told = self.configuration
         for name, policy in self.algorithm.policies(state).items():
             result = evaluate(
-                in_units(policy, scale),
+                in_units(policy, told.action_scale),
                 self.simulators,
-                task=task,
-                seeds=seeds_of(self.run.config),
+                task=told.task,
+                seeds=told.each_seed,
                 episodes=self.plan.eval_episodes,
                 seed=self.plan.seed,
                 stream=Stream.TRAINING_EPISODES,
@@ -265,7 +277,7 @@ class _Training:
                 sampler=policy.told(),
                 step=step,
                 source="training",
-                task_ids=environments.task_ids(task),
+                task_ids=environments.task_ids(told.task),
             )
             self.tracker.episodes(result.rows)
 

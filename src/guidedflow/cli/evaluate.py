@@ -76,7 +76,8 @@ class Evaluate:
     select_episodes: int = 20
     """Episodes of each weight and training seed in that choice."""
     select_offline: bool = False
-    """Choose among the weights from the dataset alone; beside --select-weight both choices are reported."""
+    """Choose among the weights from the dataset alone; beside --select-weight both choices are reported. For a task
+    without a simulator the choice is all that is told."""
     dataset: Path | None = None
     """Dataset file for that choice, if it is not in the suite's own folder."""
     replan: int | None = None
@@ -100,16 +101,22 @@ class Evaluate:
         if self.task is not None:
             environments.parse(self.task)
         trained = Trained.open(self.path, self.step)
+        task = self.task or trained.task
+        only_choose = self.select_offline and not (self.select_weight or self.video or environments.known(task))
         name, policies = self._policies(trained)  # what cannot be had is told before the simulators start
         selections: dict[str, Selection] = {}
         if self.select_offline:
+            if not only_choose:
+                environments.simulated(task)  # told before a minute of choosing
             weighted = {weight: policy for weight, policy in policies.items() if weight is not None}
             selections["dataset"] = by_dataset(weighted, self._observations(trained))
         note = "" if self.critic_from is None else f"critic from {self.critic_from}"
         plot = report.learning_curve([self.path], self.path / "learning-curve.png") if self.plot else None
+        if only_choose:
+            self._tell([self._choice(task, name, policies, selections["dataset"])], plot)
+            return
         files.check_appendable(trained.run.evaluations)
         most = max(self.episodes, self.select_episodes if self.select_weight else 0) * len(trained.seeds)
-        task = self.task or trained.task
         with open_simulators(task, self.workers, most, trained.frame_stack) as simulators:
             rolled_out: dict[str, Any] = {
                 "task": task,
@@ -135,9 +142,15 @@ class Evaluate:
             first = next(iter(chosen.values()))
             trained.film(film, name, using=first, episodes=self.video, seed=self.seed, task=task, replan=self.replan)
             summary["video"] = str(film)
-        if plot is not None:
-            summary["plot"] = str(plot)
-        self._tell(summaries)
+        self._tell(summaries, plot)
+
+    def _choice(
+        self, task: str, name: str | None, policies: dict[float | None, Policy], selection: Selection
+    ) -> dict[str, Any]:
+        """What is said of a weight that is only chosen, for a task without a simulator."""
+        chosen = policies[selection.chosen]
+        told = {"task": task, "policy": name, "sampler": chosen.told(), "weight": selection.chosen}
+        return told | {"selection": {"dataset": selection.plain()}}
 
     def _refuse_idle(self) -> None:
         """Raise InputError for a flag that would change nothing."""
@@ -204,7 +217,10 @@ class Evaluate:
             sampler = replace(sampler, candidates=self.candidates)
         return sampler
 
-    def _tell(self, summaries: list[dict[str, Any]]) -> None:
+    def _tell(self, summaries: list[dict[str, Any]], plot: Path | None) -> None:
+        """Print; the picture stands with the first summary."""
+        if plot is not None:
+            summaries[0]["plot"] = str(plot)
         if self.json and len(summaries) == 1:
             print(json.dumps(summaries[0]))
         elif self.json:
