@@ -53,9 +53,7 @@ class Evaluate:
     seed: int = 0
     """Chooses the episodes."""
     guidance: GuidanceName | None = None
-    """How the critic's gradient joins the flow: at the noisy action (QFQL), at the denoised one (QGF), through its
-    Jacobian, or through the whole rollout (BPTT); or how a flow's own condition is weighed (CFGRL); by default as the
-    policy was trained to act."""
+    """Steer by the critic's gradient: noisy is QFQL, denoised QGF, rollout BPTT; or by the condition of CFGRL."""
     weight: tuple[float, ...] = ()
     """Weight of guidance, by default 0.1, or of a condition, by default as trained; several are evaluated in turn."""
     normalize: bool = False
@@ -71,13 +69,11 @@ class Evaluate:
     critic_from: Path | None = None
     """Another run of the same task and horizon, whose critic, at its newest checkpoint, guides, refines and chooses."""
     select_weight: bool = False
-    """Choose among the weights, by default 8 from 0 to 3 (7 from 0 to 15 of a condition), on episodes of their own;
-    report the chosen one on others."""
+    """Choose among the weights (if none are given: 8 from 0 to 3, of a condition 7 to 15) on episodes of their own."""
     select_episodes: int = 20
     """Episodes of each weight and training seed in that choice."""
     select_offline: bool = False
-    """Choose among the weights from the dataset alone; beside --select-weight both choices are reported. For a task
-    without a simulator the choice is all that is told."""
+    """Choose among the weights from the dataset alone; without a simulator that choice is all that is told."""
     dataset: Path | None = None
     """Dataset file for that choice, if it is not in the suite's own folder."""
     replan: int | None = None
