@@ -135,3 +135,12 @@ def test_minari_has_no_half_masks(tmp_path):
     with pytest.raises(InputError, match="only masks of 0 and 1"):
         convert(dataset, tmp_path / "made")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refusal_leaves_no_folder_that_was_made_for_it(tmp_path):
+    place = tmp_path / "new" / "newer"
+    with pytest.raises(InputError, match="Minari has no place for weights"):
+        convert(dataclasses.replace(episodes([2]), weights=np.ones(3, np.float32)), place / "made")
+    with pytest.raises(InputError, match="parts must have rows of shape"):
+        convert([episodes([2]), episodes([2], pixels=True)], place / "made.mapped")
+    assert list(tmp_path.iterdir()) == []
