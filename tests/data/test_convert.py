@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import minari
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -91,6 +92,17 @@ def test_a_relative_path_is_as_good(tmp_path, to, monkeypatch):
 def test_images_stay_bytes(tmp_path, to):
     dataset = episodes([2, 3], pixels=True)
     same(read_dataset(dataset.name, convert(dataset, tmp_path / PLACES[to], to)), dataset)
+
+
+def test_minaris_box_holds_the_actions_as_they_were_recorded(tmp_path):
+    dataset = episodes([3, 2])
+    steps = ~dataset.last
+    dataset.actions[steps, 1] = 0.5
+    read = minari.MinariDataset(convert(dataset, tmp_path / "made") / "data").action_space
+    wide = dataset.actions[steps, 0]
+    np.testing.assert_array_equal(read.low, [min(-1, wide.min()), -1])
+    np.testing.assert_array_equal(read.high, [max(1, wide.max()), 1])
+    assert np.abs(wide).max() > 1
 
 
 def test_from_one_format_to_the_next_and_back(tmp_path):

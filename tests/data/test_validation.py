@@ -499,7 +499,6 @@ SPOILED = {
     "step-count": reach_metadata(total_steps=9),
     "episode-lengths": episode(shorten("observations")),
     "lossy": Spoiled("see-v0", lambda folder: document(folder / "data/metadata.json", jpeg_encoding=True)),
-    "other-name": reach_metadata(dataset_id="arm/other-v0"),
     "info-damaged": robot(lambda folder: (folder / "meta/info.json").write_text("[")),
     "path-outside": robot_info(data_path="../{file_index}.parquet"),
     "no-path": robot_info(data_path=None),
@@ -612,9 +611,10 @@ def test_every_kind_of_the_table_is_tried_above():
     assert len({kind.expected + kind.hint for kind in KINDS.values()}) == len(KINDS) == sum(map(len, GROUPS.values()))
 
 
-@pytest.mark.parametrize("name", ["log.npz", "log.hdf5", "reach-v0", "robot", "hand.hdf5", f"{CUBE}.npz"])
+@pytest.mark.parametrize("name", ["log.npz", "log.hdf5", "reach-v0", "renamed", "robot", "hand.hdf5", f"{CUBE}.npz"])
 def test_a_good_dataset_has_no_problem(name, place, capsys):
     npz(place), hdf5(place), d4rl(place), ogbench(place)
+    shutil.copytree(place / "reach-v0", place / "renamed")
     words = ["--columns", *WORDS] if name.startswith("log") else []
     found, status = told(capsys, [place / name, *words])
     assert (found["errors"], found["warnings"], status) == ([], [], 0)

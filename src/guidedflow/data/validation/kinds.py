@@ -188,7 +188,6 @@ SUITES = {
         "that episode was cut off while it was written",
     ),
     "lossy": _warning("be stored without loss", "JPEG changes pixels: policies see artefacts that cameras do not make"),
-    "other-name": _warning("have the name of its folder", "renamed or copied: results would carry the other name"),
     "info-damaged": _error("be a readable JSON object", "LeRobot's folders are not readable without: get it again"),
     "path-outside": _error("name files inside its folder", "no file outside a dataset is opened: mend data_path"),
     "no-path": _error("say data_path, how its files are named", "get the dataset again"),
