@@ -10,7 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from guidedflow.data.batches import Cutting
-from guidedflow.data.columns import Columns, keep, kept, place
+from guidedflow.data.columns import Columns, dataset_of, keep, kept, place
 from guidedflow.data.convert import convert
 from guidedflow.data.load import load_dataset, read_dataset
 from guidedflow.errors import InputError
@@ -133,6 +133,32 @@ def test_the_names_are_kept_beside_the_file(tmp_path):
     place(path).write_text("[")
     with pytest.raises(InputError, match="must be a JSON object of column names"):
         load_dataset("my-arm", path)
+
+
+def test_names_that_are_given_later_join_those_that_are_kept(tmp_path):
+    path = save(tmp_path / "log.npz", log() | {"q": np.arange(6) / 2})
+    keep(path, COLUMNS)
+    later = Columns(weights="q")
+    expected = load_dataset("my-arm", path, columns=COLUMNS.over(later)).fingerprint
+    assert load_dataset("my-arm", path, columns=later).fingerprint == expected
+    assert kept(path) == COLUMNS  # reading keeps nothing
+    keep(path, later)
+    assert kept(path) == COLUMNS.over(later)
+    assert load_dataset("my-arm", path).fingerprint == expected
+    for other in (Columns(weights="pay"), Columns(masks="solved"), Columns(last="solved")):
+        with pytest.raises(InputError, match="names other columns than --columns"):
+            keep(path, other)
+    made = convert(load_dataset("my-arm", path), tmp_path / "made.npz")
+    keep(made, Columns(weights="weights", goals="observations"))
+    assert (dataset_of(made), kept(made).goals) == ("my-arm", "observations")
+
+
+def test_a_role_replaces_those_that_it_stands_for(tmp_path):
+    """Names that are tried need not agree with the kept ones, nor with those that are a suite's own."""
+    path = save(tmp_path / "log.npz", log() | {"on": 1 - log()["solved"], "final": np.arange(6) % 3 == 2})
+    keep(path, COLUMNS)
+    load_dataset("my-arm", path, columns=Columns(masks="on", last="final"))
+    assert Columns(terminals="none").over(Columns(masks="on", last="final")) == Columns(terminals="none", last="final")
 
 
 @pytest.mark.parametrize(

@@ -685,6 +685,30 @@ def test_training_tells_warnings_once_and_stops_at_errors(tmp_path, capsys, monk
     assert not (tmp_path / "other").exists()
 
 
+def test_names_are_kept_when_nothing_is_wrong_with_the_data(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli.train, "train", lambda *_, **__: None)
+    path, beside = npz(tmp_path), tmp_path / "log.npz.columns.json"
+    words = ["train", "bc", "--task", str(path), "--out", str(tmp_path / "run"), "--columns"]
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, *WORDS, "--horizon", "21", "--chunk"])
+    assert not beside.exists()
+
+    def refuse(*_):
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        main([*words, *WORDS])
+    assert capsys.readouterr().err.count("warning: other commands will not know the names of the columns") == 1
+    assert list(tmp_path.iterdir()) == [path]
+    main([*words, *WORDS])
+    main([*words, "weights=solved"])
+    assert json.loads(beside.read_text()) == dict(word.split("=") for word in (*WORDS, "weights=solved"))
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "weights=pay"])
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"guidedflow: {beside} names other columns")
+
+
 def test_the_demonstrations_of_the_door_have_one_error(shared_data):
     problems = validate(shared_data / "door-human-v1.hdf5")
     assert [(problem.kind, problem.column, problem.row) for problem in problems.errors] == [

@@ -37,6 +37,14 @@ from guidedflow.errors import InputError, did_you_mean
 
 NONE = "none"
 
+_INSTEAD = (
+    ("terminals", ("masks",)),
+    ("masks", ("terminals",)),
+    ("last", ("ends", "episodes", "next_observations")),
+    *((role, ("last",)) for role in ("ends", "episodes", "next_observations")),
+)
+"""Roles, and those in whose place they stand."""
+
 _DATASET = "dataset"
 """Beside the roles of columns, what names the dataset."""
 
@@ -84,8 +92,10 @@ class Columns:
         return cls(**named)
 
     def over(self, others: "Columns") -> "Columns":
-        """These names, and the others' where these say nothing."""
-        return Columns(**{**others.told(), **self.told()})
+        """These names, and the others' where these say nothing, neither by the role nor by one in its place."""
+        told = self.told()
+        replaced = {role for own, instead in _INSTEAD for role in instead if own in told}
+        return Columns(**{role: name for role, name in others.told().items() if role not in replaced} | told)
 
     def told(self) -> dict[str, str]:
         """The roles that have a name."""
@@ -119,20 +129,30 @@ def dataset_of(path: Path) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def keep(path: Path, columns: Columns, dataset: str | None = None) -> None:
-    """Keep the names beside a file, and that of the dataset if it is told.
+def names_of(path: Path, given: Columns | None = None) -> Columns:
+    """The names given, and the kept ones where these say nothing."""
+    return (given or Columns()).over(kept(path) or Columns())
 
-    Raises `InputError` if other names are kept there, or the disk refuses.
-    """
-    found = kept(path)
-    if found is not None and found != columns:
+
+def complemented(path: Path, given: Columns) -> Columns:
+    """The same. Raises `InputError` if the kept ones say otherwise."""
+    whole, found = names_of(path, given), kept(path) or Columns()
+    if whole != found.over(given):
         raise InputError(
             f"{place(path)} names other columns than --columns ({_shown(found)}): leave --columns out to use "
             "these, or remove that file to replace them"
         )
-    if found is None:
-        told = columns.told() if dataset is None else {_DATASET: dataset, **columns.told()}
-        files.write_json(place(path), told, shared=True)
+    return whole
+
+
+def keep(path: Path, columns: Columns, dataset: str | None = None) -> None:
+    """Keep the names beside a file, with those that are kept there, and that of the dataset if it is told.
+
+    Raises `InputError` if other names are kept there, or the disk refuses.
+    """
+    if complemented(path, columns) != kept(path):
+        named = _beside(path) or ({} if dataset is None else {_DATASET: dataset})
+        files.write_json(place(path), named | columns.told(), shared=True)
 
 
 def _beside(path: Path) -> dict[str, Any] | None:

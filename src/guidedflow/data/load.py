@@ -41,7 +41,8 @@ def load_dataset(
 ) -> Dataset:
     """The training data of a task, from its suite's own folder or from `path`, with its actions in [-1, 1].
 
-    `columns` tells which column is what in a file of your own; a task without a simulator may have any name.
+    `columns` tells which column is what in a file of your own, with what is kept beside it; a task without a simulator
+    may have any name.
     `rescale_actions` maps the range of each dimension, or a given one, to [-1, 1]; a policy that is trained on it acts
     in the units of the file again. Raises `InputError` for an unknown task, for a file that is missing, damaged or of
     another environment, and for actions outside [-1, 1], unless `clip_actions` or `rescale_actions`.
@@ -203,7 +204,7 @@ def _own(task: str, place: Path | None, given: Columns | None) -> Dataset:
     if place is None:
         raise InputError(f"data of your own for task {task!r} needs a file: name it by --dataset FILE")
     _check_task(task, mapping.dataset_of(place), place)
-    told = given or mapping.kept(place) or Columns()
+    told = mapping.names_of(place, given)
     if lerobot.is_lerobot(place):
         with lerobot.open_lerobot(place) as file:
             return mapping.read(file, told.over(lerobot.usual(file)), task)

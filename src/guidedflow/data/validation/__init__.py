@@ -117,6 +117,7 @@ def _source(name: str, place: Path, columns: Columns | None, problems: Problems)
             if file is None:  # whose file it is does not matter
                 return "own"
     try:
+        mapping.kept(place)  # also where names are given, which these complement
         return source_of(name, place, columns)
     except InputError as error:
         kept = str(error).startswith(str(mapping.place(place)))
@@ -141,7 +142,7 @@ def _check_lerobot(folder: Path, columns: Columns | None, use: Use, problems: Pr
         return
     with lerobot.open_lerobot(folder) as file:
         container.survey(file, problems)
-        told = (columns or mapping.kept(folder) or Columns()).over(lerobot.usual(file))
+        told = mapping.names_of(folder, columns).over(lerobot.usual(file))
         lerobot_folder.check_features(folder, file, problems)
         if _is_told(file, told, problems):
             rows.check(file, Roles(told, outside=use.outside), problems)
@@ -159,7 +160,7 @@ def _roles(file: Arrays, name: str, source: Source, columns: Columns | None, pro
         if "next_observations" in file:
             told = told.over(Columns(next_observations="next_observations"))
         return Roles(told, of_d4rl=True, goes_on=_goes_on(name))
-    told = columns or mapping.kept(file.path) or Columns()
+    told = mapping.names_of(file.path, columns)
     return Roles(told) if _is_told(file, told, problems) else None
 
 
