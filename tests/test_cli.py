@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tiny_data import line
 from tiny_environment import Peaceful
@@ -114,6 +115,9 @@ def test_guidance_that_a_run_cannot_have(capsys: pytest.CaptureFixture[str], tmp
 def test_a_chunk_that_is_longer_than_every_episode(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a chunk of 30 steps fits into no episode, the longest has 20"):
         train(BC(hidden=(4,)), line(), Plan(steps=2, horizon=30, chunk=True), out=tmp_path / "run")
+    ends = replace(line(length=1), last=np.ones(12, bool))
+    with pytest.raises(InputError, match="'line' has no transition: none of its episodes has a step"):
+        train(BC(hidden=(4,)), ends, Plan(steps=2), out=tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -22,9 +22,11 @@ from pyarrow import parquet
 from guidedflow import cli, environments
 from guidedflow.cli import main
 from guidedflow.data import validation
+from guidedflow.data.batches import Cutting
 from guidedflow.data.columns import Columns
 from guidedflow.data.convert import convert
 from guidedflow.data.dataset import Dataset
+from guidedflow.data.load import load_dataset
 from guidedflow.data.validation import container, validate
 from guidedflow.data.validation.kinds import GROUPS, KINDS
 from guidedflow.data.validation.problem import Problems
@@ -471,6 +473,7 @@ SPOILED = {
     # episodes
     "one-step": lambda folder: own(folder, run=lambda run: at(slice(0, 1), 99)(run), solved=at(0, True)),
     "no-step": lambda folder: own(folder, run=at(0, 99)),
+    "no-transition": lambda folder: own(folder, run=EVERY, solved=np.zeros(240, bool)),
     "one-episode": lambda folder: own(folder, **{key: np.concatenate([column] * 22) for key, column in log(solved=np.zeros(240, bool), run=np.zeros(240, int)).items()}, drop=("none",)),  # noqa: E501
     "chunk-too-long": lambda folder: [*own(folder), "--horizon", "50", "--chunk"],
     "chunk-longer": lambda folder: [*own(folder, "terminals=none", run=np.minimum(EVERY // 30, 6)), "--horizon", "40", "--chunk"],  # noqa: E501
@@ -534,6 +537,8 @@ MORE = {
     "no time limits": ("naming", lambda folder: [npz(folder)]),
     "D4RL's NaN": ("nan", lambda folder: d4rl(folder, rewards=at(4, np.nan))),
     "half precision": ("infinite", lambda folder: own(folder, obs=lambda s: at((8, 0), np.inf)(s.astype(np.float16)))),
+    "whole numbers as pixels": ("float-images", lambda folder: own(folder, obs=ONE_IMAGE.astype(int))),
+    "rows of nothing": ("no-rows", lambda folder: own(folder, act=np.zeros((240, 0)))),
     "gripper beside arm": ("wrong-length", lambda folder: own(folder, "observations=obs+run2", run2=np.zeros(7))),
     "names that are no JSON": ("names-damaged", lambda folder: [kept_badly(folder)[0]]),
 }
@@ -683,6 +688,27 @@ def test_training_tells_warnings_once_and_stops_at_errors(tmp_path, capsys, monk
     told = capsys.readouterr().err.splitlines()
     assert told[-1].startswith("guidedflow: log: 'last' must have an episode as long as a chunk of 21 steps")
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    "seen", [ONE_IMAGE[:, 0, :, 0], ONE_IMAGE[..., 0], ONE_IMAGE.astype(int), ONE_IMAGE[..., None]]
+)
+def test_observations_that_no_network_takes_are_errors(tmp_path, seen):
+    path = npz(tmp_path, log(obs=seen))
+    columns = Columns.parse(WORDS)
+    observations = load_dataset("my-arm", path, columns=columns).observations
+    with pytest.raises(InputError, match="expected float32 states"):
+        Cutting().check("my-arm", observations.shape[1:], observations.dtype, False)
+    assert validate(path, columns=columns).errors
+
+
+def test_a_step_into_an_observation_that_nobody_recorded_is_not_idle(tmp_path):
+    """It leads to a row that holds the place; before it, what does not move is idle all the same."""
+    solved = np.ones(240, bool)
+    short = validate(npz(tmp_path, log(run=EVERY, solved=solved)), columns=Columns.parse(WORDS))
+    assert [problem.kind for problem in short.warnings] == ["always-set", "one-step"]
+    tails = validate(npz(tmp_path, log(obs=idle)), columns=Columns.parse(WORDS))
+    assert [(problem.kind, problem.row) for problem in tails.warnings] == [("idle-tail", LENGTH // 2)]
 
 
 def test_names_are_kept_when_nothing_is_wrong_with_the_data(tmp_path, capsys, monkeypatch):

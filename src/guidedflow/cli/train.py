@@ -33,7 +33,7 @@ console = Console(stderr=True)
 LOOKED_AT = 2**18
 """Rows of a dataset beyond memory that are looked at before it is trained on."""
 
-OF_LENGTHS = ("chunk-too-long", "no-step")
+OF_LENGTHS = ("chunk-too-long", "no-step", "no-transition")
 """What validation tells of the lengths of episodes; a part of them is no evidence, and cutting tells it of all."""
 
 if TYPE_CHECKING:

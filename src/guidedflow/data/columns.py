@@ -261,7 +261,7 @@ def _matrix(file: Arrays, name: str) -> NDArray[Any]:
     parts = [file.read(part) for part in name.split("+")]
     parts = [part[:, None] if part.ndim == 1 else part for part in parts]
     for part, called in zip(parts, name.split("+"), strict=True):
-        if part.ndim < 2 or len(part) != len(parts[0]) or not len(part) or (len(parts) > 1 and part.ndim != 2):
+        if part.ndim < 2 or len(part) != len(parts[0]) or not part.size or (len(parts) > 1 and part.ndim != 2):
             raise file.complaint(called, f"have the shape ({len(parts[0]) or 'rows'}, numbers)", f"{part.shape}")
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 

@@ -61,7 +61,7 @@ def read(file: Arrays, name: str, problems: Problems) -> NDArray[Any] | None:
     if column.ndim == 0:
         problems.add("scalar-column", file.path, name, found=f"one number, {column[()]}")
         return None
-    if not len(column):
+    if not column.size:
         problems.add("no-rows", file.path, name, found=f"the shape {column.shape}")
         return None
     _check_finite(file, name, column, problems)
@@ -170,7 +170,7 @@ def _check_lengths(file: Arrays, columns: dict[str, str], found: dict[str, NDArr
 def check_observations(path: Any, name: str, column: NDArray[Any], problems: Problems) -> None:
     """Whether observations are vectors, or images as (height, width, channels)."""
     shape = column.shape[1:]
-    if len(shape) == 3 and column.dtype.kind == "f":
+    if len(shape) == 3 and column.dtype != np.uint8:
         most = float(column.max())
         problems.add("float-images", path, name, found=f"{column.dtype} up to {most:.4g} of shape {shape}")
     elif len(shape) == 3 and shape[0] in (1, 3, 4) and shape[2] > 12:
