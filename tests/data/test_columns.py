@@ -12,7 +12,7 @@ from pyarrow import parquet
 from guidedflow.data.batches import Cutting
 from guidedflow.data.columns import Columns, dataset_of, keep, kept, place
 from guidedflow.data.convert import convert
-from guidedflow.data.load import load_dataset, read_dataset
+from guidedflow.data.load import load_dataset, open_dataset, read_dataset
 from guidedflow.errors import InputError
 
 WORDS = "observations=obs actions=act rewards=pay terminals=solved episodes=run"
@@ -185,6 +185,21 @@ def test_what_is_missing_or_wrong_is_one_sentence(tmp_path, words, sentence):
     with pytest.raises(InputError, match=sentence) as told:
         load_dataset("my-arm", path, columns=Columns.parse(words.split()))
     assert "\n" not in str(told.value)
+
+
+def test_a_file_stands_for_its_task(tmp_path, monkeypatch):
+    path = save(tmp_path / "log.npz", log())
+    whole = load_dataset(path, columns=COLUMNS)
+    assert whole.name == "log"
+    keep(path, COLUMNS)
+    monkeypatch.chdir(tmp_path)
+    for same in ("log.npz", str(path), path):
+        assert load_dataset(same).fingerprint == whole.fingerprint
+    made = convert(whole, tmp_path / "made.mapped")
+    assert open_dataset(made).name == load_dataset(made).name == "log"
+    for missing in ("logs.npz", "logs/log", tmp_path / "logs"):
+        with pytest.raises(InputError, match=f"there is no file or folder {missing}, nor a task of that name"):
+            load_dataset(missing)
 
 
 def test_a_file_without_names_is_asked_about(tmp_path):

@@ -711,6 +711,13 @@ def test_a_step_into_an_observation_that_nobody_recorded_is_not_idle(tmp_path):
     assert [(problem.kind, problem.row) for problem in tails.warnings] == [("idle-tail", LENGTH // 2)]
 
 
+def test_a_walker_is_looked_for_where_its_data_lie(tmp_path, monkeypatch):
+    monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path))
+    assert [problem.kind for problem in validate("hopper-medium-v2").errors] == ["missing"]
+    d4rl(tmp_path)[0].rename(tmp_path / "hopper_medium-v2.hdf5")
+    assert not validate("hopper-medium-v2").errors
+
+
 def test_names_are_kept_when_nothing_is_wrong_with_the_data(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cli.train, "train", lambda *_, **__: None)
     path, beside = npz(tmp_path), tmp_path / "log.npz.columns.json"

@@ -24,7 +24,7 @@ from guidedflow.data.arrays import Arrays, ColumnError
 from guidedflow.data.box import Outside
 from guidedflow.data.columns import Columns
 from guidedflow.data.dataset import Dataset
-from guidedflow.data.load import Source, named, read_dataset, source_of
+from guidedflow.data.load import Source, at_home, named, read_dataset, source_of
 from guidedflow.data.validation import (
     container,
     episodes,
@@ -64,12 +64,12 @@ def validate(
         raise InputError(f"horizon must be at least 1, not {horizon}")
     use, problems = Use(discount, horizon, chunk, Outside.of(clip_actions, rescale_actions)), Problems()
     name, place = (task or str(path)), Path(path).expanduser()
-    if not (place.exists() or place.is_symlink()) and places.has_home(str(path)):
+    if not (place.exists() or place.is_symlink()) and at_home(str(path)):
         place = places.home(str(path))
-    elif task is None:
-        name = named(str(path))[0]
     if not container.look(place, problems):
         return problems
+    if task is None:
+        name = named(path)[0]
     if (slices := ogbench_files.slices(place)) and not lerobot.is_lerobot(place):
         ogbench_files.check_slices(slices, problems)
         for each in slices:
