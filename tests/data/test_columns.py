@@ -13,6 +13,7 @@ from guidedflow.data.batches import Cutting
 from guidedflow.data.columns import Columns, dataset_of, keep, kept, place
 from guidedflow.data.convert import convert
 from guidedflow.data.load import load_dataset, open_dataset, read_dataset
+from guidedflow.data.validation import validate
 from guidedflow.errors import InputError
 
 WORDS = "observations=obs actions=act rewards=pay terminals=solved episodes=run"
@@ -96,6 +97,18 @@ def test_nested_columns_stand_side_by_side_and_a_number_is_a_reward(tmp_path):
     assert dataset.observations.dtype == np.float32
     assert (dataset.rewards == -1).all()
     assert dataset.masks.all()
+
+
+@pytest.mark.parametrize("name", ["pos+vel", "pos,vel", "pos, vel"])
+def test_a_column_may_be_called_what_else_joins_names(tmp_path, name):
+    columns = log()
+    path = save(tmp_path / "log.npz", columns | {name: columns["obs"]})
+    words = [f"observations={name},actions=act,rewards=pay", "terminals=solved", "episodes=run"]
+    told = Columns.parse(words)
+    assert told == Columns(**(COLUMNS.told() | {"observations": name}))
+    dataset = load_dataset("my-arm", path, columns=told)
+    assert dataset.fingerprint == load_dataset("my-arm", path, columns=COLUMNS).fingerprint
+    assert not validate(path, columns=told).errors
 
 
 def test_weights_stay_with_their_steps(tmp_path):

@@ -1,6 +1,7 @@
 """Data of your own: which column of a file is what, said once and kept beside the file.
 
-    observations        one column, or several joined by + ; `obs/joints+obs/gripper` puts them side by side
+    observations        one column, or several joined by + ; `obs/joints+obs/gripper` puts them side by side, unless it
+                        is the name of a column itself
     actions             the same
     rewards             a column, or a number that every step gets
     terminals           1 where the task itself ended, solved or failed: nothing is bootstrapped from there, and the
@@ -21,8 +22,10 @@ library wrote it also says the dataset's own name. This module does not know of 
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,8 @@ from guidedflow.data.dataset import Dataset
 from guidedflow.errors import InputError, did_you_mean
 
 NONE = "none"
+
+_NEXT = re.compile(r",(?=\w+=)")
 
 _INSTEAD = (
     ("terminals", ("masks",)),
@@ -67,9 +72,9 @@ class Columns:
 
     @classmethod
     def parse(cls, words: Iterable[str]) -> "Columns":
-        """From words such as `observations=obs`; several may stand in one word with commas between."""
+        """From words such as `observations=obs`; several may stand in one word, a comma before each next `ROLE=`."""
         named: dict[str, str] = {}
-        for word in ",".join(words).split(","):
+        for word in chain.from_iterable(map(_NEXT.split, words)):
             role, sign, column = word.partition("=")
             if not sign or not column:
                 raise InputError(f"columns are given as ROLE=NAME, for example observations=obs, not as {word!r}")
@@ -256,11 +261,17 @@ def check_told(file: Arrays, columns: Columns) -> None:
         raise InputError(f"{has} where episodes end, by --columns ends=NAME, episodes=NAME or last=NAME")
 
 
+def joined(file: Arrays, name: str) -> list[str]:
+    """The columns that a name joins by + ; a column of that very name comes first."""
+    return [name] if name in file else name.split("+")
+
+
 def _matrix(file: Arrays, name: str) -> NDArray[Any]:
     """One column or several side by side, as (rows, numbers), images as they are."""
-    parts = [file.read(part) for part in name.split("+")]
+    names = joined(file, name)
+    parts = [file.read(part) for part in names]
     parts = [part[:, None] if part.ndim == 1 else part for part in parts]
-    for part, called in zip(parts, name.split("+"), strict=True):
+    for part, called in zip(parts, names, strict=True):
         if part.ndim < 2 or len(part) != len(parts[0]) or not part.size or (len(parts) > 1 and part.ndim != 2):
             raise file.complaint(called, f"have the shape ({len(parts[0]) or 'rows'}, numbers)", f"{part.shape}")
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
