@@ -200,6 +200,15 @@ def test_what_is_missing_or_wrong_is_one_sentence(tmp_path, words, sentence):
     assert "\n" not in str(told.value)
 
 
+def test_columns_may_be_a_mapping(tmp_path):
+    path = save(tmp_path / "log.npz", log())
+    whole = load_dataset("my-arm", path, columns=COLUMNS)
+    assert load_dataset("my-arm", path, columns=COLUMNS.told()).fingerprint == whole.fingerprint
+    assert str(validate(path, columns=COLUMNS.told())) == str(validate(path, columns=COLUMNS))
+    with pytest.raises(InputError, match=r"columns: there is no role 'reward' \(did you mean 'rewards'\?\)"):
+        load_dataset("my-arm", path, columns={"reward": "pay"})
+
+
 def test_a_file_stands_for_its_task(tmp_path, monkeypatch):
     path = save(tmp_path / "log.npz", log())
     whole = load_dataset(path, columns=COLUMNS)

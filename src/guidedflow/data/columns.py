@@ -84,6 +84,15 @@ class Columns:
         return cls.named(named, "--columns")
 
     @classmethod
+    def of(cls, told: "Columns | Mapping[str, str] | None") -> "Columns | None":
+        """These columns, also from a mapping of roles to names. Raises `InputError` for anything else."""
+        if told is None or isinstance(told, Columns):
+            return told
+        if not isinstance(told, Mapping):
+            raise InputError(f"columns must be Columns, or a mapping such as {{'observations': 'obs'}}, found {told!r}")
+        return cls.named(told, "columns")
+
+    @classmethod
     def named(cls, named: Mapping[str, Any], where: str) -> "Columns":
         """From a mapping. Raises `InputError` for a role that there is not."""
         roles = [field.name for field in dataclasses.fields(cls)]

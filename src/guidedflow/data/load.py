@@ -13,7 +13,7 @@ This module does not know what is in a file: each source has a loader of its own
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -37,7 +37,7 @@ def load_dataset(
     task: Path | str,
     path: Path | str | None = None,
     *,
-    columns: Columns | None = None,
+    columns: Columns | Mapping[str, str] | None = None,
     clip_actions: bool = False,
     rescale_actions: bool | ActionScale = False,
 ) -> Dataset:
@@ -53,7 +53,7 @@ def load_dataset(
     """
     rule = Outside.of(clip_actions, bool(rescale_actions))
     scale = rescale_actions if isinstance(rescale_actions, ActionScale) else None
-    return box.inside(read_dataset(task, path, columns=columns), rule, scale)
+    return box.inside(read_dataset(task, path, columns=Columns.of(columns)), rule, scale)
 
 
 def open_dataset(

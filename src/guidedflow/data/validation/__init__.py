@@ -14,6 +14,7 @@ Files are looked at from the outside in. Only where nothing is wrong outside is 
 whose complaint, if it still has one, is told as well. This module does not know how any of these problems looks.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +46,7 @@ __all__ = ["Problem", "Problems", "check", "validate"]
 def validate(
     path: Path | str,
     task: str | None = None,
-    columns: Columns | None = None,
+    columns: Columns | Mapping[str, str] | None = None,
     *,
     discount: float = 0.99,
     horizon: int = 1,
@@ -57,13 +58,13 @@ def validate(
 
     `task` says whose data it is where the file's name does not, `columns` which column is what in data of your own;
     `discount` and what follows say what it is to be used for.
-    Raises `InputError` only for a horizon below 1, for actions that are to be clipped and rescaled, and where a package
-    that is needed is not installed.
+    Raises `InputError` only for a role of columns that there is not, for a horizon below 1, for actions that are to be
+    clipped and rescaled, and where a package that is needed is not installed.
     """
     if horizon < 1:
         raise InputError(f"horizon must be at least 1, not {horizon}")
     use, problems = Use(discount, horizon, chunk, Outside.of(clip_actions, rescale_actions)), Problems()
-    name, place = (task or str(path)), Path(path).expanduser()
+    name, place, columns = (task or str(path)), Path(path).expanduser(), Columns.of(columns)
     if not (place.exists() or place.is_symlink()) and at_home(str(path)):
         place = places.home(str(path))
     if not container.look(place, problems):
