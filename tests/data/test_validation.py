@@ -26,7 +26,7 @@ from guidedflow.data.batches import Cutting
 from guidedflow.data.columns import Columns
 from guidedflow.data.convert import convert
 from guidedflow.data.dataset import Dataset
-from guidedflow.data.load import load_dataset
+from guidedflow.data.load import load_dataset, read_dataset
 from guidedflow.data.validation import container, validate
 from guidedflow.data.validation.kinds import GROUPS, KINDS
 from guidedflow.data.validation.problem import Problems
@@ -199,6 +199,12 @@ def kept_badly(folder):
     path = npz(folder)
     path.with_name("log.npz.columns.json").write_text('{"observation": "obs"}')
     return [path]
+
+
+def mapped(folder, **changed):
+    """The recording as memory-mapped columns."""
+    recorded = read_dataset(npz(folder, log(**changed)), columns=Columns.parse(WORDS))
+    return [convert(recorded, folder / "log.mapped")]
 
 
 def d4rl(folder, **changed):
@@ -539,6 +545,8 @@ MORE = {
     "half precision": ("infinite", lambda folder: own(folder, obs=lambda s: at((8, 0), np.inf)(s.astype(np.float16)))),
     "whole numbers as pixels": ("float-images", lambda folder: own(folder, obs=ONE_IMAGE.astype(int))),
     "rows of nothing": ("no-rows", lambda folder: own(folder, act=np.zeros((240, 0)))),
+    "mapped actions outside": ("actions-outside", lambda folder: mapped(folder, act=at(11, 1.25))),
+    "mapped bytes": ("byte-vectors", lambda folder: mapped(folder, obs=ONE_IMAGE[:, 0, :, 0])),
     "gripper beside arm": ("wrong-length", lambda folder: own(folder, "observations=obs+run2", run2=np.zeros(7))),
     "names that are no JSON": ("names-damaged", lambda folder: [kept_badly(folder)[0]]),
 }
@@ -616,11 +624,13 @@ def test_every_kind_of_the_table_is_tried_above():
     assert len({kind.expected + kind.hint for kind in KINDS.values()}) == len(KINDS) == sum(map(len, GROUPS.values()))
 
 
-@pytest.mark.parametrize("name", ["log.npz", "log.hdf5", "reach-v0", "renamed", "robot", "hand.hdf5", f"{CUBE}.npz"])
+@pytest.mark.parametrize(
+    "name", ["log.npz", "log.hdf5", "log.mapped", "reach-v0", "renamed", "robot", "hand.hdf5", f"{CUBE}.npz"]
+)
 def test_a_good_dataset_has_no_problem(name, place, capsys):
-    npz(place), hdf5(place), d4rl(place), ogbench(place)
+    hdf5(place), mapped(place), d4rl(place), ogbench(place)
     shutil.copytree(place / "reach-v0", place / "renamed")
-    words = ["--columns", *WORDS] if name.startswith("log") else []
+    words = ["--columns", *WORDS] if name in ("log.npz", "log.hdf5") else []
     found, status = told(capsys, [place / name, *words])
     assert (found["errors"], found["warnings"], status) == ([], [], 0)
 

@@ -185,7 +185,7 @@ def _check_dataset(
     except InputError as error:
         problems.add("refused", place, found="a refusal", told=str(error))
     else:
-        if source == "minari":
+        if source in ("minari", "mapped"):  # whose columns nobody has looked at yet
             counted = ~dataset.last
             rows.check_observations(place, "observations", dataset.observations, problems)
             rows.check_bounds(place, "actions", dataset.actions, problems, counted, use.outside)
