@@ -49,8 +49,8 @@ def folders_above(path: Path) -> Iterator[None]:
             raise InputError(f"the folder {path.parent} cannot be made: {reason(error)}") from error
         yield
     except BaseException:
-        with contextlib.suppress(OSError):  # of a folder that another process has put something into
-            for folder in missing:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # of one that was not made, or that others have put something into
                 folder.rmdir()
         raise
 

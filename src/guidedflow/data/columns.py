@@ -41,6 +41,7 @@ from guidedflow.errors import InputError, did_you_mean
 NONE = "none"
 
 _NEXT = re.compile(r",(?=\w+=)")
+"""A comma that does not belong to the name of a column."""
 
 _INSTEAD = (
     ("terminals", ("masks",)),
@@ -89,7 +90,9 @@ class Columns:
         if told is None or isinstance(told, Columns):
             return told
         if not isinstance(told, Mapping):
-            raise InputError(f"columns must be Columns, or a mapping such as {{'observations': 'obs'}}, found {told!r}")
+            raise InputError(
+                f"columns must be Columns, or a mapping such as {{'observations': 'obs'}}, found {type(told).__name__}"
+            )
         return cls.named(told, "columns")
 
     @classmethod
