@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tiny_data import line
 from tiny_environment import Peaceful
@@ -49,6 +50,11 @@ def refused(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
             "did you mean 'cube-single-noisy-singletask-",
         ),
         (f"train gfp --task {TASK} --out x --dataset nowhere.npz", "nowhere.npz"),
+        (
+            "train gfp --task my/log.npz --out x --eval-interval 1000",
+            "there is no file or folder my/log.npz, nor a task",
+        ),
+        ("data show my/log.npz", "there is no file or folder my/log.npz, nor a task of that name"),
         ("evaluate", "missing argument RUN"),
         ("evaluate nowhere", "There is no run at nowhere"),
         ("evaluate nowhere --workers 0", "workers must be at least 1, but is 0"),
@@ -102,6 +108,7 @@ def test_guidance_that_a_run_cannot_have(capsys: pytest.CaptureFixture[str], tmp
         "qgf --refine-sign": "changes nothing without --refine-steps",
         "qgf --select-episodes 3": "changes nothing without --select-weight",
         "qgf --guidance sideways": "invalid choice 'sideways'",
+        "qgf --guidance denoised --weight 0 1 --select-offline": "of your own, 'line'; name its file by --dataset FILE",
         f"qgf --guidance denoised --critic-from {tmp_path}/chunks": "and 6 numbers of action, but the policy",
         f"qgf --guidance denoised --critic-from {tmp_path}/bc": "has no critic; it was trained by bc",
         f"qgf --guidance denoised --critic-from {tmp_path}/nowhere": "There is no run at",
@@ -114,6 +121,9 @@ def test_guidance_that_a_run_cannot_have(capsys: pytest.CaptureFixture[str], tmp
 def test_a_chunk_that_is_longer_than_every_episode(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a chunk of 30 steps fits into no episode, the longest has 20"):
         train(BC(hidden=(4,)), line(), Plan(steps=2, horizon=30, chunk=True), out=tmp_path / "run")
+    ends = replace(line(length=1), last=np.ones(12, bool))
+    with pytest.raises(InputError, match="'line' has no transition: none of its episodes has a step"):
+        train(BC(hidden=(4,)), ends, Plan(steps=2), out=tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,6 +33,26 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def folders_above(path: Path) -> Iterator[None]:
+    """Within it the folders above `path` are there; those that were made for it are removed again where it fails.
+
+    Raises InputError where they cannot be made.
+    """
+    missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"the folder {path.parent} cannot be made: {reason(error)}") from error
+        yield
+    except BaseException:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # of one that was not made, or that others have put something into
+                folder.rmdir()
+        raise
 
 
 def replace(path: Path, data: bytes, *, shared: bool = False) -> None:

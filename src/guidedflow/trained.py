@@ -15,7 +15,7 @@ from guidedflow import checkpoint, environments, files, video
 from guidedflow.algorithm import Algorithm
 from guidedflow.configuration import Configuration, algorithm_of
 from guidedflow.data.dataset import Batches, Dataset
-from guidedflow.data.load import load_dataset
+from guidedflow.data.load import at_home, load_dataset
 from guidedflow.errors import InputError, did_you_mean
 from guidedflow.evaluation import Evaluation, evaluate
 from guidedflow.networks import Aggregate
@@ -162,7 +162,15 @@ class Trained:
     def load(self, path: Path | str | None = None) -> Dataset:
         """Its dataset, from the suite's own folder or from a file; its actions are clipped, or rescaled as before."""
         scale = self.action_scale
-        return load_dataset(self.task, path, clip_actions=scale is None, rescale_actions=scale or False)
+        try:
+            return load_dataset(self.task, path, clip_actions=scale is None, rescale_actions=scale or False)
+        except InputError as error:
+            if path is None and not at_home(self.task):
+                told = (
+                    f"{self.run.path} was trained on data of your own, {self.task!r}; name its file by --dataset FILE"
+                )
+                raise InputError(told) from error
+            raise
 
     def cut(self, dataset: Dataset) -> Batches:
         """A dataset as the run cut its own: the same horizon and discount, and the same rule of goals if it has any."""

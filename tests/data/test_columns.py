@@ -10,9 +10,10 @@ import pytest
 from pyarrow import parquet
 
 from guidedflow.data.batches import Cutting
-from guidedflow.data.columns import Columns, keep, kept, place
+from guidedflow.data.columns import Columns, dataset_of, keep, kept, place
 from guidedflow.data.convert import convert
-from guidedflow.data.load import load_dataset, read_dataset
+from guidedflow.data.load import load_dataset, open_dataset, read_dataset
+from guidedflow.data.validation import validate
 from guidedflow.errors import InputError
 
 WORDS = "observations=obs actions=act rewards=pay terminals=solved episodes=run"
@@ -98,6 +99,18 @@ def test_nested_columns_stand_side_by_side_and_a_number_is_a_reward(tmp_path):
     assert dataset.masks.all()
 
 
+@pytest.mark.parametrize("name", ["pos+vel", "pos,vel", "pos, vel"])
+def test_a_column_may_be_called_what_else_joins_names(tmp_path, name):
+    columns = log()
+    path = save(tmp_path / "log.npz", columns | {name: columns["obs"]})
+    words = [f"observations={name},actions=act,rewards=pay", "terminals=solved", "episodes=run"]
+    told = Columns.parse(words)
+    assert told == Columns(**(COLUMNS.told() | {"observations": name}))
+    dataset = load_dataset("my-arm", path, columns=told)
+    assert dataset.fingerprint == load_dataset("my-arm", path, columns=COLUMNS).fingerprint
+    assert not validate(path, columns=told).errors
+
+
 def test_weights_stay_with_their_steps(tmp_path):
     """Also where a row is added for a final observation."""
     columns = log() | {"q": np.arange(6) / 2}
@@ -135,6 +148,32 @@ def test_the_names_are_kept_beside_the_file(tmp_path):
         load_dataset("my-arm", path)
 
 
+def test_names_that_are_given_later_join_those_that_are_kept(tmp_path):
+    path = save(tmp_path / "log.npz", log() | {"q": np.arange(6) / 2})
+    keep(path, COLUMNS)
+    later = Columns(weights="q")
+    expected = load_dataset("my-arm", path, columns=COLUMNS.over(later)).fingerprint
+    assert load_dataset("my-arm", path, columns=later).fingerprint == expected
+    assert kept(path) == COLUMNS  # reading keeps nothing
+    keep(path, later)
+    assert kept(path) == COLUMNS.over(later)
+    assert load_dataset("my-arm", path).fingerprint == expected
+    for other in (Columns(weights="pay"), Columns(masks="solved"), Columns(last="solved")):
+        with pytest.raises(InputError, match="names other columns than --columns"):
+            keep(path, other)
+    made = convert(load_dataset("my-arm", path), tmp_path / "made.npz")
+    keep(made, Columns(weights="weights", goals="observations"))
+    assert (dataset_of(made), kept(made).goals) == ("my-arm", "observations")
+
+
+def test_a_role_replaces_those_that_it_stands_for(tmp_path):
+    """Names that are tried need not agree with the kept ones, nor with those that are a suite's own."""
+    path = save(tmp_path / "log.npz", log() | {"on": 1 - log()["solved"], "final": np.arange(6) % 3 == 2})
+    keep(path, COLUMNS)
+    load_dataset("my-arm", path, columns=Columns(masks="on", last="final"))
+    assert Columns(terminals="none").over(Columns(masks="on", last="final")) == Columns(terminals="none", last="final")
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -159,6 +198,30 @@ def test_what_is_missing_or_wrong_is_one_sentence(tmp_path, words, sentence):
     with pytest.raises(InputError, match=sentence) as told:
         load_dataset("my-arm", path, columns=Columns.parse(words.split()))
     assert "\n" not in str(told.value)
+
+
+def test_columns_may_be_a_mapping(tmp_path):
+    path = save(tmp_path / "log.npz", log())
+    whole = load_dataset("my-arm", path, columns=COLUMNS)
+    assert load_dataset("my-arm", path, columns=COLUMNS.told()).fingerprint == whole.fingerprint
+    assert str(validate(path, columns=COLUMNS.told())) == str(validate(path, columns=COLUMNS))
+    with pytest.raises(InputError, match=r"columns: there is no role 'reward' \(did you mean 'rewards'\?\)"):
+        load_dataset("my-arm", path, columns={"reward": "pay"})
+
+
+def test_a_file_stands_for_its_task(tmp_path, monkeypatch):
+    path = save(tmp_path / "log.npz", log())
+    whole = load_dataset(path, columns=COLUMNS)
+    assert whole.name == "log"
+    keep(path, COLUMNS)
+    monkeypatch.chdir(tmp_path)
+    for same in ("log.npz", str(path), path):
+        assert load_dataset(same).fingerprint == whole.fingerprint
+    made = convert(whole, tmp_path / "made.mapped")
+    assert open_dataset(made).name == load_dataset(made).name == "log"
+    for missing in ("logs.npz", "logs/log", tmp_path / "logs"):
+        with pytest.raises(InputError, match=f"there is no file or folder {missing}, nor a task of that name"):
+            load_dataset(missing)
 
 
 def test_a_file_without_names_is_asked_about(tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import minari
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -93,6 +94,17 @@ def test_images_stay_bytes(tmp_path, to):
     same(read_dataset(dataset.name, convert(dataset, tmp_path / PLACES[to], to)), dataset)
 
 
+def test_minaris_box_holds_the_actions_as_they_were_recorded(tmp_path):
+    dataset = episodes([3, 2])
+    steps = ~dataset.last
+    dataset.actions[steps, 1] = 0.5
+    read = minari.MinariDataset(convert(dataset, tmp_path / "made") / "data").action_space
+    wide = dataset.actions[steps, 0]
+    np.testing.assert_array_equal(read.low, [min(-1, wide.min()), -1])
+    np.testing.assert_array_equal(read.high, [max(1, wide.max()), 1])
+    assert np.abs(wide).max() > 1
+
+
 def test_from_one_format_to_the_next_and_back(tmp_path):
     dataset, path = episodes([3, 1, 4], terminated=[0, 2]), None
     for to in (*PLACES, "npz"):
@@ -134,4 +146,13 @@ def test_minari_has_no_half_masks(tmp_path):
     dataset.masks[0] = 0.5
     with pytest.raises(InputError, match="only masks of 0 and 1"):
         convert(dataset, tmp_path / "made")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refusal_leaves_no_folder_that_was_made_for_it(tmp_path):
+    place = tmp_path / "new" / "newer"
+    with pytest.raises(InputError, match="Minari has no place for weights"):
+        convert(dataclasses.replace(episodes([2]), weights=np.ones(3, np.float32)), place / "made")
+    with pytest.raises(InputError, match="parts must have rows of shape"):
+        convert([episodes([2]), episodes([2], pixels=True)], place / "made.mapped")
     assert list(tmp_path.iterdir()) == []

@@ -22,9 +22,11 @@ from pyarrow import parquet
 from guidedflow import cli, environments
 from guidedflow.cli import main
 from guidedflow.data import validation
+from guidedflow.data.batches import Cutting
 from guidedflow.data.columns import Columns
 from guidedflow.data.convert import convert
 from guidedflow.data.dataset import Dataset
+from guidedflow.data.load import load_dataset, read_dataset
 from guidedflow.data.validation import container, validate
 from guidedflow.data.validation.kinds import GROUPS, KINDS
 from guidedflow.data.validation.problem import Problems
@@ -197,6 +199,12 @@ def kept_badly(folder):
     path = npz(folder)
     path.with_name("log.npz.columns.json").write_text('{"observation": "obs"}')
     return [path]
+
+
+def mapped(folder, **changed):
+    """The recording as memory-mapped columns."""
+    recorded = read_dataset(npz(folder, log(**changed)), columns=Columns.parse(WORDS))
+    return [convert(recorded, folder / "log.mapped")]
 
 
 def d4rl(folder, **changed):
@@ -471,6 +479,7 @@ SPOILED = {
     # episodes
     "one-step": lambda folder: own(folder, run=lambda run: at(slice(0, 1), 99)(run), solved=at(0, True)),
     "no-step": lambda folder: own(folder, run=at(0, 99)),
+    "no-transition": lambda folder: own(folder, run=EVERY, solved=np.zeros(240, bool)),
     "one-episode": lambda folder: own(folder, **{key: np.concatenate([column] * 22) for key, column in log(solved=np.zeros(240, bool), run=np.zeros(240, int)).items()}, drop=("none",)),  # noqa: E501
     "chunk-too-long": lambda folder: [*own(folder), "--horizon", "50", "--chunk"],
     "chunk-longer": lambda folder: [*own(folder, "terminals=none", run=np.minimum(EVERY // 30, 6)), "--horizon", "40", "--chunk"],  # noqa: E501
@@ -499,7 +508,6 @@ SPOILED = {
     "step-count": reach_metadata(total_steps=9),
     "episode-lengths": episode(shorten("observations")),
     "lossy": Spoiled("see-v0", lambda folder: document(folder / "data/metadata.json", jpeg_encoding=True)),
-    "other-name": reach_metadata(dataset_id="arm/other-v0"),
     "info-damaged": robot(lambda folder: (folder / "meta/info.json").write_text("[")),
     "path-outside": robot_info(data_path="../{file_index}.parquet"),
     "no-path": robot_info(data_path=None),
@@ -535,6 +543,10 @@ MORE = {
     "no time limits": ("naming", lambda folder: [npz(folder)]),
     "D4RL's NaN": ("nan", lambda folder: d4rl(folder, rewards=at(4, np.nan))),
     "half precision": ("infinite", lambda folder: own(folder, obs=lambda s: at((8, 0), np.inf)(s.astype(np.float16)))),
+    "whole numbers as pixels": ("float-images", lambda folder: own(folder, obs=ONE_IMAGE.astype(int))),
+    "rows of nothing": ("no-rows", lambda folder: own(folder, act=np.zeros((240, 0)))),
+    "mapped actions outside": ("actions-outside", lambda folder: mapped(folder, act=at(11, 1.25))),
+    "mapped bytes": ("byte-vectors", lambda folder: mapped(folder, obs=ONE_IMAGE[:, 0, :, 0])),
     "gripper beside arm": ("wrong-length", lambda folder: own(folder, "observations=obs+run2", run2=np.zeros(7))),
     "names that are no JSON": ("names-damaged", lambda folder: [kept_badly(folder)[0]]),
 }
@@ -612,10 +624,13 @@ def test_every_kind_of_the_table_is_tried_above():
     assert len({kind.expected + kind.hint for kind in KINDS.values()}) == len(KINDS) == sum(map(len, GROUPS.values()))
 
 
-@pytest.mark.parametrize("name", ["log.npz", "log.hdf5", "reach-v0", "robot", "hand.hdf5", f"{CUBE}.npz"])
+@pytest.mark.parametrize(
+    "name", ["log.npz", "log.hdf5", "log.mapped", "reach-v0", "renamed", "robot", "hand.hdf5", f"{CUBE}.npz"]
+)
 def test_a_good_dataset_has_no_problem(name, place, capsys):
-    npz(place), hdf5(place), d4rl(place), ogbench(place)
-    words = ["--columns", *WORDS] if name.startswith("log") else []
+    hdf5(place), mapped(place), d4rl(place), ogbench(place)
+    shutil.copytree(place / "reach-v0", place / "renamed")
+    words = ["--columns", *WORDS] if name in ("log.npz", "log.hdf5") else []
     found, status = told(capsys, [place / name, *words])
     assert (found["errors"], found["warnings"], status) == ([], [], 0)
 
@@ -683,6 +698,58 @@ def test_training_tells_warnings_once_and_stops_at_errors(tmp_path, capsys, monk
     told = capsys.readouterr().err.splitlines()
     assert told[-1].startswith("guidedflow: log: 'last' must have an episode as long as a chunk of 21 steps")
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    "seen", [ONE_IMAGE[:, 0, :, 0], ONE_IMAGE[..., 0], ONE_IMAGE.astype(int), ONE_IMAGE[..., None]]
+)
+def test_observations_that_no_network_takes_are_errors(tmp_path, seen):
+    path = npz(tmp_path, log(obs=seen))
+    columns = Columns.parse(WORDS)
+    observations = load_dataset("my-arm", path, columns=columns).observations
+    with pytest.raises(InputError, match="expected float32 states"):
+        Cutting().check("my-arm", observations.shape[1:], observations.dtype, False)
+    assert validate(path, columns=columns).errors
+
+
+def test_a_step_into_an_observation_that_nobody_recorded_is_not_idle(tmp_path):
+    """It leads to a row that holds the place; before it, what does not move is idle all the same."""
+    solved = np.ones(240, bool)
+    short = validate(npz(tmp_path, log(run=EVERY, solved=solved)), columns=Columns.parse(WORDS))
+    assert [problem.kind for problem in short.warnings] == ["always-set", "one-step"]
+    tails = validate(npz(tmp_path, log(obs=idle)), columns=Columns.parse(WORDS))
+    assert [(problem.kind, problem.row) for problem in tails.warnings] == [("idle-tail", LENGTH // 2)]
+
+
+def test_a_walker_is_looked_for_where_its_data_lie(tmp_path, monkeypatch):
+    monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path))
+    assert [problem.kind for problem in validate("hopper-medium-v2").errors] == ["missing"]
+    d4rl(tmp_path)[0].rename(tmp_path / "hopper_medium-v2.hdf5")
+    assert not validate("hopper-medium-v2").errors
+
+
+def test_names_are_kept_when_nothing_is_wrong_with_the_data(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli.train, "train", lambda *_, **__: None)
+    path, beside = npz(tmp_path), tmp_path / "log.npz.columns.json"
+    words = ["train", "bc", "--task", str(path), "--out", str(tmp_path / "run"), "--columns"]
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, *WORDS, "--horizon", "21", "--chunk"])
+    assert not beside.exists()
+
+    def refuse(*_):
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        main([*words, *WORDS])
+    assert capsys.readouterr().err.count("warning: other commands will not know the names of the columns") == 1
+    assert list(tmp_path.iterdir()) == [path]
+    main([*words, *WORDS])
+    main([*words, "weights=solved"])
+    assert json.loads(beside.read_text()) == dict(word.split("=") for word in (*WORDS, "weights=solved"))
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "weights=pay"])
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"guidedflow: {beside} names other columns")
 
 
 def test_the_demonstrations_of_the_door_have_one_error(shared_data):

@@ -16,7 +16,7 @@ from guidedflow.algorithm import Algorithm
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.data import box
 from guidedflow.data.box import Outside
-from guidedflow.data.columns import Columns, keep
+from guidedflow.data.columns import Columns, complemented, keep
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.load import named, open_dataset
 from guidedflow.data.mapped import Mapped
@@ -33,7 +33,7 @@ console = Console(stderr=True)
 LOOKED_AT = 2**18
 """Rows of a dataset beyond memory that are looked at before it is trained on."""
 
-OF_LENGTHS = ("chunk-too-long", "no-step")
+OF_LENGTHS = ("chunk-too-long", "no-step", "no-transition")
 """What validation tells of the lengths of episodes; a part of them is no evidence, and cutting tells it of all."""
 
 if TYPE_CHECKING:
@@ -106,17 +106,19 @@ class Train:
         )
 
     def _load(self) -> Dataset | Mapped:
-        """The dataset, whose columns' names are kept once they were seen to fit."""
+        """The dataset, whose columns' names are kept once nothing was found wrong with it."""
         task, path = named(self.task, self.dataset)
         if self.plan.eval_interval:
             environments.simulated(task)
         columns = Columns.parse(self.columns) if self.columns else None
+        if columns is not None and path is not None:
+            columns = complemented(path, columns)
         dataset = open_dataset(
             task, path, columns=columns, clip_actions=self.clip_actions, rescale_actions=self.rescale_actions
         )
-        if columns is not None and path is not None:
-            keep(path, columns)
         self._validate(dataset)
+        if columns is not None and path is not None:
+            _keep(path, columns)
         return dataset
 
     def _validate(self, dataset: Dataset | Mapped) -> None:
@@ -134,6 +136,15 @@ class Train:
             console.print(f"warning{where}: {problem}", markup=False, highlight=False, soft_wrap=True)
         if errors:
             raise InputError(str(errors[0]))
+
+
+def _keep(path: Path, columns: Columns) -> None:
+    """Keep the names beside the file; where that cannot be, a warning tells it."""
+    try:
+        keep(path, columns)
+    except InputError as error:
+        told = f"warning: other commands will not know the names of the columns: {error}"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 
 def recipe_of(command: Train) -> Recipe:

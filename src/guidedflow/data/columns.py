@@ -1,6 +1,7 @@
 """Data of your own: which column of a file is what, said once and kept beside the file.
 
-    observations        one column, or several joined by + ; `obs/joints+obs/gripper` puts them side by side
+    observations        one column, or several joined by + ; `obs/joints+obs/gripper` puts them side by side, unless it
+                        is the name of a column itself
     actions             the same
     rewards             a column, or a number that every step gets
     terminals           1 where the task itself ended, solved or failed: nothing is bootstrapped from there, and the
@@ -21,8 +22,10 @@ library wrote it also says the dataset's own name. This module does not know of 
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,17 @@ from guidedflow.data.dataset import Dataset
 from guidedflow.errors import InputError, did_you_mean
 
 NONE = "none"
+
+_NEXT = re.compile(r",(?=\w+=)")
+"""A comma that does not belong to the name of a column."""
+
+_INSTEAD = (
+    ("terminals", ("masks",)),
+    ("masks", ("terminals",)),
+    ("last", ("ends", "episodes", "next_observations")),
+    *((role, ("last",)) for role in ("ends", "episodes", "next_observations")),
+)
+"""Roles, and those in whose place they stand."""
 
 _DATASET = "dataset"
 """Beside the roles of columns, what names the dataset."""
@@ -59,9 +73,9 @@ class Columns:
 
     @classmethod
     def parse(cls, words: Iterable[str]) -> "Columns":
-        """From words such as `observations=obs`; several may stand in one word with commas between."""
+        """From words such as `observations=obs`; several may stand in one word, a comma before each next `ROLE=`."""
         named: dict[str, str] = {}
-        for word in ",".join(words).split(","):
+        for word in chain.from_iterable(map(_NEXT.split, words)):
             role, sign, column = word.partition("=")
             if not sign or not column:
                 raise InputError(f"columns are given as ROLE=NAME, for example observations=obs, not as {word!r}")
@@ -69,6 +83,17 @@ class Columns:
                 raise InputError(f"columns name {role} twice, as {named[role]!r} and as {column!r}; give one")
             named[role] = column
         return cls.named(named, "--columns")
+
+    @classmethod
+    def of(cls, told: "Columns | Mapping[str, str] | None") -> "Columns | None":
+        """These columns, also from a mapping of roles to names. Raises `InputError` for anything else."""
+        if told is None or isinstance(told, Columns):
+            return told
+        if not isinstance(told, Mapping):
+            raise InputError(
+                f"columns must be Columns, or a mapping such as {{'observations': 'obs'}}, found {type(told).__name__}"
+            )
+        return cls.named(told, "columns")
 
     @classmethod
     def named(cls, named: Mapping[str, Any], where: str) -> "Columns":
@@ -84,8 +109,10 @@ class Columns:
         return cls(**named)
 
     def over(self, others: "Columns") -> "Columns":
-        """These names, and the others' where these say nothing."""
-        return Columns(**{**others.told(), **self.told()})
+        """These names, and the others' where these say nothing, neither by the role nor by one in its place."""
+        told = self.told()
+        replaced = {role for own, instead in _INSTEAD for role in instead if own in told}
+        return Columns(**{role: name for role, name in others.told().items() if role not in replaced} | told)
 
     def told(self) -> dict[str, str]:
         """The roles that have a name."""
@@ -119,20 +146,30 @@ def dataset_of(path: Path) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def keep(path: Path, columns: Columns, dataset: str | None = None) -> None:
-    """Keep the names beside a file, and that of the dataset if it is told.
+def names_of(path: Path, given: Columns | None = None) -> Columns:
+    """The names given, and the kept ones where these say nothing."""
+    return (given or Columns()).over(kept(path) or Columns())
 
-    Raises `InputError` if other names are kept there, or the disk refuses.
-    """
-    found = kept(path)
-    if found is not None and found != columns:
+
+def complemented(path: Path, given: Columns) -> Columns:
+    """The same. Raises `InputError` if the kept ones say otherwise."""
+    whole, found = names_of(path, given), kept(path) or Columns()
+    if whole != found.over(given):
         raise InputError(
             f"{place(path)} names other columns than --columns ({_shown(found)}): leave --columns out to use "
             "these, or remove that file to replace them"
         )
-    if found is None:
-        told = columns.told() if dataset is None else {_DATASET: dataset, **columns.told()}
-        files.write_json(place(path), told, shared=True)
+    return whole
+
+
+def keep(path: Path, columns: Columns, dataset: str | None = None) -> None:
+    """Keep the names beside a file, with those that are kept there, and that of the dataset if it is told.
+
+    Raises `InputError` if other names are kept there, or the disk refuses.
+    """
+    if complemented(path, columns) != kept(path):
+        named = _beside(path) or ({} if dataset is None else {_DATASET: dataset})
+        files.write_json(place(path), named | columns.told(), shared=True)
 
 
 def _beside(path: Path) -> dict[str, Any] | None:
@@ -236,12 +273,18 @@ def check_told(file: Arrays, columns: Columns) -> None:
         raise InputError(f"{has} where episodes end, by --columns ends=NAME, episodes=NAME or last=NAME")
 
 
+def joined(file: Arrays, name: str) -> list[str]:
+    """The columns that a name joins by + ; a column of that very name comes first."""
+    return [name] if name in file else name.split("+")
+
+
 def _matrix(file: Arrays, name: str) -> NDArray[Any]:
     """One column or several side by side, as (rows, numbers), images as they are."""
-    parts = [file.read(part) for part in name.split("+")]
+    names = joined(file, name)
+    parts = [file.read(part) for part in names]
     parts = [part[:, None] if part.ndim == 1 else part for part in parts]
-    for part, called in zip(parts, name.split("+"), strict=True):
-        if part.ndim < 2 or len(part) != len(parts[0]) or not len(part) or (len(parts) > 1 and part.ndim != 2):
+    for part, called in zip(parts, names, strict=True):
+        if part.ndim < 2 or len(part) != len(parts[0]) or not part.size or (len(parts) > 1 and part.ndim != 2):
             raise file.complaint(called, f"have the shape ({len(parts[0]) or 'rows'}, numbers)", f"{part.shape}")
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 

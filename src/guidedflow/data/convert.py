@@ -21,7 +21,7 @@ from guidedflow.data import columns, mapper, minari
 from guidedflow.data.arrays import needing
 from guidedflow.data.dataset import Dataset
 from guidedflow.errors import InputError
-from guidedflow.files import reason, remove_quietly, sync_folder
+from guidedflow.files import folders_above, reason, remove_quietly, sync_folder
 
 Format = Literal["npz", "hdf5", "minari", "minari-arrow", "mapped"]
 
@@ -49,26 +49,23 @@ def convert(
     for taken in (path, columns.place(path)):
         if taken.exists():
             raise InputError(f"{taken} exists: remove it, or convert to another place")
-    if to == "mapped":
-        parts = [dataset] if isinstance(dataset, Dataset) else dataset
-        return mapper.write(map(_without_goals, parts), path, source or "memory")
-    if not isinstance(dataset, Dataset):
-        raise InputError(
-            f"data in parts becomes a mapped folder, not {to}; add --to mapped, or end {path} with .mapped"
-        )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the folder {path.parent} cannot be made: {reason(error)}") from error
-    if to in ("minari", "minari-arrow"):
-        minari.write(dataset, path, "arrow" if to == "minari-arrow" else "hdf5")
-    else:
-        columns.keep(path, _told(dataset), dataset.name)
-        try:
-            _write(dataset, path, to)
-        except BaseException:
-            remove_quietly(columns.place(path))
-            raise
+    with folders_above(path):
+        if to == "mapped":
+            parts = [dataset] if isinstance(dataset, Dataset) else dataset
+            mapper.write(map(_without_goals, parts), path, source or "memory")
+        elif not isinstance(dataset, Dataset):
+            raise InputError(
+                f"data in parts becomes a mapped folder, not {to}; add --to mapped, or end {path} with .mapped"
+            )
+        elif to in ("minari", "minari-arrow"):
+            minari.write(dataset, path, "arrow" if to == "minari-arrow" else "hdf5")
+        else:
+            columns.keep(path, _told(dataset), dataset.name)
+            try:
+                _write(dataset, path, to)
+            except BaseException:
+                remove_quietly(columns.place(path))
+                raise
     return path
 
 

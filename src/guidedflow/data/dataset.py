@@ -113,7 +113,7 @@ class Dataset:
         found = cut(self.rewards, self.masks, self.last, discount, horizon, chunk)
         if not len(found.starts):
             longest = int(np.max(np.diff(np.flatnonzero(self.last), prepend=-1))) - 1
-            raise no_chunk(self.name, horizon, longest)
+            raise no_transition(self.name, horizon, longest)
         return Transitions.of(self.observations, self.actions, found, horizon if chunk else 1, frame_stack)
 
     def _columns(self) -> dict[str, np.ndarray]:
@@ -261,8 +261,13 @@ class Transitions(eqx.Module):
         return self.take(self.draw(key, batch_size))
 
 
-def no_chunk(name: str, horizon: int, longest: int) -> InputError:
-    """The sentence about a horizon that is longer than every episode."""
+def no_transition(name: str, horizon: int, longest: int) -> InputError:
+    """The sentence about a horizon that is longer than every episode, even one of no steps."""
+    if not longest:
+        return InputError(
+            f"dataset {name!r} has no transition: none of its episodes has a step and an observation after it; do they "
+            "end where you think they do?"
+        )
     return InputError(
         f"dataset {name!r}: a chunk of {horizon} steps fits into no episode, the longest has {longest}; lower --horizon"
     )

@@ -13,7 +13,7 @@ This module does not know what is in a file: each source has a loader of its own
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -25,34 +25,39 @@ from guidedflow.data.box import Outside
 from guidedflow.data.columns import Columns
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.mapped import Mapped
-from guidedflow.errors import InputError
+from guidedflow.errors import InputError, did_you_mean
 from guidedflow.units import ActionScale
+
+_SUFFIXES = (".npz", ".hdf5", ".h5", ".parquet", ".mapped")
 
 Source = Literal["ogbench", "d4rl", "minari", "own", "mapped"]
 
 
 def load_dataset(
-    task: str,
+    task: Path | str,
     path: Path | str | None = None,
     *,
-    columns: Columns | None = None,
+    columns: Columns | Mapping[str, str] | None = None,
     clip_actions: bool = False,
     rescale_actions: bool | ActionScale = False,
 ) -> Dataset:
     """The training data of a task, from its suite's own folder or from `path`, with its actions in [-1, 1].
 
-    `columns` tells which column is what in a file of your own; a task without a simulator may have any name.
+    A file or folder may stand in the place of the task, and tells its name then.
+
+    `columns` tells which column is what in a file of your own, with what is kept beside it; a task without a simulator
+    may have any name.
     `rescale_actions` maps the range of each dimension, or a given one, to [-1, 1]; a policy that is trained on it acts
     in the units of the file again. Raises `InputError` for an unknown task, for a file that is missing, damaged or of
     another environment, and for actions outside [-1, 1], unless `clip_actions` or `rescale_actions`.
     """
     rule = Outside.of(clip_actions, bool(rescale_actions))
     scale = rescale_actions if isinstance(rescale_actions, ActionScale) else None
-    return box.inside(read_dataset(task, path, columns=columns), rule, scale)
+    return box.inside(read_dataset(task, path, columns=Columns.of(columns)), rule, scale)
 
 
 def open_dataset(
-    task: str,
+    task: Path | str,
     path: Path | str | None = None,
     *,
     columns: Columns | None = None,
@@ -60,9 +65,9 @@ def open_dataset(
     rescale_actions: bool = False,
 ) -> Dataset | Mapped:
     """The same for training: a folder that was converted stays on disk, anything else is in memory."""
-    place = None if path is None else Path(path).expanduser()
+    task, place = named(task, path)
     if place is None or columns is not None or not mapped.is_mapped(place):
-        return load_dataset(task, path, columns=columns, clip_actions=clip_actions, rescale_actions=rescale_actions)
+        return load_dataset(task, place, columns=columns, clip_actions=clip_actions, rescale_actions=rescale_actions)
     Outside.of(clip_actions, rescale_actions)  # not both
     opened = _mapped(task, place, clip_actions)
     scale = opened.action_range if rescale_actions else None
@@ -70,22 +75,22 @@ def open_dataset(
 
 
 def read_parts(
-    task: str, path: Path | str | None = None, *, columns: Columns | None = None, source: Source | None = None
+    task: Path | str, path: Path | str | None = None, *, columns: Columns | None = None, source: Source | None = None
 ) -> Dataset | Iterable[Dataset]:
     """As `read_dataset`; a folder of OGBench's shards is read one after the other, each when it is asked for."""
-    place = None if path is None else Path(path).expanduser()
+    task, place = named(task, path)
     if place is not None and place.is_dir() and columns is None and source in (None, "ogbench"):
         files = _shards(task, place)
         if files:
             return (ogbench.load(task, file) for file in files)
-    return read_dataset(task, path, columns=columns, source=source)
+    return read_dataset(task, place, columns=columns, source=source)
 
 
 def read_dataset(
-    task: str, path: Path | str | None = None, *, columns: Columns | None = None, source: Source | None = None
+    task: Path | str, path: Path | str | None = None, *, columns: Columns | None = None, source: Source | None = None
 ) -> Dataset:
     """The same with actions as they were recorded (OGBench's are in the box); `source` says which one it is."""
-    place = None if path is None else Path(path).expanduser()
+    task, place = named(task, path)
     return _with_goals(_read(task, place, columns, source or source_of(task, place, columns)))
 
 
@@ -136,14 +141,32 @@ def _by_goals(task: str) -> bool:
     return True
 
 
-def named(task: str, path: Path | None = None) -> tuple[str, Path | None]:
-    """Task and file, where the task may be given as the path of a file or folder, which tells its name then."""
-    if path is None and not environments.known(task) and (place := Path(task).expanduser()).exists():
-        if mapped.is_mapped(place):
-            return Mapped.open(place).name, place
-        told = mapping.dataset_of(place) or d4rl.task_of(place)
-        return told or (place.name.removesuffix(place.suffix) if place.is_file() else place.resolve().name), place
-    return task, path
+def named(task: Path | str, path: Path | str | None = None) -> tuple[str, Path | None]:
+    """Task and file, where the task may be given as the path of a file or folder, which tells its name then.
+
+    Raises `InputError` for a path with nothing there.
+    """
+    name, place = str(task), Path(task if path is None else path).expanduser()
+    if path is not None:
+        return name, place
+    if environments.known(name) or not place.exists():
+        if _is_path(name) and not at_home(name):
+            closest = did_you_mean(name, environments.names())
+            raise InputError(f"there is no file or folder {name}, nor a task of that name{closest}")
+        return name, None
+    if mapped.is_mapped(place):
+        return Mapped.open(place).name, place
+    told = mapping.dataset_of(place) or d4rl.task_of(place)
+    return told or (place.name.removesuffix(place.suffix) if place.is_file() else place.resolve().name), place
+
+
+def at_home(task: str) -> bool:
+    """Whether the name alone says where its data lie: in the folder of its suite."""
+    return environments.known(task) or d4rl.is_walker(task) or minari.is_minari(minari.folder() / task)
+
+
+def _is_path(word: str) -> bool:
+    return "/" in word or word.endswith(_SUFFIXES)
 
 
 def source_of(task: str, place: Path | None, given: Columns | None) -> Source:
@@ -203,7 +226,7 @@ def _own(task: str, place: Path | None, given: Columns | None) -> Dataset:
     if place is None:
         raise InputError(f"data of your own for task {task!r} needs a file: name it by --dataset FILE")
     _check_task(task, mapping.dataset_of(place), place)
-    told = given or mapping.kept(place) or Columns()
+    told = mapping.names_of(place, given)
     if lerobot.is_lerobot(place):
         with lerobot.open_lerobot(place) as file:
             return mapping.read(file, told.over(lerobot.usual(file)), task)

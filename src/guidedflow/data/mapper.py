@@ -33,7 +33,6 @@ def write(parts: Iterable[Dataset], path: Path, source: str) -> Path:
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         beside.mkdir()
         with _Writer(beside) as writer:
             for part in parts:

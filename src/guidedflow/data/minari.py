@@ -109,7 +109,7 @@ def write(dataset: Dataset, path: Path, data_format: str = "hdf5") -> None:
         storage = MinariStorage.new(
             part / "data",
             observation_space=_space(dataset.observations),
-            action_space=gymnasium.spaces.Box(-1, 1, dataset.actions.shape[1:], np.float32),
+            action_space=_box(dataset.actions[~dataset.last]),
             data_format=data_format,
             jpeg_encoding=False,
         )
@@ -191,6 +191,11 @@ def _space(observations: NDArray[Any]) -> gymnasium.spaces.Box:
     if observations.dtype == np.uint8:
         return gymnasium.spaces.Box(0, 255, observations.shape[1:], np.uint8)
     return gymnasium.spaces.Box(-np.inf, np.inf, observations.shape[1:], np.float32)
+
+
+def _box(actions: NDArray[np.float32]) -> gymnasium.spaces.Box:
+    """[-1, 1], and as much more in a dimension as it takes to hold actions as they were recorded."""
+    return gymnasium.spaces.Box(actions.min(0, initial=-1), actions.max(0, initial=1), dtype=np.float32)
 
 
 def _identifier(name: str) -> str:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from guidedflow.data import box
 from guidedflow.data.batches import Cutting
 from guidedflow.data.blocks import Blocks, drawn
-from guidedflow.data.dataset import Batches, Cut, Transitions, cut, no_chunk
+from guidedflow.data.dataset import Batches, Cut, Transitions, cut, no_transition
 from guidedflow.data.drawing import Drawing, Slots, Weighted
 from guidedflow.data.mapped import Mapped
 from guidedflow.data.rebalance import Weights, no_weight
@@ -77,7 +77,7 @@ class Windows:
         split = cutting.frame_stack == 1 and not data.goal_conditioned
         self.blocks = Blocks.of(data.ends, max(1, window.transitions // window.blocks), horizon, chunk, split)
         if not self.blocks.counts.any():
-            raise no_chunk(data.name, horizon, int(np.max(np.diff(data.ends, prepend=-1))) - 1)
+            raise no_transition(data.name, horizon, int(np.max(np.diff(data.ends, prepend=-1))) - 1)
         outside = data.manifest["actions_outside"]
         if outside["share"] and not data.clip_actions and data.action_scale is None:
             raise box.complaint(data.name, **outside)

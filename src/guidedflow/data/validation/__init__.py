@@ -14,6 +14,7 @@ Files are looked at from the outside in. Only where nothing is wrong outside is 
 whose complaint, if it still has one, is told as well. This module does not know how any of these problems looks.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from guidedflow.data.arrays import Arrays, ColumnError
 from guidedflow.data.box import Outside
 from guidedflow.data.columns import Columns
 from guidedflow.data.dataset import Dataset
-from guidedflow.data.load import Source, named, read_dataset, source_of
+from guidedflow.data.load import Source, at_home, named, read_dataset, source_of
 from guidedflow.data.validation import (
     container,
     episodes,
@@ -45,7 +46,7 @@ __all__ = ["Problem", "Problems", "check", "validate"]
 def validate(
     path: Path | str,
     task: str | None = None,
-    columns: Columns | None = None,
+    columns: Columns | Mapping[str, str] | None = None,
     *,
     discount: float = 0.99,
     horizon: int = 1,
@@ -57,19 +58,19 @@ def validate(
 
     `task` says whose data it is where the file's name does not, `columns` which column is what in data of your own;
     `discount` and what follows say what it is to be used for.
-    Raises `InputError` only for a horizon below 1, for actions that are to be clipped and rescaled, and where a package
-    that is needed is not installed.
+    Raises `InputError` only for a role of columns that there is not, for a horizon below 1, for actions that are to be
+    clipped and rescaled, and where a package that is needed is not installed.
     """
     if horizon < 1:
         raise InputError(f"horizon must be at least 1, not {horizon}")
     use, problems = Use(discount, horizon, chunk, Outside.of(clip_actions, rescale_actions)), Problems()
-    name, place = (task or str(path)), Path(path).expanduser()
-    if not (place.exists() or place.is_symlink()) and places.has_home(str(path)):
+    name, place, columns = (task or str(path)), Path(path).expanduser(), Columns.of(columns)
+    if not (place.exists() or place.is_symlink()) and at_home(str(path)):
         place = places.home(str(path))
-    elif task is None:
-        name = named(str(path))[0]
     if not container.look(place, problems):
         return problems
+    if task is None:
+        name = named(path)[0]
     if (slices := ogbench_files.slices(place)) and not lerobot.is_lerobot(place):
         ogbench_files.check_slices(slices, problems)
         for each in slices:
@@ -117,6 +118,7 @@ def _source(name: str, place: Path, columns: Columns | None, problems: Problems)
             if file is None:  # whose file it is does not matter
                 return "own"
     try:
+        mapping.kept(place)  # also where names are given, which these complement
         return source_of(name, place, columns)
     except InputError as error:
         kept = str(error).startswith(str(mapping.place(place)))
@@ -141,7 +143,7 @@ def _check_lerobot(folder: Path, columns: Columns | None, use: Use, problems: Pr
         return
     with lerobot.open_lerobot(folder) as file:
         container.survey(file, problems)
-        told = (columns or mapping.kept(folder) or Columns()).over(lerobot.usual(file))
+        told = mapping.names_of(folder, columns).over(lerobot.usual(file))
         lerobot_folder.check_features(folder, file, problems)
         if _is_told(file, told, problems):
             rows.check(file, Roles(told, outside=use.outside), problems)
@@ -159,7 +161,7 @@ def _roles(file: Arrays, name: str, source: Source, columns: Columns | None, pro
         if "next_observations" in file:
             told = told.over(Columns(next_observations="next_observations"))
         return Roles(told, of_d4rl=True, goes_on=_goes_on(name))
-    told = columns or mapping.kept(file.path) or Columns()
+    told = mapping.names_of(file.path, columns)
     return Roles(told) if _is_told(file, told, problems) else None
 
 
@@ -183,7 +185,7 @@ def _check_dataset(
     except InputError as error:
         problems.add("refused", place, found="a refusal", told=str(error))
     else:
-        if source == "minari":
+        if source in ("minari", "mapped"):  # whose columns nobody has looked at yet
             counted = ~dataset.last
             rows.check_observations(place, "observations", dataset.observations, problems)
             rows.check_bounds(place, "actions", dataset.actions, problems, counted, use.outside)

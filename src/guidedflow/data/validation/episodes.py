@@ -42,7 +42,7 @@ def check(dataset: Dataset, use: Use, problems: Problems, file: str | None = Non
     file = dataset.name if file is None else file
     steps = ~dataset.last
     if not steps.any():
-        problems.add("no-step", file, "last", found="no episode with a step")
+        problems.add("no-transition", file, "last", found=f"none in {dataset.episodes} episodes")
         return
     _check_actions(dataset.actions[steps], file, problems)
     _check_observations(dataset.observations, file, problems)
@@ -144,12 +144,13 @@ def _check_tails(dataset: Dataset, use: Use, file: str, problems: Problems) -> N
         moves[begin:stop] = (observations[begin + 1 : stop + 1] != observations[begin:stop]).any(1)
     moves &= ~dataset.last
     rows = np.arange(len(observations))
-    final = np.maximum.reduceat(np.where(moves, rows, -1), begins)  # the last step that moved something
-    idle = ends - 1 - np.maximum(final, begins - 1)
+    # The last step that moved something; where a task's end led is often not recorded, so such a step tells nothing.
+    final = np.maximum(np.maximum.reduceat(np.where(moves, rows, -1), begins), begins - 1)
+    idle = np.maximum(ends - (dataset.masks[ends - 1] == 0) - 1 - final, 0)
     if (share := idle.sum() / len(dataset)) > IDLE:
         worst = int(np.argmax(idle))
         found = f"{100 * share:.0f} % of the transitions in tails where no observation changes"
-        problems.add("idle-tail", file, "observations", ends[worst] - idle[worst], found=found)
+        problems.add("idle-tail", file, "observations", final[worst] + 1, found=found)
     if use.goes_on:
         return
     ended = np.where((dataset.masks == 0) & ~dataset.last, rows, len(rows))

@@ -73,7 +73,7 @@ COLUMNS = {
     "recursive-group": _warning("not contain itself", "remove the link that leads back"),
     "scalar-column": _error("have a number a row", "save one row for each step"),
     "wrong-rank": _error("have the shape ({shape})", "reshape it"),
-    "no-rows": _error("have rows", "was anything recorded?"),
+    "no-rows": _error("have rows of numbers", "was anything recorded?"),
     "wrong-length": _error("have {rows} rows as {first!r} has", "a row must be the same step in all columns"),
     "nan": _error("be finite", "find where the NaN came from, or leave that episode out"),
     "infinite": _error("be finite, not infinite", "find what overflowed, or leave that episode out"),
@@ -113,9 +113,9 @@ OBSERVATIONS = {
     "float-images": _error("be uint8 images", "save pixels as they are, 0 to 255; networks scale them"),
     "channels-first": _error("be images of (height, width, channels)", "move the axis: numpy.moveaxis(images, 1, -1)"),
     "no-channels": _error("be images of (height, width, channels)", "add the axis: images[..., None]"),
+    "byte-vectors": _error("be floating-point numbers, or images", "bytes that are no image: save as float32"),
     "odd-channels": _warning("have 1, 3 or 4 channels, or a few such frames", "is the last axis the channels?"),
     "deep-observations": _error("be (rows, numbers), or uint8 images", "flatten each row, or choose one frame"),
-    "byte-vectors": _warning("be floating-point numbers, or images", "bytes that are no image: save as float32"),
     "blind": _warning("change from row to row", "was the sensor read at all?"),
     "constant-observation": _warning("change in each dimension", "a dimension that never changes tells nothing"),
     "large-observation": _warning("be of moderate size, below {limit:g}", "scale it, or networks see little else"),
@@ -151,6 +151,9 @@ REWARDS = {
 EPISODES = {
     "one-step": _warning("have episodes of more than one step", "are its ends what you think they are?"),
     "no-step": _warning("have episodes of at least one step", "such an episode has no transition and is passed over"),
+    "no-transition": _error(
+        "have a step with an observation after it", "nothing can be learned: do its episodes end where you think?"
+    ),
     "one-episode": _warning("end episodes", "one long episode in all: is there a column that says where they end?"),
     "chunk-too-long": _error("have an episode as long as a chunk of {horizon} steps", "lower --horizon"),
     "chunk-longer": _warning(
@@ -188,7 +191,6 @@ SUITES = {
         "that episode was cut off while it was written",
     ),
     "lossy": _warning("be stored without loss", "JPEG changes pixels: policies see artefacts that cameras do not make"),
-    "other-name": _warning("have the name of its folder", "renamed or copied: results would carry the other name"),
     "info-damaged": _error("be a readable JSON object", "LeRobot's folders are not readable without: get it again"),
     "path-outside": _error("name files inside its folder", "no file outside a dataset is opened: mend data_path"),
     "no-path": _error("say data_path, how its files are named", "get the dataset again"),

@@ -35,9 +35,6 @@ def check(name: str, path: Path, problems: Problems) -> None:
     file = data / _DATA.get(str(metadata["data_format"]), "0")
     if metadata["total_episodes"] and not file.exists():
         problems.add("no-data", data, found=f"no {file.name}")
-    folder = data.parent if data.name == "data" else data
-    if not str(metadata.get("dataset_id", folder.name)).endswith(folder.name):
-        problems.add("other-name", data, found=f"the name {metadata['dataset_id']}")
     if not problems.errors:
         _check_episodes(data, metadata, problems)
 

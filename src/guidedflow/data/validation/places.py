@@ -11,19 +11,12 @@ from guidedflow.data.collect import FOLDER
 from guidedflow.errors import InputError
 
 
-def has_home(name: str) -> bool:
-    """Whether a name says where its data lie: that of a known task, or of one of Minari's datasets on this disk."""
-    return environments.known(name) or minari.is_minari(minari.folder() / name)
-
-
 def home(task: str, folder: Path | None = None) -> Path:
     """Where the data of a known task lie, in a folder or by default in their suite's own, whether they do or not."""
-    if not environments.known(task):
-        return minari.folder() / task
-    parsed = environments.parse(task)
-    if parsed.suite == "ogbench":
+    parsed = environments.parse(task) if environments.known(task) else None
+    if parsed is not None and parsed.suite == "ogbench":
         return (FOLDER.expanduser() if folder is None else folder) / f"{parsed.dataset}.npz"
-    if parsed.suite == "minari":
+    if not d4rl.is_walker(task) and (parsed is None or parsed.suite == "minari"):
         return (minari.folder() if folder is None else folder) / task
     try:
         return d4rl.locate(task, folder)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from guidedflow.data.arrays import Arrays, ColumnError, Oversized
 from guidedflow.data.box import TOLERANCE, Outside
-from guidedflow.data.columns import NONE
+from guidedflow.data.columns import NONE, joined
 from guidedflow.data.dataset import first_unfinite_row
 from guidedflow.data.validation.flags import Ends, Roles, flag_of
 from guidedflow.data.validation.problem import Problems
@@ -61,7 +61,7 @@ def read(file: Arrays, name: str, problems: Problems) -> NDArray[Any] | None:
     if column.ndim == 0:
         problems.add("scalar-column", file.path, name, found=f"one number, {column[()]}")
         return None
-    if not len(column):
+    if not column.size:
         problems.add("no-rows", file.path, name, found=f"the shape {column.shape}")
         return None
     _check_finite(file, name, column, problems)
@@ -107,7 +107,7 @@ def _check_parts(file: Arrays, columns: dict[str, str], problems: Problems) -> N
     """No column plays two parts."""
     played: dict[str, str] = {}
     for role, names in columns.items():
-        for name in names.split("+"):
+        for name in joined(file, names):
             if name in played:
                 problems.add("shared-column", file.path, name, found=f"it as {played[name]} and as {role}")
             played[name] = role
@@ -115,19 +115,19 @@ def _check_parts(file: Arrays, columns: dict[str, str], problems: Problems) -> N
 
 def _read(file: Arrays, role: str, names: str, problems: Problems) -> NDArray[Any] | None:
     """A role's column, or its columns side by side."""
-    parts = [read(file, name, problems) for name in names.split("+")]
+    called = joined(file, names)
+    parts = [read(file, name, problems) for name in called]
     whole = [part for part in parts if part is not None]
     if len(whole) < len(parts):
         return None
     whole = [part[:, None] if part.ndim == 1 and role in MATRICES else part for part in whole]
     if len(whole) > 1:
-        for name, part in zip(names.split("+"), whole, strict=True):
+        for name, part in zip(called, whole, strict=True):
             if part.ndim != 2:
                 problems.add("wrong-rank", file.path, name, found=f"{part.shape}", shape="rows, numbers")
                 return None
             if len(part) != len(whole[0]):
-                first = names.split("+")[0]
-                problems.add("wrong-length", file.path, name, found=f"{len(part)}", rows=len(whole[0]), first=first)
+                problems.add("wrong-length", file.path, name, found=f"{len(part)}", rows=len(whole[0]), first=called[0])
                 return None
         return np.concatenate(whole, axis=1)
     column = whole[0]
@@ -170,7 +170,7 @@ def _check_lengths(file: Arrays, columns: dict[str, str], found: dict[str, NDArr
 def check_observations(path: Any, name: str, column: NDArray[Any], problems: Problems) -> None:
     """Whether observations are vectors, or images as (height, width, channels)."""
     shape = column.shape[1:]
-    if len(shape) == 3 and column.dtype.kind == "f":
+    if len(shape) == 3 and column.dtype != np.uint8:
         most = float(column.max())
         problems.add("float-images", path, name, found=f"{column.dtype} up to {most:.4g} of shape {shape}")
     elif len(shape) == 3 and shape[0] in (1, 3, 4) and shape[2] > 12:
