@@ -54,21 +54,17 @@ class Train:
     """Folder of the run."""
     plan: Plan
     dataset: Path | None = None
-    """Dataset file, if it is not in the suite's own folder; a folder that `data convert --to mapped` wrote is read
-    while training, and may exceed memory."""
+    """Dataset file, if not in the suite's own folder; a folder of `data convert --to mapped` may exceed memory."""
     window: int = WINDOW.transitions
     """Transitions of such a folder that are on the device at a time."""
     window_updates: int = WINDOW.updates
     """Updates that a window serves; 0: until as many transitions were drawn as it holds."""
     rebalance: Literal["return", "weights"] | None = None
-    """Draw transitions in proportion to their episode's return (ReD), or to a column of your own file (--columns
-    weights=NAME); by default uniformly."""
+    """Draw transitions by their episode's return (ReD), or by a column (--columns weights=NAME), not uniformly."""
     rebalance_base: float = 0.0
-    """Added to each of these weights, returns being scaled to [0, 1] before; 0 as published, where the worst episode is
-    never drawn."""
+    """Added to these weights, returns being scaled to [0, 1]; 0 as published never draws the worst episode."""
     columns: tuple[str, ...] = ()
-    """Which column of your own file is what, for example observations=obs actions=act rewards=reward terminals=done
-    episodes=episode; said once, then kept beside the file."""
+    """Which column of your own file is what, such as observations=obs actions=act rewards=rew; then kept beside it."""
     clip_actions: bool = False
     """Clip actions that lie outside [-1, 1]."""
     rescale_actions: bool = False
