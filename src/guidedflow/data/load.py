@@ -187,7 +187,10 @@ def source_of(task: str, place: Path | None, given: Columns | None) -> Source:
     if place is None:
         if minari.is_minari(minari.folder() / task):
             return "minari"
-        environments.parse(task)  # raises
+        try:
+            environments.parse(task)
+        except InputError as error:
+            raise InputError(f"{error}, and data of your own is named by --dataset FILE") from None
     assert place is not None
     with open_arrays(place) as file:
         if file.format == "hdf5" and all(key in file for key in d4rl.COLUMNS) and "timeouts" in file:
