@@ -1,6 +1,10 @@
 """Strict arithmetic, checked shapes, and where the tests' data lie."""
 
+import ctypes
+import gc
+import itertools
 import os
+import sys
 from pathlib import Path
 
 # Tests compile much and compute little: so a program compiles in a third of the time, and runs slower.
@@ -20,6 +24,19 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 _TESTS = Path(__file__).parent
+
+
+_TESTS_BETWEEN = 100
+_ran = itertools.count(1)
+
+
+def pytest_runtest_teardown() -> None:
+    """Let go of compiled programs now and then: kept to the end, those of all tests take 6 GB a process."""
+    if next(_ran) % _TESTS_BETWEEN == 0:
+        jax.clear_caches()
+        gc.collect()
+        if sys.platform == "linux":
+            getattr(ctypes.CDLL(None), "malloc_trim", int)(0)  # glibc keeps what was freed
 
 
 @pytest.fixture(scope="session")

@@ -230,7 +230,7 @@ def test_a_file_without_names_is_asked_about(tmp_path):
         load_dataset("my-arm", path)
     with pytest.raises(InputError, match="needs a file: name it by --dataset"):
         load_dataset("my-arm", columns=COLUMNS)
-    with pytest.raises(InputError, match="unknown task 'my-arm'.*, and data of your own is named by --dataset FILE"):
+    with pytest.raises(InputError, match=r"unknown task 'my-arm'.*, and data of your own is named by --dataset FILE"):
         load_dataset("my-arm")
 
 
