@@ -127,6 +127,7 @@ def test_a_chunk_that_is_longer_than_every_episode(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.filterwarnings("default:the critic of")
 def test_weights_critics_and_chunks_from_the_command_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,7 +145,9 @@ def test_weights_critics_and_chunks_from_the_command_line(
         main(f"evaluate {tmp_path}/qgf --episodes 2 --json {arguments}".split())
         return json.loads(capsys.readouterr().out)
 
-    assert told(f"--task {TASK}")["task"] == TASK
+    assert told(f"--policy flow --task {TASK}")["task"] == TASK
+    main(f"evaluate {tmp_path}/qgf --episodes 1 --task {TASK}".split())
+    assert f"qgf was trained on line, the policy acts in {TASK}" in capsys.readouterr().err
     listed = told("--guidance denoised --weight 0.03 0.3 --candidates 2")["evaluations"]
     assert [row["weight"] for row in listed] == [0.03, 0.3]
     assert all(row["policy"] == "flow" and "DenoisedGradient" in row["sampler"] for row in listed)

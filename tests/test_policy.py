@@ -20,7 +20,7 @@ from guidedflow.guidance import DenoisedGradient, JacobianGradient, NoisyGradien
 from guidedflow.networks import Aggregate, Critic, OneStepActor, SinusoidalTime, VelocityField
 from guidedflow.policy import ActorPolicy, FlowPolicy, Policy
 from guidedflow.sampling import GradientAscent, Sampler
-from guidedflow.types import Observation, Velocity
+from guidedflow.types import Observation, Value, Velocity
 
 KEY = jax.random.key(0)
 SHAPE, SIZE, HIDDEN = (4,), 3, (8, 8)
@@ -141,6 +141,27 @@ def test_policies_of_all_seeds_are_not_called_as_one(policy: Policy, seeds: int)
     stacked = jax.tree.map(lambda leaf: jnp.stack([leaf] * seeds), policy)
     with pytest.raises(InputError, match="policies of all seeds at once"):
         stacked(OBSERVATIONS[0], KEY)
+
+
+@pytest.mark.parametrize("sampler", [*GUIDED, *UNGUIDED[1:], FULL], ids=name)
+def test_a_policy_that_was_made_without_its_critic_never_acts(sampler: Sampler) -> None:
+    """Also where nobody called `with_sampler`."""
+    with pytest.raises(InputError, match="need a critic"):
+        dataclasses.replace(FLOW, critic=None, sampler=sampler)(OBSERVATIONS[0], KEY)
+
+
+def test_guidance_may_be_a_function_of_ones_own() -> None:
+    """It is structure, as whatever has no numbers: also where the numbers of a policy are taken apart and mapped."""
+
+    def doubled(velocity: Velocity, value: Value) -> Velocity:
+        return lambda point, t: 2 * velocity(point, t)
+
+    policy = FLOW.with_sampler(Sampler(guidance=doubled))
+    leaves, structure = jax.tree.flatten(policy)
+    assert all(isinstance(leaf, jax.Array | float) for leaf in leaves)
+    again = jax.tree.unflatten(structure, leaves)
+    np.testing.assert_array_equal(again(OBSERVATIONS[0], KEY), policy(OBSERVATIONS[0], KEY))
+    assert not jnp.allclose(again(OBSERVATIONS[0], KEY), FLOW(OBSERVATIONS[0], KEY))
 
 
 def test_what_is_no_sampler_is_an_input_error() -> None:

@@ -113,6 +113,14 @@ def test_a_folder_that_is_not_a_run_is_never_touched(tmp_path: Path, mode: str, 
     assert {entry.name: entry.read_text() for entry in tmp_path.iterdir()} == before
 
 
+def test_overwriting_takes_no_other_run_with_it(tmp_path: Path) -> None:
+    make(tmp_path / "runs")
+    make(tmp_path / "runs" / "mine" / "gfp")
+    with pytest.raises(InputError, match=r"runs holds another run, mine/gfp, which --overwrite would remove too"):
+        create(tmp_path / "runs", CONFIG, overwrite=True)
+    assert Run.open(tmp_path / "runs" / "mine" / "gfp").metrics.exists()
+
+
 def test_overwriting_does_not_follow_links_out_of_the_run(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "precious").write_text("")

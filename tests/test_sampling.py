@@ -1,5 +1,6 @@
 """Samplers: propose by a flow or an actor, refine by climbing the value, choose the best."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -123,6 +124,18 @@ def test_refinement_never_leaves_the_box(sign: bool) -> None:
 def test_what_cannot_be_sampled_is_told_when_it_is_made(make: Callable[[], object], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         make()
+
+
+@pytest.mark.parametrize("rows", [2, 8, None])
+def test_noise_of_other_candidates_is_an_error(rows: int | None) -> None:
+    noise = jnp.zeros(2) if rows is None else jnp.zeros((rows, 2))
+    with pytest.raises(InputError, match=r"noise must be a row for each of 4 candidates, but is of shape \("):
+        inspect.unwrap(Sampler.choose)(Sampler(candidates=4), lambda noise: noise, lambda action, t: action[0], noise)
+
+
+def test_a_value_of_several_numbers_is_an_error() -> None:
+    with pytest.raises(InputError, match=r"value of an action must be one number, but is of shape \(2,\)"):
+        Sampler(candidates=4).choose(lambda noise: noise, lambda action, t: action, jnp.zeros((4, 2)))
 
 
 def test_no_step_of_refinement_changes_nothing() -> None:

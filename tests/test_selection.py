@@ -45,7 +45,8 @@ def test_episodes_of_selection_are_never_those_of_a_report(trained: Trained, mon
         trained.evaluate("flow", episodes=4, simulators=simulators)
     rows = files.read_rows(trained.run.evaluations)
     seeds = {
-        source: {row["episode_seed"] for row in rows if row["source"] == source} for source in ("selection", "evaluate")
+        source: {row["episode_seed"] for row in rows if row["source"].startswith(source)}
+        for source in ("selection", "evaluate")
     }
     assert len(rows) == (3 + 1) * 4 * 2
     assert not seeds["selection"] & seeds["evaluate"]

@@ -1,6 +1,7 @@
 """What training promises: the same bits from the same seed, however it is interrupted, resumed or watched."""
 
 import contextlib
+import dataclasses
 import inspect
 import json
 import os
@@ -20,12 +21,14 @@ from tiny_data import line
 from tiny_environment import Peaceful
 
 from guidedflow import files, training
+from guidedflow.algorithm import Algorithm
 from guidedflow.algorithms import BC, FQL, GFP, IQL
 from guidedflow.data.dataset import Dataset
 from guidedflow.errors import InputError
 from guidedflow.guidance import DenoisedGradient
 from guidedflow.run import Run
 from guidedflow.sampling import Sampler
+from guidedflow.settings import hyperparameters
 from guidedflow.tracking import Tracker
 from guidedflow.trained import Trained, load_policy
 from guidedflow.training import Plan, train
@@ -41,8 +44,8 @@ def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(SMALL, line(), small(steps=10), out=tmp_path_factory.mktemp("trained") / "run").run.path
 
 
-def leaves(path: Path, step: int | None = None) -> list[np.ndarray]:
-    return jax.tree.leaves(Trained.open(path, step).state)
+def leaves(path: Path, step: int | None = None, algorithm: Algorithm[Any] | None = None) -> list[np.ndarray]:
+    return jax.tree.leaves(Trained.open(path, step, algorithm).state)
 
 
 def assert_same_bits(a: list[np.ndarray], b: list[np.ndarray]) -> None:
@@ -174,8 +177,52 @@ def test_an_environment_of_ones_own_can_be_evaluated_in(tmp_path: Path) -> None:
     with Simulators(partial(Peaceful, 2), 2, 1) as simulators:
         result = trained.evaluate(simulators=simulators, episodes=3)
     assert result.summary()["task"] == "line"
+    assert result.summary()["environment"] == "tiny_environment.Peaceful"
+    assert {row["source"] for row in result.rows} == {"evaluate in tiny_environment.Peaceful"}
     assert files.read_rows(trained.run.evaluations) == result.rows
     assert len(result.rows) == 6
+
+
+@hyperparameters
+class Mine(BC):
+    """An algorithm that no table has, with a setting that has no default."""
+
+    mine: float = dataclasses.field(kw_only=True)
+
+
+def test_an_algorithm_of_ones_own_is_trained_resumed_and_opened(tmp_path: Path) -> None:
+    mine = Mine(hidden=(4,), flow_steps=1, mine=0.5)
+    train(mine, line(), small(steps=10), out=tmp_path / "run")
+    with pytest.warns(UserWarning, match="steps 10 -> 20"):
+        trained = train(mine, line(), small(steps=20), out=tmp_path / "run", resume=True)
+    assert_same_bits(jax.tree.leaves(trained.state), leaves(tmp_path / "run", algorithm=mine))
+    with pytest.raises(
+        InputError, match=r"algorithm 'Mine' is not one of bc, .*given to Trained.open\(path, algorithm"
+    ):
+        Trained.open(tmp_path / "run")
+    with pytest.raises(InputError, match=r"was trained by \{'name': 'Mine'.*'mine': 0.5.*not by .*'mine': 0.25"):
+        Trained.open(tmp_path / "run", algorithm=replace(mine, mine=0.25))
+
+
+def test_an_algorithm_is_a_class_of_settings(tmp_path: Path) -> None:
+    class Plain:
+        def init(self, example: Any, key: Any) -> None: ...
+        def update(self, state: Any, batch: Any, key: Any) -> Any: ...
+        def policies(self, state: Any) -> Any: ...
+
+    with pytest.raises(InputError, match=r"Plain is no class of settings; decorate it by guidedflow.settings.hyper"):
+        train(Plain(), line(), PLAN, out=tmp_path / "run")
+
+
+def test_the_critic_of_another_task_is_warned_of(tmp_path: Path) -> None:
+    plan = Plan(steps=2, batch_size=4, log_interval=2)
+    flow = train(BC(hidden=(4,), flow_steps=2), line(), plan, out=tmp_path / "bc")
+    other = replace(line(), name="other line")
+    critic = train(IQL(hidden=(4,)), other, replace(plan, horizon=3), out=tmp_path / "iql")
+    with pytest.warns(
+        UserWarning, match="trained on other line, the policy acts in line; with horizon 3, the policy wi"
+    ):
+        flow.steered("flow", critic_from=critic)
 
 
 def test_one_policy_of_a_run_is_steered_as_all_are(tmp_path: Path) -> None:
@@ -269,7 +316,7 @@ def test_a_damaged_configuration_is_told(
 ) -> None:
     config = json.loads((trained_once / "config.json").read_text())
     monkeypatch.setattr(Run, "open", lambda path: Run(path, config | change))
-    with pytest.raises(InputError, match=rf"config\.json was damaged or edited: .*{sentence}"):
+    with pytest.raises(InputError, match=rf"config\.json cannot be used: .*{sentence}"):
         Trained.open(trained_once)
 
 
@@ -280,7 +327,7 @@ def test_a_configuration_without_an_entry_is_told(
     config = json.loads((trained_once / "config.json").read_text())
     del config[entry]
     monkeypatch.setattr(Run, "open", lambda path: Run(path, config))
-    with pytest.raises(InputError, match=rf"config\.json was damaged or edited: .*{entry}"):
+    with pytest.raises(InputError, match=rf"config\.json cannot be used: .*{entry}"):
         Trained.open(trained_once)
 
 

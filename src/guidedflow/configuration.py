@@ -71,11 +71,19 @@ class Configuration:
         return Cutting(self.discount, self.horizon, self.chunk, frame_stack=self.frame_stack, goals=self.goals)
 
 
+def name_of(algorithm: Algorithm[Any]) -> str:
+    """Its name in the table of algorithms; of one that is not there, that of its class."""
+    return next((name for name, cls in ALGORITHMS.items() if cls is type(algorithm)), type(algorithm).__name__)
+
+
 def algorithm_of(config: Mapping[str, Any]) -> Algorithm[Any]:
     """The algorithm, with its settings, that a run's configuration names."""
     settings = config.get("algorithm")
     if not isinstance(settings, Mapping) or not isinstance(name := settings.get("name"), str):
         raise InputError("It must say the algorithm's name and settings.")
     if name not in ALGORITHMS:
-        raise InputError(f"Unknown algorithm {name!r}{did_you_mean(name, ALGORITHMS)}; known: {', '.join(ALGORITHMS)}.")
+        raise InputError(
+            f"The algorithm {name!r} is not one of {', '.join(ALGORITHMS)}{did_you_mean(name, ALGORITHMS)}; one of "
+            "your own is given to Trained.open(path, algorithm=...)."
+        )
     return from_plain(ALGORITHMS[name], {key: value for key, value in settings.items() if key != "name"})

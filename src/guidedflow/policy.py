@@ -70,11 +70,8 @@ class Policy(eqx.Module):
                 f"A policy acts by a Sampler, such as Sampler(guidance=DenoisedGradient(0.1)), but got {sampler!r}."
             )
         self._refuse(sampler)
-        if _asks(sampler) and self.critic is None:
-            raise InputError(
-                "Guidance, refinement and several candidates need a critic, and this policy was trained without one; "
-                "take another run's by --critic-from."
-            )
+        if sampler.asks and self.critic is None:
+            raise _no_critic()
         return dataclasses.replace(self, sampler=sampler)
 
     def _refuse(self, sampler: Sampler) -> None:
@@ -288,8 +285,10 @@ def in_units(policy: Policy, scale: ActionScale | None) -> Policy:
 
 
 def _value(policy: Policy, observation: Observation) -> Value:
-    if policy.critic is None or not _asks(policy.sampler):
-        return lambda action, t: action[0] * 0  # never asked: `with_sampler` refuses what would need a value
+    if not policy.sampler.asks:
+        return lambda action, t: action[0] * 0  # never asked
+    if policy.critic is None:
+        raise _no_critic()
 
     values = policy.critic.given(observation)
 
@@ -299,6 +298,8 @@ def _value(policy: Policy, observation: Observation) -> Value:
     return value
 
 
-def _asks(sampler: Sampler) -> bool:
-    """Whether it needs a value; if not, no observation is encoded for one."""
-    return sampler.candidates > 1 or sampler.refinement is not None or not isinstance(sampler.guidance, Unguided)
+def _no_critic() -> InputError:
+    return InputError(
+        "Guidance, refinement and several candidates need a critic, and this policy was trained without one; "
+        "take another run's by --critic-from."
+    )

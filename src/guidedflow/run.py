@@ -82,6 +82,8 @@ class Run:
             if (path / CONFIG).exists():
                 if resume:
                     _check_settings(path, _read_config(path), config, defaults or {})
+                else:
+                    _refuse_nested(path)
                 run._replaces = not resume
         except BaseException:
             _release(lock)
@@ -155,6 +157,16 @@ def _refuse_stranger(path: Path, known: bool) -> None:
             "or choose another --out."
         )
     _read_config(path)
+
+
+def _refuse_nested(path: Path) -> None:
+    """Raise InputError if another run lies in the folder of one that is to be overwritten."""
+    for config in (each for name in _contents(path) for each in (path / name).glob(f"**/{CONFIG}")):
+        if MARK.encode() in config.read_bytes():
+            raise InputError(
+                f"{path} holds another run, {config.parent.relative_to(path)}, which --overwrite would remove too; "
+                "move it away, or choose another --out."
+            )
 
 
 def _contents(path: Path) -> list[str]:

@@ -65,6 +65,11 @@ class Sampler:
                 f"{self.guidance.steps}."
             )
 
+    @property
+    def asks(self) -> bool:
+        """Whether it needs a value; if not, no observation is encoded for one."""
+        return self.candidates > 1 or self.refinement is not None or not isinstance(self.guidance, Unguided)
+
     def __call__(self, velocity: Velocity, value: Value, noise: Float[Array, "candidates action"]) -> Action:
         """The action of a flow; `noise` has one row a candidate. `value` is not called unless something asks for it."""
         guided = self.guidance(velocity, value)
@@ -76,7 +81,14 @@ class Sampler:
         value: Value,
         noise: Float[Array, "candidates numbers"],
     ) -> Action:
-        """The best of `propose(noise)`, clipped and refined: also for actors that are not flows."""
+        """The best of `propose(noise)`, clipped and refined: also for actors that are not flows.
+
+        Raises `InputError` for noise of other candidates, and for a value that is not one number.
+        """
+        if noise.ndim != 2 or len(noise) != self.candidates:
+            raise InputError(
+                f"noise must be a row for each of {self.candidates} candidates, but is of shape {noise.shape}."
+            )
 
         def proposal(noise: Float[Array, " numbers"]) -> Action:
             action = clip(propose(noise))
@@ -85,4 +97,7 @@ class Sampler:
         if self.candidates == 1:
             return proposal(noise[0])
         actions = jax.vmap(proposal)(noise)
-        return actions[jnp.argmax(jax.vmap(lambda action: value(action, 1.0))(actions))]
+        values = jax.vmap(lambda action: value(action, 1.0))(actions)
+        if values.ndim != 1:
+            raise InputError(f"The value of an action must be one number, but is of shape {values.shape[1:]}.")
+        return actions[jnp.argmax(values)]

@@ -35,13 +35,17 @@ def hyperparameters(cls: type[T]) -> type[T]:
     traced = [name for name in names if _is_traced(hints[name])]
     static = [name for name in names if name not in traced]
 
-    def flatten(settings: T) -> tuple[list[tuple[Any, Any]], tuple[Any, ...]]:
-        leaves = [(jax.tree_util.GetAttrKey(name), getattr(settings, name)) for name in traced]
-        return leaves, tuple(getattr(settings, name) for name in static)
+    def flatten(settings: T) -> tuple[list[tuple[Any, Any]], tuple[tuple[str, Any], ...]]:
+        functions = [name for name in traced if _is_function(getattr(settings, name))]
+        leaves = [(jax.tree_util.GetAttrKey(name), getattr(settings, name)) for name in traced if name not in functions]
+        return leaves, tuple((name, getattr(settings, name)) for name in [*static, *functions])
 
-    def unflatten(structure: tuple[Any, ...], leaves: Iterable[Any]) -> T:
+    def unflatten(structure: tuple[tuple[str, Any], ...], leaves: Iterable[Any]) -> T:
         settings = object.__new__(frozen)  # past the constructor, whose types a tracer does not have
-        for name, value in zip([*traced, *static], [*leaves, *structure], strict=True):
+        fixed = dict(structure)
+        for name, value in fixed.items():
+            object.__setattr__(settings, name, value)
+        for name, value in zip([name for name in traced if name not in fixed], leaves, strict=True):
             object.__setattr__(settings, name, value)
         return settings
 
@@ -54,6 +58,11 @@ def _is_traced(hint: Any) -> bool:
     if hint is float or dataclasses.is_dataclass(hint) or getattr(hint, "_is_protocol", False):
         return True
     return any(_is_traced(part) for part in _parts(hint))
+
+
+def _is_function(value: Any) -> bool:
+    """Whether a value is structure although its field may hold numbers: a function of one's own, which has none."""
+    return callable(value) and jax.tree_util.all_leaves([value])
 
 
 def check_ranges(settings: Any, **ranges: tuple[float, float]) -> None:
@@ -151,14 +160,26 @@ class Choice(enum.Enum):
 
 
 def to_plain(settings: Any) -> Any:
-    """Settings as JSON's own types: a dataclass becomes a dictionary, a choice its name."""
+    """Settings as JSON's own types: a dataclass becomes a dictionary, a choice its name; others are an `InputError`."""
     if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
         return {field.name: to_plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
     if isinstance(settings, Choice):
         return settings.name
     if isinstance(settings, tuple):
         return [to_plain(item) for item in settings]
+    if isinstance(settings, np.generic | np.ndarray | jax.Array):
+        if settings.ndim:
+            raise InputError(f"A setting must be one number to be written down, but is {settings.tolist()}.")
+        return settings.item()
+    if not isinstance(settings, str | int | float | list | dict | types.NoneType):
+        raise InputError(f"A setting must be a number, text or a Choice to be written down, but is {settings!r}.")
     return settings
+
+
+def defaults_of(cls: type) -> dict[str, Any]:
+    """The defaults of a class of settings, as `to_plain` writes them, of the settings that have one."""
+    fields = [field for field in dataclasses.fields(cls) if field.default is not dataclasses.MISSING]
+    return {field.name: to_plain(field.default) for field in fields}
 
 
 def from_plain(cls: type[T], plain: Mapping[str, Any]) -> T:

@@ -3,6 +3,8 @@
 This module does not know how runs are trained.
 """
 
+import json
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,7 @@ import jax.numpy as jnp
 
 from guidedflow import checkpoint, environments, files, video
 from guidedflow.algorithm import Algorithm
-from guidedflow.configuration import Configuration, algorithm_of
+from guidedflow.configuration import Configuration, algorithm_of, name_of
 from guidedflow.data.dataset import Batches, Dataset
 from guidedflow.data.load import at_home, load_dataset
 from guidedflow.errors import InputError, did_you_mean
@@ -23,6 +25,7 @@ from guidedflow.policy import Policy, in_units
 from guidedflow.processes import available_cores
 from guidedflow.run import CONFIG, Run
 from guidedflow.sampling import Sampler
+from guidedflow.settings import to_plain
 from guidedflow.streams import Stream, stream_key
 from guidedflow.types import Transition
 from guidedflow.vector import Simulators
@@ -43,13 +46,20 @@ class Trained:
         self.action_scale = self.configuration.action_scale
 
     @classmethod
-    def open(cls, path: Path | str, step: int | None = None) -> "Trained":
-        """The run at `path`, at `step` or at its newest checkpoint; what cannot be read is an `InputError`."""
-        run = Run.open(Path(path))
+    def open(cls, path: Path | str, step: int | None = None, algorithm: Algorithm[Any] | None = None) -> "Trained":
+        """The run at `path`, at `step` or at its newest checkpoint; what cannot be read is an `InputError`.
+
+        An `algorithm` of your own, which no name stands for, has to be given as it was trained.
+        """
+        run = Run.open(Path(path).expanduser())
+        if algorithm is not None:
+            saved, given = run.config.get("algorithm"), {"name": name_of(algorithm), **to_plain(algorithm)}
+            if saved != json.loads(json.dumps(given)):
+                raise InputError(f"{run.path} was trained by {saved}, not by {given}.")
         try:
-            algorithm, configuration = algorithm_of(run.config), Configuration.read(run.config)
+            algorithm, configuration = algorithm or algorithm_of(run.config), Configuration.read(run.config)
         except InputError as error:
-            raise InputError(f"{run.path / CONFIG} was damaged or edited: {error}") from None
+            raise InputError(f"{run.path / CONFIG} cannot be used: {error}") from None
         example, seeds = configuration.transition.example(), jnp.asarray(configuration.each_seed)
         like = jax.eval_shape(initial_state, algorithm, example, seeds)
         step, state = checkpoint.load(run.checkpoints, step, like)
@@ -94,11 +104,12 @@ class Trained:
     ) -> Evaluation:
         """Roll a policy of every seed out for `episodes` episodes each, and append the rows to the run's evaluations.
 
-        `using` is what `steered` returned, in place of the policy of that name. `seed` and `stream` choose the
-        episodes; they are never those seen while training. Give `simulators` to use them again. A `task` other than
-        the run's own is for policies that do not depend on rewards. A goal-conditioned one is five tasks, each with so
-        many episodes. A chunk is executed to its end, or for `replan` steps. `note` joins what the rows say of the
-        sampler.
+        `using` is what `steered` returned, in place of the policy of that name; without a name the rows call it
+        steered. `seed` and `stream` choose the episodes; they are never those seen while training. Give `simulators`
+        to use them again, or for an environment of your own; what made it is then named in rows and summary. A `task`
+        other than the run's own is for policies that do not depend on rewards. A goal-conditioned one is five tasks,
+        each with so many episodes. A chunk is executed to its end, or for `replan` steps. `note` joins what the rows
+        say of the sampler.
         """
         task = task or self.task
         if simulators is None:
@@ -109,6 +120,7 @@ class Trained:
                 )  # fmt: skip
         chosen = self.steered(policy) if using is None else using
         chosen = chosen if sampler is None else chosen.with_sampler(sampler)
+        maker = _own_environment(simulators)
         result = evaluate(
             in_units(chosen, self.action_scale),
             simulators,
@@ -117,11 +129,12 @@ class Trained:
             episodes=episodes,
             seed=seed,
             stream=stream,
-            policy_name=policy or next(iter(self.policies())),
+            policy_name=policy or ("steered" if using is not None else next(iter(self.policies()))),
             sampler=", ".join(filter(None, [chosen.told(), note, f"replan={replan}" if replan else ""])),
             step=self.step,
-            source="evaluate" if stream is Stream.REPORTING_EPISODES else "selection",
-            simulator=environments.describe(task) if environments.known(task) else {},
+            source=("evaluate" if stream is Stream.REPORTING_EPISODES else "selection")
+            + (f" in {maker}" if maker else ""),
+            simulator={"environment": maker} if maker else environments.describe(task),
             replan=replan,
             task_ids=environments.task_ids(task),
         )
@@ -129,12 +142,17 @@ class Trained:
         return result
 
     def steered(
-        self, policy: str | None = None, sampler: Sampler | None = None, critic_from: "Trained | None" = None
+        self,
+        policy: str | None = None,
+        sampler: Sampler | None = None,
+        critic_from: "Trained | None" = None,
+        task: str | None = None,
     ) -> Policy:
         """A policy of all seeds, in the box, sampled in another way or under the critic of another run.
 
-        Raises `InputError` for what the policy cannot do, and for a critic of other sizes, of actions in other units or
-        of another number of seeds.
+        It is to act in `task`, by default the run's own; a critic of another one, or of data that was cut in another
+        way, is told by a warning. Raises `InputError` for what the policy cannot do, and for a critic of other sizes,
+        of actions in other units or of another number of seeds.
         """
         chosen = self._named(self.policies(), policy)
         if critic_from is not None:
@@ -144,7 +162,18 @@ class Trained:
                     "(--rescale-actions), so the critic of one cannot judge the other; train both alike."
                 )
             chosen = chosen.with_critic(*critic_from.judge(len(self.seeds)))
+            self.compare(critic_from, task or self.task)
         return chosen if sampler is None else chosen.with_sampler(sampler)
+
+    def compare(self, critic: "Trained", task: str) -> None:
+        """Warn where the critic of a run is about something else than a policy of this one in a task."""
+        differences = [f"on {critic.task}, the policy acts in {task}"] if critic.task != task else []
+        for name in ("horizon", "chunk"):
+            theirs, ours = (getattr(run.configuration, name) for run in (critic, self))
+            if theirs != ours:
+                differences.append(f"with {name} {theirs}, the policy with {ours}")
+        if differences:
+            warnings.warn(f"the critic of {critic.run.path} was trained {'; '.join(differences)}", stacklevel=3)
 
     def judge(self, seeds: int) -> tuple[Any, Aggregate]:
         """The critic of this run, for so many seeds, and how its members become one; one seed's serves them all."""
@@ -218,6 +247,14 @@ class Trained:
             closest = did_you_mean(str(name), policies)
             raise InputError(f"{self.run.path} has no policy {name!r}{closest}; it has {', '.join(policies)}.")
         return policies[name]
+
+
+def _own_environment(simulators: Simulators) -> str | None:
+    """What made the environments, by name, unless it is the suites here."""
+    made: Any = simulators.factory
+    while isinstance(made, partial):
+        made = made.func
+    return None if made is environments.make else f"{made.__module__}.{getattr(made, '__qualname__', made)}"
 
 
 def load_policy(

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -27,7 +27,7 @@ from jaxtyping import Array, Int
 from guidedflow import checkpoint, environments
 from guidedflow.algorithm import Algorithm
 from guidedflow.algorithms import ALGORITHMS
-from guidedflow.configuration import Configuration
+from guidedflow.configuration import Configuration, name_of
 from guidedflow.data.batches import Cutting
 from guidedflow.data.dataset import Batches, Dataset
 from guidedflow.data.feed import Feed, open_feed
@@ -40,7 +40,7 @@ from guidedflow.evaluation import evaluate
 from guidedflow.policy import in_units
 from guidedflow.provenance import commit, versions
 from guidedflow.run import Run
-from guidedflow.settings import check_ranges, check_types, to_plain
+from guidedflow.settings import check_ranges, check_types, defaults_of, to_plain
 from guidedflow.streams import Stream, stream_key
 from guidedflow.tracking import Tracker, check_finite
 from guidedflow.trained import Trained, initial_state, open_simulators
@@ -147,6 +147,9 @@ def train(
     for value, kind, wanted in given:
         if not isinstance(value, kind) or isinstance(value, type):
             raise InputError(f"train takes {wanted}, but got {value!r}.")
+    name = type(algorithm).__name__
+    if not all((is_dataclass(algorithm), not jax.tree_util.all_leaves([algorithm]))):
+        raise InputError(f"{name} is no class of settings; decorate it by guidedflow.settings.hyperparameters.")
     plan.check()
     window = replace(window, updates=window.lasting(plan.batch_size, plan.log_interval))
     with open_feed(dataset, plan.cutting, rebalance=rebalance, window=window, seed=plan.seed, steps=plan.steps) as feed:
@@ -160,7 +163,7 @@ def train(
             }.items()
             if record is not None
         }
-        return _run(algorithm, dataset.name, feed, plan, config, Path(out), resume, overwrite)
+        return _run(algorithm, dataset.name, feed, plan, config, Path(out).expanduser(), resume, overwrite)
 
 
 def _run(
@@ -176,7 +179,7 @@ def _run(
     """The same, of what is open."""
     with ExitStack() as stack:
         known = type(algorithm) in ALGORITHMS.values()  # one of a user's own may have no defaults
-        defaults = to_plain(Plan()) | ({"algorithm": to_plain(type(algorithm)())} if known else {})
+        defaults = to_plain(Plan()) | ({"algorithm": defaults_of(type(algorithm))} if known else {})
         run = stack.enter_context(Run.claim(out, config, resume, overwrite, defaults))
         if resume and (checkpoint.latest(run.checkpoints) or 0) > plan.steps:
             raise InputError(
@@ -337,14 +340,13 @@ def _configuration(
     algorithm: Algorithm[Any], dataset: Dataset | Mapped, example: Transition, plan: Plan
 ) -> dict[str, Any]:
     """All that it takes to tell, repeat and resume a run."""
-    name = next((name for name, cls in ALGORITHMS.items() if cls is type(algorithm)), type(algorithm).__name__)
     settings = to_plain(plan)
     if not dataset.goal_conditioned:
         del settings["goals"]
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "task": dataset.name,
-        "algorithm": {"name": name, **to_plain(algorithm)},
+        "algorithm": {"name": name_of(algorithm), **to_plain(algorithm)},
         **settings,
         "dataset": {
             "name": dataset.name,

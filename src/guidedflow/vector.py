@@ -67,6 +67,7 @@ class Simulators(gymnasium.vector.VectorEnv):
         timeout: float = 600.0,
     ) -> None:
         self.closed = True  # Until there is something to close.
+        self.factory = factory
         if number < 1 or (workers is not None and workers < 1):
             raise InputError(f"simulators: expected at least one environment and one worker, found {number}, {workers}")
         self.num_envs = number

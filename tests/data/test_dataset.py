@@ -1,5 +1,6 @@
 """Transitions never step over the end of an episode, and carry the rewards and discounts of their own row."""
 
+import copy
 import dataclasses
 
 import jax
@@ -220,3 +221,36 @@ def test_the_first_row_that_is_not_finite_is_found_in_any_block():
     column[2999, 17] = column[2990, 3] = np.nan
     assert first_unfinite_row(column) == 2990
     assert first_unfinite_row(np.zeros(3, np.uint8)) is None
+
+
+def made_again(dataset, **columns):
+    """The dataset with other columns, past the type checker of the tests, which refuses them in other words."""
+    changed = copy.copy(dataset)
+    changed.__dict__.pop("fingerprint", None)
+    for name, column in columns.items():
+        object.__setattr__(changed, name, column)
+    changed.__post_init__()
+    return changed
+
+
+def test_columns_of_jax_are_checked_and_told_apart_as_those_of_numpy():
+    dataset = episodes([3, 2])
+    same = made_again(dataset, rewards=jnp.asarray(dataset.rewards), observations=jnp.asarray(dataset.observations))
+    assert isinstance(same.rewards, np.ndarray)
+    assert same.fingerprint == dataset.fingerprint
+    assert made_again(dataset, rewards=jnp.asarray(dataset.rewards) * 5 - 1).fingerprint != dataset.fingerprint
+    with pytest.raises(InputError, match="rewards has 2 rows, observations has 7"):
+        made_again(dataset, rewards=jnp.zeros(2))
+    with pytest.raises(InputError, match="observations is not finite in row 0"):
+        made_again(dataset, observations=jnp.full((7, 2), jnp.nan))
+
+
+def test_a_column_that_is_no_array_is_an_error():
+    with pytest.raises(InputError, match="observations must be an array, but is a list"):
+        made_again(episodes([3]), observations=[[0.0]] * 4)
+
+
+@pytest.mark.parametrize("mask", [7.0, -0.5])
+def test_a_mask_is_between_0_and_1(mask):
+    with pytest.raises(InputError, match=f"masks must be between 0 and 1, found {mask} in row 1"):
+        dataclasses.replace(episodes([3]), masks=np.float32([1, mask, 1, 1]))

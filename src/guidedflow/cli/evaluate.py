@@ -5,7 +5,6 @@ This module does not know how arguments are read, nor how anything is rolled out
 
 import json
 import math
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -100,6 +99,8 @@ class Evaluate:
         task = self.task or trained.task
         only_choose = self.select_offline and not (self.select_weight or self.video or environments.known(task))
         name, policies = self._policies(trained)  # what cannot be had is told before the simulators start
+        if self.critic_from is None and any(policy.sampler.asks for policy in policies.values()):
+            trained.compare(trained, task)
         selections: dict[str, Selection] = {}
         if self.select_offline:
             if not only_choose:
@@ -141,7 +142,7 @@ class Evaluate:
         self._tell(summaries, plot)
 
     def _choice(
-        self, task: str, name: str | None, policies: dict[float | None, Policy], selection: Selection
+        self, task: str, name: str, policies: dict[float | None, Policy], selection: Selection
     ) -> dict[str, Any]:
         """What is said of a weight that is only chosen, for a task without a simulator."""
         chosen = policies[selection.chosen]
@@ -168,19 +169,15 @@ class Evaluate:
             if given and not works:
                 raise InputError(f"{flag} changes nothing without {needs}.")
 
-    def _policies(self, trained: Trained) -> tuple[str | None, dict[float | None, Policy]]:
+    def _policies(self, trained: Trained) -> tuple[str, dict[float | None, Policy]]:
         """The policy's name, and the policy under each weight; under None as it was trained to act."""
         guided = self.guidance not in (None, "none")
         steered = guided and self.guidance != "conditional"
-        name = self.policy or ("flow" if steered and "flow" in trained.policies() else None)
+        policies = list(trained.policies())
+        name = self.policy or ("flow" if steered and "flow" in policies else policies[0])
         critic_from = None if self.critic_from is None else Trained.open(self.critic_from)
         task = self.task or trained.task
-        if critic_from is not None and critic_from.task != task:
-            warnings.warn(
-                f"the critic of {critic_from.run.path} was trained on {critic_from.task}, the policy acts in {task}",
-                stacklevel=2,
-            )
-        base = trained.steered(name, critic_from=critic_from)
+        base = trained.steered(name, critic_from=critic_from, task=task)
         selects = self.select_weight or self.select_offline
         if self.guidance == "conditional":
             if not isinstance(base, FlowPolicy):

@@ -74,7 +74,7 @@ class Train:
     resume: bool = False
     """Go on from the newest checkpoint of an existing run."""
     overwrite: bool = False
-    """Replace an existing run."""
+    """Replace an existing run, with all that is in its folder."""
 
     beside: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     """Names of the settings that were typed beside a recipe."""

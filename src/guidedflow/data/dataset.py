@@ -8,7 +8,7 @@ does not know of files, suites, environments or algorithms.
 import hashlib
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -29,8 +29,9 @@ class Dataset:
     The final row of an episode, where `last` is True, only holds its last observation: reward and mask of that row
     belong to no transition, and its action is at most a next action. `masks` is 0 where the value of the next
     observation must not count. Observations are float32, or uint8 for images. `weights`, where there are any, are for
-    drawing steps more often or less. Raises `InputError` for columns of another length, for a number that is not
-    finite, for a weight below 0, and for an episode that does not end.
+    drawing steps more often or less. Columns of JAX's are taken to the host. Raises `InputError` for columns that are
+    no arrays or of another length, for a number that is not finite, for a mask outside [0, 1], for a weight below 0,
+    and for an episode that does not end.
     """
 
     name: str
@@ -46,6 +47,13 @@ class Dataset:
     """How actions were mapped into [-1, 1], where they had other units; no column, and no part of the contents."""
 
     def __post_init__(self) -> None:
+        for key in ("observations", "actions", "rewards", "masks", "last", "goals", "weights"):
+            column: Any = getattr(self, key)
+            if isinstance(column, jax.Array):
+                object.__setattr__(self, key, np.asarray(column))
+            elif not isinstance(column, np.ndarray) and (column is not None or key not in ("goals", "weights")):
+                told = f"{key} must be an array, but is a {type(column).__name__}"
+                raise InputError(f"dataset {self.name!r}: {told}")
         rows = len(self.observations)
         shapes = {"actions": ("float32", 2), "rewards": ("float32", 1), "masks": ("float32", 1), "last": ("bool", 1)}
         for key, (kind, rank) in shapes.items():
@@ -66,11 +74,11 @@ class Dataset:
                 f"dataset {self.name!r}: goals must be joined to the observations along their last axis, but they are "
                 f"{wanted.dtype}{list(wanted.shape)}, the observations {seen.dtype}{list(seen.shape)}"
             )
-        if self.weights is not None and (self.weights < 0).any():
-            row = int(np.argmax(self.weights < 0))
-            raise InputError(
-                f"dataset {self.name!r}: weights must be at least 0, found {self.weights[row]} in row {row}"
-            )
+        limits = ("weights", self.weights, np.inf, "at least 0"), ("masks", self.masks, 1, "between 0 and 1")
+        for key, column, high, told in limits:
+            if column is not None and (wrong := (column < 0) | (column > high)).any():
+                row = int(np.argmax(wrong))
+                raise InputError(f"dataset {self.name!r}: {key} must be {told}, found {column[row]} in row {row}")
         if rows == 0 or not self.last[-1]:
             raise InputError(f"dataset {self.name!r}: the final row must end an episode, but `last` is not True there")
 
