@@ -186,6 +186,7 @@ def test_every_setting_says_what_it_is(cls: type) -> None:
         (GFP(), "target", "mean", r"must be one of Target\.actor, Target\.mean, Target\.published_mean, but is 'mean'"),
         (GFP(), "hidden", [64, 64], r"must be a tuple, each of it a whole number, but is \[64, 64\]"),
         (GFP(), "hidden", (64, "a"), "must be a tuple, each of it a whole number"),
+        (GFP(), "hidden", (), "hidden must have at least one number, but is empty"),
         (GFP(), "flow_steps", 2.5, "flow-steps must be a whole number, but is 2.5"),
         (GFP(), "alpha", "1", "alpha must be a number, but is '1'"),
         (GFP(), "alpha", True, "alpha must be a number, but is True"),
