@@ -99,7 +99,7 @@ def check_settings(settings: Any, **ranges: tuple[float, float]) -> None:
     check_types(settings)
     known = {name: limits for name, limits in RANGES.items() if name in _hints(type(settings))}
     check_ranges(settings, **known | ranges)
-    if empty := [name for name in known if getattr(settings, name) == ()]:
+    if empty := [name for name in known if isinstance(value := getattr(settings, name), tuple) and not value]:
         raise InputError(f"{empty[0].replace('_', '-')} must have at least one number, but is empty.")
 
 
