@@ -222,7 +222,7 @@ def test_the_critic_of_another_task_is_warned_of(tmp_path: Path) -> None:
     with pytest.warns(
         UserWarning, match="trained on other line, the policy acts in line; with horizon 3, the policy wi"
     ):
-        flow.steered("flow", critic_from=critic)
+        flow.steered("flow", critic_from=critic.run.path)
 
 
 def test_one_policy_of_a_run_is_steered_as_all_are(tmp_path: Path) -> None:

@@ -65,6 +65,11 @@ class Sampler:
                 f"{self.guidance.steps}."
             )
 
+    def __str__(self) -> str:
+        """Its settings; of a guidance that is a function, the name and not the place in memory."""
+        name = getattr(self.guidance, "__qualname__", None)
+        return repr(self) if name is None else repr(self).replace(repr(self.guidance), name)
+
     @property
     def asks(self) -> bool:
         """Whether it needs a value; if not, no observation is encoded for one."""

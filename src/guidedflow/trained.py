@@ -74,7 +74,7 @@ class Trained:
         name: str | None = None,
         seed: int | None = None,
         sampler: Sampler | None = None,
-        critic_from: "Trained | None" = None,
+        critic_from: "Trained | Path | str | None" = None,
     ) -> Policy:
         """One policy of one training seed, by default the main policy and the first seed, in the units of its data.
 
@@ -145,7 +145,7 @@ class Trained:
         self,
         policy: str | None = None,
         sampler: Sampler | None = None,
-        critic_from: "Trained | None" = None,
+        critic_from: "Trained | Path | str | None" = None,
         task: str | None = None,
     ) -> Policy:
         """A policy of all seeds, in the box, sampled in another way or under the critic of another run.
@@ -156,6 +156,7 @@ class Trained:
         """
         chosen = self._named(self.policies(), policy)
         if critic_from is not None:
+            critic_from = critic_from if isinstance(critic_from, Trained) else Trained.open(critic_from)
             if critic_from.action_scale != self.action_scale:
                 raise InputError(
                     f"{critic_from.run.path} and {self.run.path} were trained on actions of different scales "
