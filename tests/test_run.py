@@ -82,6 +82,12 @@ def test_an_existing_run_is_an_error_that_names_the_ways_out(tmp_path: Path) -> 
     assert Run.open(tmp_path / "gfp").metrics.exists()
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "nothing\0"])
+def test_a_name_that_no_folder_can_have_is_told(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="cannot be a run folder: "):
+        Run.claim(tmp_path / name, CONFIG)
+
+
 def test_an_empty_folder_is_free(tmp_path: Path) -> None:
     create(tmp_path, CONFIG).close()
     assert Run.open(tmp_path).config["task"] == CONFIG["task"]

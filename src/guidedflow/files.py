@@ -124,9 +124,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def reason(error: OSError) -> str:
-    """Why the system refused, in its own few words."""
-    return error.strerror or str(error)
+def reason(error: OSError | ValueError) -> str:
+    """Why the system refused, in its own few words; a name with a zero byte is a ValueError."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def remove_quietly(path: Path) -> None:

@@ -63,16 +63,16 @@ class Run:
         later version of this library was at its default, as in `defaults`. `resume` with nothing there starts afresh;
         `overwrite` lets `begin` empty a run, and never a folder that is not one.
         """
-        path = Path(path).resolve()
         config = json.loads(json.dumps({MARK: FORMAT, **config}, allow_nan=False))
         if resume and overwrite:
             raise InputError("A run is either resumed or overwritten; give --resume or --overwrite, not both.")
-        _refuse_stranger(path, known=resume or overwrite)
-        made = not path.exists()
         try:
+            path = Path(path).resolve()
+            _refuse_stranger(path, known=resume or overwrite)
+            made = not path.exists()
             path.mkdir(parents=True, exist_ok=True)
             lock = _acquire(path)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be a run folder: {files.reason(error)}.") from error
         try:
             # Again: another process may have made and left a run meanwhile.
