@@ -86,6 +86,7 @@ def test_the_command_of_a_page_is_the_recipe_by_the_published_protocol(name: str
     assert command.algorithm == from_plain(ALGORITHMS[algorithm], recipe.settings)
     assert command.clip_actions == (task.suite != "ogbench")
     command.plan.check()
+    command.refuse_idle()
     made = to_plain(command.plan)
     assert {setting: made[setting] for setting in recipe.plan} == recipe.plan
     evaluated = range(0, command.plan.steps + 1, command.plan.eval_interval)

@@ -44,6 +44,18 @@ def refused(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
         (f"train gfp --task {TASK} --out x --steps -3", "steps must be at least 1, but is -3"),
         (f"train gfp --task {TASK} --out x --hidden 0", "hidden must be at least 1, but is 0"),
         (f"train gfp --task {TASK} --out x --temperature -1", "temperature must be at least 0, but is -1.0"),
+        ("train gfp --task mine --out x --chunk", "--chunk changes nothing without --horizon 2 or more"),
+        (
+            f"train gfp --task {TASK} --out x --rebalance-base 0.1",
+            "--rebalance-base changes nothing without --rebalance.",
+        ),
+        (
+            f"train gfp --task {TASK} --out x --window 9",
+            "--window changes nothing without a folder of data convert --to mapped",
+        ),
+        ("train gfp --task mine --out x --window-updates 1000", "--window-updates changes nothing without a folder"),
+        ("train gfp --task mine --out x --eval-episodes 9", "changes nothing without --eval-interval"),
+        ("train gfp --task mine --out x --keep-checkpoints 1", "changes nothing without --checkpoint-interval"),
         ("train gfp --out x", "missing argument --task"),
         (
             "train gfp --task cube-sngle-noisy-singletask-task1-v0 --out x",
