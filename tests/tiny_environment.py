@@ -79,10 +79,10 @@ class Diverging(Countdown):
         self.what = what
 
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
-        observation, reward, *rest = super().step(action)
+        observation, reward, terminated, truncated, info = super().step(action)
         if self.time == 2:
             observation, reward = (observation, np.nan) if self.what == "rewards" else (observation * np.nan, reward)
-        return observation, reward, *rest
+        return observation, reward, terminated, truncated, info
 
 
 class ImportedJax(Countdown):
