@@ -135,4 +135,4 @@ def test_only_what_is_in_the_table_has_a_name() -> None:
     assert all(studies.name_of(study()) == name for name, study in studies.STUDIES.items())
     assert BEST in MODES
     with pytest.raises(InputError, match="no folder"):
-        studies.conduct(Toy(), out=Path("nowhere/x.png"))
+        studies.conduct(Toy(), out="nowhere/x.png")
