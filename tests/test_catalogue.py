@@ -183,6 +183,7 @@ def test_observations_that_no_network_takes_are_refused_before_anything_is_writt
         ("tasks cube-sngle-noisy-singletask-task1-v0", "did you mean 'cube-single-noisy-singletask-"),
         ("tasks --suite ogbnch", "unknown suite 'ogbnch' (did you mean 'ogbench'?)"),
         ("tasks --family humanoid", "unknown family 'humanoid' (did you mean 'humanoidmaze'?)"),
+        ("tasks --family adroit --suite ogbench", "suite 'ogbench' has no family 'adroit'"),
         (f"tasks {TASK} --suite ogbench", "tasks takes a NAME or filters, not both"),
         ("tasks --jsn", "unknown argument '--jsn' (did you mean '--json'?)"),
     ],
