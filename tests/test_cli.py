@@ -46,11 +46,11 @@ def refused(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
         (f"train gfp --task {TASK} --out x --temperature -1", "temperature must be at least 0, but is -1.0"),
         ("train gfp --task mine --out x --chunk", "--chunk changes nothing without --horizon 2 or more"),
         (
-            f"train gfp --task {TASK} --out x --rebalance-base 0.1",
+            "train gfp --task mine --out x --rebalance-base 0.1",
             "--rebalance-base changes nothing without --rebalance.",
         ),
         (
-            f"train gfp --task {TASK} --out x --window 9",
+            "train gfp --task mine --out x --window 9",
             "--window changes nothing without a folder of data convert --to mapped",
         ),
         ("train gfp --task mine --out x --window-updates 1000", "--window-updates changes nothing without a folder"),
