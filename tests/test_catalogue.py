@@ -86,6 +86,7 @@ def test_the_command_of_a_page_is_the_recipe_by_the_published_protocol(name: str
     assert command.algorithm == from_plain(ALGORITHMS[algorithm], recipe.settings)
     assert command.clip_actions == (task.suite != "ogbench")
     command.plan.check()
+    command.refuse_idle()
     made = to_plain(command.plan)
     assert {setting: made[setting] for setting in recipe.plan} == recipe.plan
     evaluated = range(0, command.plan.steps + 1, command.plan.eval_interval)
@@ -182,6 +183,7 @@ def test_observations_that_no_network_takes_are_refused_before_anything_is_writt
         ("tasks cube-sngle-noisy-singletask-task1-v0", "did you mean 'cube-single-noisy-singletask-"),
         ("tasks --suite ogbnch", "unknown suite 'ogbnch' (did you mean 'ogbench'?)"),
         ("tasks --family humanoid", "unknown family 'humanoid' (did you mean 'humanoidmaze'?)"),
+        ("tasks --family adroit --suite ogbench", "suite 'ogbench' has no family 'adroit'"),
         (f"tasks {TASK} --suite ogbench", "tasks takes a NAME or filters, not both"),
         ("tasks --jsn", "unknown argument '--jsn' (did you mean '--json'?)"),
     ],

@@ -44,6 +44,23 @@ def refused(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
         (f"train gfp --task {TASK} --out x --steps -3", "steps must be at least 1, but is -3"),
         (f"train gfp --task {TASK} --out x --hidden 0", "hidden must be at least 1, but is 0"),
         (f"train gfp --task {TASK} --out x --temperature -1", "temperature must be at least 0, but is -1.0"),
+        ("train gfp --task mine --out x --chunk", "--chunk changes nothing without --horizon 2 or more"),
+        (
+            "train gfp --task mine --out x --rebalance-base 0.1",
+            "--rebalance-base changes nothing without --rebalance.",
+        ),
+        (
+            "train gfp --task mine --out x --window 9",
+            "--window changes nothing without a folder of data convert --to mapped",
+        ),
+        ("train gfp --task mine --out x --window-updates 1000", "--window-updates changes nothing without a folder"),
+        ("train gfp --task mine --out x --eval-episodes 9", "changes nothing without --eval-interval"),
+        ("train gfp --task mine --out x --keep-checkpoints 1", "changes nothing without --checkpoint-interval"),
+        (
+            f"train qgf --task {TASK} --out x --guidance denoised",
+            "guidedflow: '--guidance' is an argument of 'guidedflow evaluate', not of 'guidedflow train qgf'; see",
+        ),
+        (f"train qgf --task {TASK} --out x --vae 3 --guidance denoised", "guidedflow: unknown argument '--vae'; see"),
         ("train gfp --out x", "missing argument --task"),
         (
             "train gfp --task cube-sngle-noisy-singletask-task1-v0 --out x",
@@ -96,7 +113,7 @@ def test_guidance_that_a_run_cannot_have(capsys: pytest.CaptureFixture[str], tmp
     before = sorted(tmp_path.rglob("*"))
     sentences = {
         "bc --guidance denoised": "need a critic, and this policy was trained without one",
-        "iql --guidance denoised": "A one-step actor has no flow to guide",
+        "iql --guidance denoised": "ask for refinement, or for a policy of the run that is a flow",
         "iql --candidates 4": "A deterministic actor has one proposal only",
         "qgf --candidates 0": "candidates must be at least 1",
         "qgf --guidance denoised --weight -1": "weight must be at least 0",

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_environment import Countdown
+from tiny_environment import Countdown, Diverging
 
 from guidedflow.errors import InputError
 from guidedflow.evaluation import _even, episode_seeds, evaluate
@@ -176,6 +176,15 @@ def test_actions_are_clipped_to_the_box(simulators):
 def test_what_does_not_fit_is_one_sentence(mistake, sentence):
     with Simulators(partial(Countdown, LONGEST), 2, 1) as simulators, pytest.raises(InputError, match=sentence):
         mistake(simulators)
+
+
+@pytest.mark.parametrize("what", ["rewards", "observations"])
+def test_a_simulator_that_breaks_is_named_with_the_seed_of_the_episode(what):
+    with Simulators(partial(Diverging, what), 1, 1) as simulators:
+        sentence = rf"^evaluation: 'countdown' gave {what} that are not finite in the episode of seed (\d+)$"
+        with pytest.raises(InputError, match=sentence) as told:
+            rollout(simulators, policy(0.2), [0])
+    assert any(str(told.value).endswith(f" {seed}") for seed in episode_seeds(0, Stream.REPORTING_EPISODES, 7))
 
 
 def test_simulators_serve_again_after_an_evaluation_that_failed(simulators):

@@ -174,7 +174,9 @@ def test_what_is_no_sampler_is_an_input_error() -> None:
 
 @pytest.mark.parametrize("sampler", GUIDED, ids=name)
 def test_a_one_step_actor_cannot_be_guided(sampler: Sampler) -> None:
-    with pytest.raises(InputError, match="one-step actor has no flow to guide; ask for the policy 'flow'"):
+    with pytest.raises(
+        InputError, match="one-step actor has no flow to guide; ask for refinement, or for a policy of the run"
+    ):
         ACTOR.with_sampler(sampler)
 
 

@@ -110,6 +110,8 @@ def test_a_study_is_a_table_a_json_object_and_a_picture(
         ("study toy --out x.jpg", "let its name end in .png"),
         ("study toy --samples 0", "samples must be at least 1"),
         ("study toy --weights -1", "weights must be at least 0"),
+        ("study toy --weights", "weights must have at least one value."),
+        ("study scale --scales", "scales must have at least one value."),
         ("study toy --critic perfect", "invalid choice 'perfect'"),
         ("study weight", "missing argument RUN"),
         ("study sensitivity nowhere", "There is no run at nowhere"),
@@ -133,4 +135,4 @@ def test_only_what_is_in_the_table_has_a_name() -> None:
     assert all(studies.name_of(study()) == name for name, study in studies.STUDIES.items())
     assert BEST in MODES
     with pytest.raises(InputError, match="no folder"):
-        studies.conduct(Toy(), out=Path("nowhere/x.png"))
+        studies.conduct(Toy(), out="nowhere/x.png")

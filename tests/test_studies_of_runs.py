@@ -19,6 +19,7 @@ from guidedflow.cli import main
 from guidedflow.errors import InputError
 from guidedflow.evaluation import episode_seeds
 from guidedflow.streams import Stream
+from guidedflow.studies import OF_RUNS
 from guidedflow.studies.clock import operations
 from guidedflow.studies.exploitation import Exploitation, nearest
 from guidedflow.studies.methods import Methods
@@ -200,3 +201,11 @@ def test_a_run_without_a_flow_and_a_critic_is_refused(tmp_path: Path, subject: S
         Subject.of(bc, line())
     with pytest.raises(InputError, match="has no policy 'actor'"):
         Subject.of(subject.trained, line(), "actor")
+
+
+def test_a_list_with_nothing_in_it_is_refused_before_anything_is_measured(subject: Subject) -> None:
+    for cls in OF_RUNS.values():
+        for field in dataclasses.fields(cls):
+            if isinstance(field.default, tuple):
+                with pytest.raises(InputError, match=rf"^{field.name.replace('_', '-')} must have at least one value"):
+                    cls(**{field.name: ()}).measure(subject)

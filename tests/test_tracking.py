@@ -226,6 +226,20 @@ def test_rewinding_to_nothing_starts_afresh(tmp_path: Path) -> None:
     assert {point[0] for point in scalars(tmp_path / "tensorboard" / "seed-0")} == {0, 10}
 
 
+def test_a_history_that_is_gone_is_told_once(tmp_path: Path) -> None:
+    with make(tmp_path) as tracker:
+        train(tracker, 10, 30)
+    (tmp_path / "metrics.jsonl").unlink()
+    with make(tmp_path) as tracker:
+        with pytest.warns(
+            UserWarning, match=r"metrics.jsonl has no row up to step 20; its history begins there"
+        ) as told:
+            tracker.rewind(20)
+        assert len(told) == 1
+        train(tracker, 30, 40)
+    assert [row["step"] for row in rows(tmp_path)] == [30]
+
+
 def test_the_clock_goes_on_where_the_kept_rows_end(tmp_path: Path) -> None:
     files.append_rows(tmp_path / "metrics.jsonl", [{"step": 10, "seconds": 1000.0, "seeds": [0, 3]}])
     with make(tmp_path) as tracker:

@@ -346,7 +346,6 @@ def test_what_is_missing_for_a_run_costs_no_older_one(tmp_path: Path, monkeypatc
     train(SMALL, line(), small(steps=10), out=tmp_path / "new")
 
 
-@pytest.mark.filterwarnings("ignore:.*is resumed with changes")
 def test_a_run_does_not_go_back_to_an_earlier_step(tmp_path: Path) -> None:
     train(SMALL, line(), PLAN, out=tmp_path / "run")
     before = (tmp_path / "run" / "config.json").read_bytes()

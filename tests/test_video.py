@@ -33,6 +33,8 @@ def test_a_film_has_the_first_episodes_of_the_first_seed(tmp_path, suffix):
 def test_another_suffix_is_refused_before_anything_is_drawn(tmp_path):
     with pytest.raises(InputError, match=r"\.mp4 or \.gif"):
         record(STILL, Countdown, tmp_path / "film.txt", task="countdown", seeds=[0, 1])
+    with pytest.raises(InputError, match=r"\.mp4 or \.gif"):
+        record(STILL, Countdown, "film.txt", task="countdown", seeds=[0, 1])
 
 
 def test_no_graphics_library_is_one_sentence(tmp_path, monkeypatch):

@@ -71,6 +71,20 @@ def broken() -> gymnasium.Env[Any, Any]:
     raise OSError("no such model")
 
 
+class Diverging(Countdown):
+    """Its physics break in the second step: a reward or an observation is then not a number."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+
+    def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = super().step(action)
+        if self.time == 2:
+            observation, reward = (observation, np.nan) if self.what == "rewards" else (observation * np.nan, reward)
+        return observation, reward, terminated, truncated, info
+
+
 class ImportedJax(Countdown):
     """Observes only whether this process has imported JAX."""
 

@@ -93,7 +93,7 @@ def evaluate(
     keeps the episodes of reported numbers apart from those seen while training or choosing settings. `watch` is called
     after each step and reset that came back.
 
-    Raises `InputError` where policy, seeds and environments do not fit each other, or an action is not finite.
+    Raises `InputError` where policy, seeds and environments do not fit each other, or what either gives is not finite.
     """
     if episodes < 1:
         raise InputError(f"evaluation: expected at least one episode, found {episodes}")
@@ -102,7 +102,7 @@ def evaluate(
     labels = {"step": step, "policy": policy_name, "sampler": sampler}
     rows = []
     for options in [{"task_id": number} for number in task_ids] or [{}]:
-        rollout = _Rollout(policy, simulators, seeds, initial, stream_key(seed, stream), replan, options)
+        rollout = _Rollout(policy, simulators, task, seeds, initial, stream_key(seed, stream), replan, options)
         try:
             rollout.run(watch or (lambda: None))
         finally:
@@ -158,6 +158,7 @@ class _Rollout:
         self,
         policy: PyTree,
         simulators: Simulators,
+        task: str,
         seeds: Sequence[int],
         episode_seeds: Sequence[int],
         root: Array,
@@ -165,7 +166,7 @@ class _Rollout:
         options: dict[str, Any],
     ) -> None:
         self.options = options or None
-        self.simulators, self.seeds, self.episode_seeds = simulators, seeds, episode_seeds
+        self.simulators, self.task, self.seeds, self.episode_seeds = simulators, task, seeds, episode_seeds
         self.waiting = deque((owner, e) for e in range(len(episode_seeds)) for owner in range(len(seeds)))
         used = _even(len(self.waiting), simulators.num_envs, simulators.workers)
         groups = max(min(2, used), math.ceil(used / _WIDEST))
@@ -232,6 +233,8 @@ class _Rollout:
 
     def _end(self, index: int, success: float) -> None:
         owner, episode = int(self.owner[index]), int(self.episode[index])
+        if not math.isfinite(self.total[index]):
+            raise self._broken(index, "rewards")
         self.free[self.group_of[index]][owner].append(int(self.row[index]))
         self.rows[owner, episode] = {
             "seed": int(self.seeds[owner]),
@@ -241,6 +244,10 @@ class _Rollout:
             "length": int(self.length[index]),
             "success": None if math.isnan(success) else success,
         }
+
+    def _broken(self, index: int, what: str) -> InputError:
+        seed = self.episode_seeds[self.episode[index]]
+        return InputError(f"evaluation: {self.task!r} gave {what} that are not finite in the episode of seed {seed}")
 
     def _actions(self, indices: NDArray[np.int64], observations: NDArray[Any]) -> NDArray[Any]:
         """What these environments do next, clipped to their box: the next step of a chunk, or of a new one."""
@@ -274,7 +281,10 @@ class _Rollout:
                 "the policy was trained for another task"
             )
         if not np.isfinite(actions).all():
-            bad = indices[~np.isfinite(actions).all(axis=1)][0]
+            first = np.argmin(np.isfinite(actions).all(axis=1))
+            bad = int(indices[first])
+            if not np.isfinite(observations[first]).all():
+                raise self._broken(bad, "observations")
             raise InputError(
                 f"evaluation: the policy of seed {self.seeds[self.owner[bad]]} gave an action that is not finite in "
                 f"step {self.length[bad]} of episode {self.episode[bad]}; look for where its training diverged"

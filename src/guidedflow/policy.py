@@ -231,7 +231,7 @@ class ActorPolicy(Policy):
     def _refuse(self, sampler: Sampler) -> None:
         if not isinstance(sampler.guidance, Unguided):
             raise InputError(
-                "A one-step actor has no flow to guide; ask for the policy 'flow', or for candidates or refinement."
+                "A one-step actor has no flow to guide; ask for refinement, or for a policy of the run that is a flow."
             )
         if isinstance(self.actor, MeanActor) and sampler.candidates > 1:
             raise InputError("A deterministic actor has one proposal only, so there are no candidates to choose among.")

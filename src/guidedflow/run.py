@@ -46,6 +46,7 @@ class Run:
         self._lock = lock
         self._replaces = False
         self._made = False
+        self._changes: list[str] = []
 
     @classmethod
     def claim(
@@ -81,7 +82,7 @@ class Run:
             run._made = made
             if (path / CONFIG).exists():
                 if resume:
-                    _check_settings(path, _read_config(path), config, defaults or {})
+                    run._changes = _changes(path, _read_config(path), config, defaults or {})
                 else:
                     _refuse_nested(path)
                 run._replaces = not resume
@@ -91,7 +92,9 @@ class Run:
         return run
 
     def begin(self) -> "Run":
-        """Write the configuration, after the run that is to be overwritten was removed."""
+        """Write the configuration, after the run that is to be overwritten was removed; a warning lists changes."""
+        if self._changes:
+            warnings.warn(f"{self.path} is resumed with changes: {'; '.join(self._changes)}.", stacklevel=2)
         if self._replaces:
             _clear(self.path)
         files.write_json(self.path / CONFIG, self.config)
@@ -246,8 +249,8 @@ def _clear(path: Path) -> None:
         raise InputError(f"{path} could not be overwritten: {files.reason(error)}.") from error
 
 
-def _check_settings(path: Path, old: Mapping[str, Any], new: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Raise InputError if a setting that must stay has changed; list the other changes in one warning."""
+def _changes(path: Path, old: Mapping[str, Any], new: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+    """The settings that have changed, in words; raises InputError if one of them must stay."""
     asked = dict(_flat(new))
     saved = {name: value for name, value in _flat(defaults) if name in asked} | dict(_flat(old))
     changed = [name for name in {**saved, **asked} if saved.get(name, _UNSET) != asked.get(name, _UNSET)]
@@ -270,8 +273,7 @@ def _check_settings(path: Path, old: Mapping[str, Any], new: Mapping[str, Any], 
             f"{path} cannot be resumed with other settings ({'; '.join(fixed)}); "
             "give the saved ones, or choose another --out."
         )
-    if told:
-        warnings.warn(f"{path} is resumed with changes: {'; '.join(told.values())}.", stacklevel=3)
+    return list(told.values())
 
 
 _UNSET = object()

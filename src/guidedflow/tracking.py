@@ -11,6 +11,7 @@ import csv
 import io
 import math
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -66,6 +67,8 @@ class Tracker:
         """
         reached = -1 if step is None else step
         rows = [row for row in files.read_rows(self._metrics) if row["step"] <= reached]
+        if step and not rows:
+            warnings.warn(f"{self._metrics} has no row up to step {step}; its history begins there.", stacklevel=2)
         evaluations = [
             row
             for row in files.read_rows(self._evaluations)

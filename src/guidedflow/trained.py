@@ -208,7 +208,7 @@ class Trained:
 
     def film(
         self,
-        path: Path,
+        path: Path | str,
         policy: str | None = None,
         *,
         using: Policy | None = None,

@@ -29,7 +29,7 @@ _SUFFIXES = (".mp4", ".gif")
 def record(
     policy: PyTree,
     factory: Callable[[], gymnasium.Env[Any, Any]],
-    path: Path,
+    path: Path | str,
     *,
     task: str,
     seeds: Sequence[int],
@@ -48,6 +48,7 @@ def record(
     `factory` makes an environment whose `render()` gives uint8 pictures [height, width, 3]. Raises `InputError` where
     `path` ends in neither .mp4 nor .gif, or no graphics library draws.
     """
+    path = Path(path)
     if path.suffix.lower() not in _SUFFIXES:
         raise InputError(f"video: expected a file name that ends in .mp4 or .gif, found {str(path)!r}")
     first = jax.tree.map(lambda leaf: leaf[:1] if jnp.ndim(leaf) else leaf, policy)

@@ -37,7 +37,7 @@ class Collect:
     seed: int = 0
     """The same seed gives the same files, whatever the number of workers."""
     out: Path | None = None
-    """Folder; by default the suite's own."""
+    """Folder, or a file whose name ends in .npz; by default the suite's own folder."""
     overwrite: bool = False
     """Replace existing files."""
 

@@ -48,10 +48,13 @@ def _sentence(box: str, arguments: Sequence[str]) -> str:
     text = " ".join(line for line in inside if line.strip("─-+"))
     words = itertools.takewhile(WORDS.__contains__, arguments)
     command = " ".join(["guidedflow", *words])
-    if unknown := re.search(r"Unrecognized options: (\S+?)(,|\s|$)", text):
+    if unknown := re.search(r"Unrecognized (?:or misplaced )?options: (\S+?)(,|\s|$)", text):
         word = unknown[1]
         known = re.findall(r"Available subcommands: ([\w, ]+?) For full", text)
         known = known[0].split(", ") if known else re.findall(r"(--[\w-]+)[ ,]", text.partition("Perhaps you meant")[2])
+        elsewhere = re.search(rf"Perhaps you meant.*? {re.escape(word)}[ ,].*? in (guidedflow [\w ]+?) --help", text)
+        if elsewhere:
+            return f"{word!r} is an argument of '{elsewhere[1]}', not of '{command}'; see '{command} --help'."
         hint = did_you_mean(word, known) or (f"; expected one of {', '.join(known)}" if "Available" in text else "")
         return f"unknown argument {word!r}{hint}; see '{command} --help'."
     if missing := re.search(r"Missing from [^:]*: (.*?) For full", text):

@@ -19,7 +19,7 @@ from guidedflow.data.box import Outside
 from guidedflow.data.columns import Columns, complemented, keep
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.load import named, open_dataset
-from guidedflow.data.mapped import Mapped
+from guidedflow.data.mapped import Mapped, is_mapped
 from guidedflow.data.rebalance import Rebalance
 from guidedflow.data.validation import check
 from guidedflow.data.windows import WINDOW, Window
@@ -81,6 +81,7 @@ class Train:
 
     def run(self) -> None:
         self.plan.check()
+        self.refuse_idle()
         dataset = self._load()
         record = None
         if self.recipe is not None:
@@ -100,6 +101,21 @@ class Train:
             window=Window(self.window, self.window_updates),
             rebalance=None if self.rebalance is None else Rebalance(self.rebalance, self.rebalance_base),
         )
+
+    def refuse_idle(self) -> None:
+        """Raise InputError for a flag that would change nothing."""
+        plan, (_, path) = self.plan, named(self.task, self.dataset)
+        beyond, folder = path is not None and is_mapped(path), "a folder of data convert --to mapped"
+        for flag, given, works, needs in (
+            ("--chunk", plan.chunk, plan.horizon > 1, "--horizon 2 or more"),
+            ("--rebalance-base", self.rebalance_base != Train.rebalance_base, self.rebalance, "--rebalance"),
+            ("--window", self.window != Train.window, beyond, folder),
+            ("--window-updates", self.window_updates != Train.window_updates, beyond, folder),
+            ("--eval-episodes", plan.eval_episodes != Plan.eval_episodes, plan.eval_interval, "--eval-interval"),
+            ("--keep-checkpoints", plan.keep_checkpoints, plan.checkpoint_interval, "--checkpoint-interval"),
+        ):
+            if given and not works:
+                raise InputError(f"{flag} changes nothing without {needs}.")
 
     def _load(self) -> Dataset | Mapped:
         """The dataset, whose columns' names are kept once nothing was found wrong with it."""

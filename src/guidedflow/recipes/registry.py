@@ -74,7 +74,7 @@ class Task:
 
 
 def tasks(suite: str | None = None, family: str | None = None) -> list[Task]:
-    """The tasks, in the order of the paper, of one suite or of one family if asked; unknown ones are `InputError`s."""
+    """The tasks, in the order of the paper, of one suite or family if asked; where there is none, an `InputError`."""
     every = _tasks().values()
     for word, asked, known in (
         ("suite", suite, dict.fromkeys(task.suite for task in every)),
@@ -84,11 +84,14 @@ def tasks(suite: str | None = None, family: str | None = None) -> list[Task]:
             raise InputError(
                 f"unknown {word} {asked!r}{did_you_mean(asked.lower(), known)}; known: {', '.join(known)}."
             )
-    return [
+    found = [
         task
         for task in every
         if (suite is None or task.suite == suite.lower()) and (family is None or task.family == family.lower())
     ]
+    if not found:
+        raise InputError(f"suite {suite!r} has no family {family!r}.")
+    return found
 
 
 def task(name: str) -> Task:

@@ -55,13 +55,13 @@ def name_of(study: Study) -> str:
     return next(name for name, cls in STUDIES.items() if cls is type(study))
 
 
-def conduct(study: Any, subject: Subject | None = None, out: Path | None = None) -> tuple[Finding, Path]:
+def conduct(study: Any, subject: Subject | None = None, out: Path | str | None = None) -> tuple[Finding, Path]:
     """Measure, and draw into `out`, by default study-NAME.png in the run's folder, or in the working folder.
 
     Raises `InputError` for what the subject cannot do, and for a place where no picture can be put, before measuring.
     """
     folder = Path() if subject is None else subject.trained.run.path
-    path = out or folder / f"study-{name_of(study)}.png"
+    path = Path(out or folder / f"study-{name_of(study)}.png")
     picture.check(path)
     finding = study.measure() if subject is None else study.measure(subject)
     picture.save(study.draw(finding), path)

@@ -14,10 +14,9 @@ import numpy as np
 
 from guidedflow.policy import FlowPolicy
 from guidedflow.selection import WEIGHTS, by_dataset
-from guidedflow.settings import check_ranges
 from guidedflow.studies import picture
 from guidedflow.studies.clock import act, milliseconds, operations
-from guidedflow.studies.finding import Finding
+from guidedflow.studies.finding import Finding, check
 from guidedflow.studies.picture import Figure
 from guidedflow.studies.subject import Subject, first_seed
 from guidedflow.trained import open_simulators
@@ -50,7 +49,7 @@ class Compute:
     def measure(self, subject: Subject) -> Finding:
         """Operations, milliseconds of a batch, and success of every way of acting."""
         counts = dict.fromkeys(("candidates", "together", "episodes", "repeats", "states"), (1, np.inf))
-        check_ranges(self, weight=(0, np.inf), seed=(0, 2**31 - 1), **counts)
+        check(self, weight=(0, np.inf), seed=(0, 2**31 - 1), **counts)
         weight = self._weight(subject) if self.weight is None else self.weight
         ways = {("best of N", n): subject.guided("none", 0.0, candidates=n) for n in self.candidates}
         ways["denoised", 1] = subject.guided("denoised", weight)

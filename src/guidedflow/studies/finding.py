@@ -5,12 +5,14 @@ of one. This module does not know what was studied.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from rich.table import Table
 
 from guidedflow import report
+from guidedflow.errors import InputError
+from guidedflow.settings import check_ranges
 
 Row = Mapping[str, Any]
 
@@ -39,6 +41,14 @@ class Finding:
     def column(self, name: str) -> list[Any]:
         """The different entries of a column, in their order."""
         return list(dict.fromkeys(row[name] for row in self.rows))
+
+
+def check(study: Any, **ranges: tuple[float, float]) -> None:
+    """Raises `InputError` for a setting outside its range, and for a list with nothing in it."""
+    for each in fields(study):
+        if getattr(study, each.name) == ():
+            raise InputError(f"{each.name.replace('_', '-')} must have at least one value.")
+    check_ranges(study, **ranges)
 
 
 def _told(value: Any) -> str:

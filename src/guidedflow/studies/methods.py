@@ -17,9 +17,8 @@ from guidedflow.networks import Extrapolation
 from guidedflow.policy import FlowPolicy, Policy
 from guidedflow.sampling import GradientAscent, Sampler
 from guidedflow.selection import by_dataset, by_episodes
-from guidedflow.settings import check_ranges
 from guidedflow.studies import picture
-from guidedflow.studies.finding import Finding
+from guidedflow.studies.finding import Finding, check
 from guidedflow.studies.picture import NAMES, Figure
 from guidedflow.studies.subject import Subject
 from guidedflow.trained import open_simulators
@@ -59,7 +58,7 @@ class Methods:
         """Success and return of each method, and the weight that it acted with."""
         counts = dict.fromkeys(("candidates", "refine_steps", "select_episodes", "episodes", "states"), (1, np.inf))
         amounts = dict.fromkeys(("weights", "refine_sizes", "conditions"), (0, np.inf))
-        check_ranges(self, seed=(0, 2**31 - 1), **counts, **amounts)
+        check(self, seed=(0, 2**31 - 1), **counts, **amounts)
         rows = []
         trained = subject.trained
         with open_simulators(trained.task, self.workers, frame_stack=trained.frame_stack) as simulators:

@@ -11,9 +11,8 @@ import numpy as np
 
 from guidedflow.guidance import DenoisedGradient
 from guidedflow.sampling import Sampler
-from guidedflow.settings import check_ranges
 from guidedflow.studies import picture
-from guidedflow.studies.finding import Finding
+from guidedflow.studies.finding import Finding, check
 from guidedflow.studies.picture import Figure
 from guidedflow.studies.toy import CRITICS, best_share, noises, sample, true_value
 
@@ -40,7 +39,7 @@ class Scale:
 
     def measure(self) -> Finding:
         """The weight of largest true value for each gradient and scale, and how far it moves between the scales."""
-        check_ranges(self, scales=(1e-6, 1e6), samples=(1, np.inf), flow_steps=(1, np.inf), seed=(0, 2**31 - 1))
+        check(self, scales=(1e-6, 1e6), samples=(1, np.inf), flow_steps=(1, np.inf), seed=(0, 2**31 - 1))
         noise = noises(self.samples, self.seed)
         rows: list[dict[str, Any]] = []
         for gradient in ("plain", "normalised"):

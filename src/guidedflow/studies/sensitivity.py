@@ -15,9 +15,8 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray, Shaped
 from guidedflow.flow import straight_path
 from guidedflow.guidance import GUIDANCE, Guidance
 from guidedflow.policy import FlowPolicy
-from guidedflow.settings import check_ranges
 from guidedflow.studies import picture
-from guidedflow.studies.finding import Finding
+from guidedflow.studies.finding import Finding, check
 from guidedflow.studies.picture import Figure
 from guidedflow.studies.subject import Subject, over_seeds
 from guidedflow.types import Action, Observation, Scalar, Time
@@ -42,7 +41,7 @@ class Sensitivity:
         Where a gradient is 0 (a jump that was clipped in every dimension) it has no direction; `defined` is the share
         of pairs where both have one.
         """
-        check_ranges(self, sizes=(0, np.inf), states=(1, np.inf), seed=(0, 2**31 - 1))
+        check(self, sizes=(0, np.inf), states=(1, np.inf), seed=(0, 2**31 - 1))
         batch = subject.draw(self.states, self.seed)
         keys = jax.random.split(jax.random.key(self.seed), self.states)
         steps = subject.base.sampler.steps

@@ -28,9 +28,8 @@ from jaxtyping import Array, Float
 
 from guidedflow.guidance import GUIDANCE
 from guidedflow.sampling import Sampler
-from guidedflow.settings import check_ranges
 from guidedflow.studies import picture
-from guidedflow.studies.finding import Finding
+from guidedflow.studies.finding import Finding, check
 from guidedflow.studies.picture import Figure
 from guidedflow.types import Action, Scalar, Time, Value
 
@@ -125,7 +124,7 @@ class Toy:
 
     def measure(self) -> Finding:
         """Mean true value, share in the best mode, and density of each method at each weight."""
-        check_ranges(self, weights=(0, np.inf), samples=(1, np.inf), flow_steps=(1, np.inf), seed=(0, 2**31 - 1))
+        check(self, weights=(0, np.inf), samples=(1, np.inf), flow_steps=(1, np.inf), seed=(0, 2**31 - 1))
         noise = noises(self.samples, self.seed)
         value = CRITICS[self.critic]()
         pairs = [("none", 0.0), *((method, weight) for method in METHODS for weight in self.weights)]

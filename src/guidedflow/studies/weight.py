@@ -13,9 +13,8 @@ import numpy as np
 from guidedflow.errors import InputError, did_you_mean
 from guidedflow.guidance import GUIDANCE
 from guidedflow.selection import WEIGHTS, by_dataset, by_episodes
-from guidedflow.settings import check_ranges
 from guidedflow.studies import picture
-from guidedflow.studies.finding import Finding
+from guidedflow.studies.finding import Finding, check
 from guidedflow.studies.picture import Figure
 from guidedflow.studies.subject import Subject
 from guidedflow.trained import open_simulators
@@ -43,7 +42,7 @@ class Weight:
     def measure(self, subject: Subject) -> Finding:
         """Success, return, claimed value and distance at each weight; where both ways of choosing end up is marked."""
         counts = dict.fromkeys(("episodes", "states"), (1, np.inf))
-        check_ranges(self, weights=(0, np.inf), seed=(0, 2**31 - 1), **counts)
+        check(self, weights=(0, np.inf), seed=(0, 2**31 - 1), **counts)
         check_guidance(self.guidance)
         observations = subject.draw(self.states, self.seed).observation
         rows = []
