@@ -134,7 +134,7 @@ def test_settings_together_equal_settings_alone(algorithm: Algorithm[Any], trans
 
 
 def test_one_compilation_serves_every_step_and_every_float(algorithm: Algorithm[Any], transitions: Transitions) -> None:
-    state, _ = remembered(algorithm, 0)
+    state, _ = run(algorithm, [0])
     compiled = advance._cache_size()
     run(algorithm, [1])
     advance(algorithm, state, transitions, jnp.asarray([1]), 7, 5, BATCH)
