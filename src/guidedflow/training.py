@@ -26,7 +26,6 @@ from jaxtyping import Array, Int
 
 from guidedflow import checkpoint, environments
 from guidedflow.algorithm import Algorithm
-from guidedflow.algorithms import ALGORITHMS
 from guidedflow.configuration import Configuration, name_of
 from guidedflow.data.batches import Cutting
 from guidedflow.data.dataset import Batches, Dataset
@@ -139,17 +138,7 @@ def train(
     a plan that cannot be carried out, observations that no network here takes, a folder that is in use or holds
     something, and a loss that is no longer finite.
     """
-    given: tuple[tuple[Any, Any, str], ...] = (
-        (algorithm, Algorithm, "an algorithm with its settings, such as GFP(alpha=1.0)"),
-        (dataset, Dataset | Mapped, "a dataset, as load_dataset gives it"),
-        (plan, Plan, "a plan, such as Plan(steps=20_000)"),
-    )
-    for value, kind, wanted in given:
-        if not isinstance(value, kind) or isinstance(value, type):
-            raise InputError(f"train takes {wanted}, but got {value!r}.")
-    name = type(algorithm).__name__
-    if not all((is_dataclass(algorithm), not jax.tree_util.all_leaves([algorithm]))):
-        raise InputError(f"{name} is no class of settings; decorate it by guidedflow.settings.hyperparameters.")
+    _check_arguments(algorithm, dataset, plan)
     plan.check()
     window = replace(window, updates=window.lasting(plan.batch_size, plan.log_interval))
     with open_feed(dataset, plan.cutting, rebalance=rebalance, window=window, seed=plan.seed, steps=plan.steps) as feed:
@@ -166,6 +155,20 @@ def train(
         return _run(algorithm, dataset.name, feed, plan, config, Path(out).expanduser(), resume, overwrite)
 
 
+def _check_arguments(algorithm: Any, dataset: Any, plan: Any) -> None:
+    """Raises `InputError` for what is not made to be trained."""
+    for value, kind, wanted in (
+        (algorithm, Algorithm, "an algorithm with its settings, such as GFP(alpha=1.0)"),
+        (dataset, Dataset | Mapped, "a dataset, as load_dataset gives it"),
+        (plan, Plan, "a plan, such as Plan(steps=20_000)"),
+    ):
+        if not isinstance(value, kind) or isinstance(value, type):
+            raise InputError(f"train takes {wanted}, but got {value!r}.")
+    if not is_dataclass(algorithm) or jax.tree_util.all_leaves([algorithm]):
+        name = type(algorithm).__name__
+        raise InputError(f"{name} is no class of settings; decorate it by guidedflow.settings.hyperparameters.")
+
+
 def _run(
     algorithm: Algorithm[Any],
     task: str,
@@ -178,8 +181,7 @@ def _run(
 ) -> Trained:
     """The same, of what is open."""
     with ExitStack() as stack:
-        known = type(algorithm) in ALGORITHMS.values()  # one of a user's own may have no defaults
-        defaults = to_plain(Plan()) | ({"algorithm": defaults_of(type(algorithm))} if known else {})
+        defaults = to_plain(Plan()) | {"algorithm": defaults_of(type(algorithm))}
         run = stack.enter_context(Run.claim(out, config, resume, overwrite, defaults))
         if resume and (checkpoint.latest(run.checkpoints) or 0) > plan.steps:
             raise InputError(
