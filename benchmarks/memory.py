@@ -81,7 +81,7 @@ class Trainer:
         """Seconds of the next interval, the wait for its window included."""
         import jax
 
-        from guidedflow.training import advance
+        from guidedflow.updates import advance
 
         start = time.perf_counter()
         transitions = self.feed.at(self.step)

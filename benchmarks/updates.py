@@ -30,7 +30,7 @@ from guidedflow.algorithm import Algorithm
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.data.dataset import Dataset
 from guidedflow.trained import initial_state
-from guidedflow.training import advance
+from guidedflow.updates import advance
 
 BATCH = 256
 ROWS, EPISODE, OBSERVATION, ACTION = 10_000, 200, 28, 5

@@ -21,8 +21,8 @@ from guidedflow.data.batches import Cutting
 from guidedflow.data.dataset import Transitions
 from guidedflow.networks import Aggregate
 from guidedflow.trained import initial_state
-from guidedflow.training import advance
 from guidedflow.types import Transition
+from guidedflow.updates import advance
 
 BATCH = 16
 

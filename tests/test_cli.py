@@ -14,6 +14,7 @@ from tiny_environment import Peaceful
 
 from guidedflow.algorithms import BC, CFGRL, IQL, QGF
 from guidedflow.cli import main
+from guidedflow.data.load import load_dataset
 from guidedflow.errors import InputError
 from guidedflow.training import Plan, train
 from guidedflow.vector import Simulators
@@ -120,6 +121,8 @@ def test_guidance_that_a_run_cannot_have(capsys: pytest.CaptureFixture[str], tmp
         "qgf --weight 1": "--weight changes nothing without a guidance",
         "qgf --select-weight": "--select-weight changes nothing without a guidance",
         "qgf --select-offline": "--select-offline changes nothing without guidance by a critic",
+        "qgf --dataset line.npz": "--dataset changes nothing without --select-offline",
+        "qgf --columns actions=act": "--columns changes nothing without --select-offline",
         "qgf --normalize": "--normalize changes nothing without guidance by a critic",
         "qgf --guidance conditional": "This flow has no condition to weigh",
         "qgf --refine-sign": "changes nothing without --refine-steps",
@@ -142,6 +145,27 @@ def test_a_chunk_that_is_longer_than_every_episode(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'line' has no transition: none of its episodes has a step"):
         train(BC(hidden=(4,)), ends, Plan(steps=2), out=tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_columns_that_no_command_has_kept_are_named_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """As where the file's folder is read-only."""
+    data, file = line(), tmp_path / "log.npz"
+    np.savez(file, obs=data.observations[:-1], act=data.actions[:-1], rew=data.rewards[:-1], done=data.last[:-1])
+    named = ["observations=obs", "actions=act", "rewards=rew", "terminals=done"]
+    mine = load_dataset("mine", file, columns=dict(word.split("=") for word in named))
+    train(QGF(hidden=(4,), flow_steps=2), mine, Plan(steps=2, batch_size=4, log_interval=2), out=tmp_path / "qgf")
+    capsys.readouterr()
+    before = sorted(tmp_path.rglob("*"))
+    choosing = f"evaluate {tmp_path}/qgf --guidance denoised --weight 0 0.1 --select-offline --dataset {file}"
+    assert "say which is what by --columns" in refused(choosing, capsys)
+    main([*choosing.split(), "--columns", *named, "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told["weight"] == told["selection"]["dataset"]["chosen"]
+    assert sorted(tmp_path.rglob("*")) == before
+    studying = f"study sensitivity {tmp_path}/qgf --states 8 --dataset {file} --out {tmp_path}/picture.png"
+    assert "say which is what by --columns" in refused(studying, capsys)
+    main([*studying.split(), "--columns", *named, "--json"])
+    assert json.loads(capsys.readouterr().out)["study"] == "sensitivity"
 
 
 @pytest.mark.filterwarnings("default:the critic of")

@@ -20,7 +20,7 @@ from guidedflow.algorithms import ALGORITHMS
 from guidedflow.data.dataset import Dataset
 from guidedflow.policy import Policy
 from guidedflow.trained import initial_state
-from guidedflow.training import advance
+from guidedflow.updates import advance
 
 BANDIT, PATIENT, PATIENT_LATER, HASTY, HASTY_LATER, MODES, NOISY = range(7)
 DISCOUNT = 0.7

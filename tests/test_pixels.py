@@ -22,7 +22,8 @@ from guidedflow.data.crops import Cropped
 from guidedflow.data.load import load_dataset
 from guidedflow.errors import InputError
 from guidedflow.trained import Trained, initial_state, load_policy
-from guidedflow.training import Plan, advance, train
+from guidedflow.training import Plan, train
+from guidedflow.updates import advance
 from guidedflow.vector import Simulators
 
 NAME = "visual-cube-single-play-v0"

@@ -214,6 +214,50 @@ def test_an_algorithm_is_a_class_of_settings(tmp_path: Path) -> None:
         train(Plain(), line(), PLAN, out=tmp_path / "run")
 
 
+@hyperparameters
+class Breaking(BC):
+    """An algorithm whose update breaks the contract in the way that `how` names."""
+
+    how: str = ""
+
+    def init(self, example: Any, key: Any) -> Any:
+        return [super().init(example, key)]
+
+    def update(self, state: Any, batch: Any, key: Any) -> Any:
+        updated, metrics = super().update(state[0], batch, key)
+        state = [updated]
+        first = jax.tree.leaves(state)[0]
+        match self.how:
+            case "taken":
+                return state, metrics | {"step": first.sum()}
+            case "shape":
+                return state, metrics | {"mine": first}
+            case "no dict":
+                return state, first.sum()
+            case "type":
+                return jax.tree.map(lambda leaf: leaf.astype("bfloat16"), state), metrics
+            case "leaf":
+                return {"state": state}, metrics
+            case _:
+                return tuple(state), metrics
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ("taken", r"Breaking.update must not call a metric 'step', since every row has a column 'step'"),
+        ("shape", r"Breaking.update must return single numbers as metrics, but 'mine' is "),
+        ("no dict", r"Breaking.update must return its metrics as a dict, but returned "),
+        ("type", r"but leaf '[a-z0-9_.]+' is bfloat16 \[.*\] after it and float32 \[.*\] before"),
+        ("leaf", r"but leaf '[a-z0-9_.]+' is absent after it and float32 \[.*\] before"),
+        ("tuple", r"Breaking.update must return a state of the structure that it was given, but returned PyTreeDef"),
+    ],
+)
+def test_an_update_that_breaks_the_contract_is_told(how: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=sentence):
+        train(Breaking(hidden=(4,), flow_steps=1, how=how), line(), small(steps=10), out=tmp_path / "run")
+
+
 def test_the_critic_of_another_task_is_warned_of(tmp_path: Path) -> None:
     plan = Plan(steps=2, batch_size=4, log_interval=2)
     flow = train(BC(hidden=(4,), flow_steps=2), line(), plan, out=tmp_path / "bc")
@@ -288,8 +332,8 @@ def test_what_is_not_made_to_be_trained_leaves_nothing_behind(tmp_path: Path) ->
         with pytest.raises(InputError, match=sentence):
             inspect.unwrap(train)(algorithm, dataset, plan, out=tmp_path / "run")
     with pytest.raises(InputError, match="has no simulator here"):
-        train(SMALL, line(), small(eval_interval=10), out=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+        train(SMALL, line(), small(eval_interval=10), out=tmp_path / "of" / "mine" / "run")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

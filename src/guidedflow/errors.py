@@ -16,5 +16,6 @@ class InputError(Exception):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`" (did you mean 'x'?)"` for the closest of `known`, or the empty string."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    close = difflib.get_close_matches(word, list(known), n=5, cutoff=0.5)
+    swapped = [each for each in close if sorted(each) == sorted(word)]  # a slip of the fingers
+    return f" (did you mean {(swapped or close)[0]!r}?)" if close else ""

@@ -45,7 +45,7 @@ class Run:
         self.config = dict(config)
         self._lock = lock
         self._replaces = False
-        self._made = False
+        self._made: list[Path] = []
         self._changes: list[str] = []
 
     @classmethod
@@ -70,7 +70,7 @@ class Run:
         try:
             path = Path(path).resolve()
             _refuse_stranger(path, known=resume or overwrite)
-            made = not path.exists()
+            made = [folder for folder in (path, *path.parents) if not folder.exists()]
             path.mkdir(parents=True, exist_ok=True)
             lock = _acquire(path)
         except (OSError, ValueError) as error:
@@ -127,11 +127,12 @@ class Run:
         return self.path / "evaluations.jsonl"
 
     def close(self) -> None:
-        """Let another process write to the run; a folder that was made for it and never begun is taken away."""
+        """Let another process write to the run; folders that were made for it are taken away if it never began."""
         if self._made and _contents(self.path) == []:
             (self.path / LOCK).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                self.path.rmdir()
+            for folder in self._made:
+                with contextlib.suppress(OSError):  # of one that others have put something into
+                    folder.rmdir()
         _release(self._lock)
         self._lock = None
 

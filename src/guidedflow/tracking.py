@@ -30,6 +30,8 @@ from guidedflow.progress import Progress
 Metrics = Mapping[str, Float[np.ndarray, " seeds"]]
 Numbers = Mapping[str, float]
 FIXED = ("step", "seed", "seconds", "steps_per_second")
+TAKEN = (*FIXED, "seeds")
+"""What every row has, so that no metric may be called so."""
 
 
 class Tracker:
@@ -151,7 +153,7 @@ class Tracker:
             raise ValueError(
                 f"metric {name!r} has shape {array.shape}; expected one number for each of {len(self.seeds)} seeds"
             )
-        if name in (*FIXED, "seeds"):
+        if name in TAKEN:
             raise ValueError(f"metric {name!r} has the name of a column that every row has")
         return [_shortest(number) for number in array]
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from guidedflow import checkpoint, environments, files, video
 from guidedflow.algorithm import Algorithm
 from guidedflow.configuration import Configuration, algorithm_of, name_of
+from guidedflow.data.columns import Columns
 from guidedflow.data.dataset import Batches, Dataset
 from guidedflow.data.load import at_home, load_dataset
 from guidedflow.errors import InputError, did_you_mean
@@ -189,11 +190,16 @@ class Trained:
                 return (policy.critic if len(self.seeds) == seeds else spread), policy.aggregate
         raise InputError(f"{self.run.path} has no critic; it was trained by {self.run.config['algorithm']['name']}.")
 
-    def load(self, path: Path | str | None = None) -> Dataset:
-        """Its dataset, from the suite's own folder or from a file; its actions are clipped, or rescaled as before."""
+    def load(self, path: Path | str | None = None, columns: Columns | Mapping[str, str] | None = None) -> Dataset:
+        """Its dataset, from the suite's own folder or from a file; its actions are clipped, or rescaled as before.
+
+        `columns` tells which column is what in a file of your own, beside which no names are kept.
+        """
         scale = self.action_scale
         try:
-            return load_dataset(self.task, path, clip_actions=scale is None, rescale_actions=scale or False)
+            return load_dataset(
+                self.task, path, columns=columns, clip_actions=scale is None, rescale_actions=scale or False
+            )
         except InputError as error:
             if path is None and not at_home(self.task):
                 told = (

@@ -3,8 +3,7 @@
     interval    `log_interval` updates of every seed in one compiled call: sampling, gradients, Adam
     between     metrics, evaluation, checkpoint, in this order, so that a resumed run writes what any other does
 
-The key of an update is a function of seed and step, so there is no random state to save. This module knows no
-algorithm and no suite.
+This module knows no algorithm and no suite, nor how many updates become one program.
 """
 
 import math
@@ -14,7 +13,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, is_dataclass, replace
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -22,13 +20,12 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
 
 from guidedflow import checkpoint, environments
 from guidedflow.algorithm import Algorithm
 from guidedflow.configuration import Configuration, name_of
 from guidedflow.data.batches import Cutting
-from guidedflow.data.dataset import Batches, Dataset
+from guidedflow.data.dataset import Dataset
 from guidedflow.data.feed import Feed, open_feed
 from guidedflow.data.goals import GoalSampling
 from guidedflow.data.mapped import Mapped
@@ -40,10 +37,11 @@ from guidedflow.policy import in_units
 from guidedflow.provenance import commit, versions
 from guidedflow.run import Run
 from guidedflow.settings import check_ranges, check_types, defaults_of, to_plain
-from guidedflow.streams import Stream, stream_key
+from guidedflow.streams import Stream
 from guidedflow.tracking import Tracker, check_finite
 from guidedflow.trained import Trained, initial_state, open_simulators
-from guidedflow.types import Metrics, Transition
+from guidedflow.types import Transition
+from guidedflow.updates import advance
 from guidedflow.vector import Simulators
 
 SHOWN = ("critic_loss", "flow_loss", "distillation_loss", "q_loss")
@@ -285,35 +283,6 @@ class _Training:
                 task_ids=environments.task_ids(told.task),
             )
             self.tracker.episodes(result.rows)
-
-
-@partial(jax.jit, static_argnames=("count", "batch_size"))
-def advance(
-    algorithm: Algorithm[Any],
-    state: Any,
-    batches: Batches,
-    seeds: Int[Array, " seeds"],
-    step: int | Int[Array, ""],
-    count: int,
-    batch_size: int,
-) -> tuple[Any, Metrics]:
-    """`count` updates from `step` on, of all seeds; returns the state and each metric's mean, one number a seed."""
-
-    def one_seed(state_and_seed: tuple[Any, Int[Array, ""]]) -> tuple[Any, Metrics]:
-        state, seed = state_and_seed
-
-        def update(state: Any, step: Int[Array, ""]) -> tuple[Any, Metrics]:
-            batch = batches.sample(stream_key(seed, Stream.DATA, step), batch_size)
-            return algorithm.update(state, batch, stream_key(seed, Stream.UPDATE, step))
-
-        state, metrics = jax.lax.scan(update, state, step + jnp.arange(count))
-        return state, jax.tree.map(jnp.mean, metrics)
-
-    # One program either way. A CPU has nothing to gain from wider products: there the mapped update is a fifth slower
-    # than the plain one, so seeds take turns, and together they compute the very bits that each would alone.
-    if jax.default_backend() == "cpu":
-        return jax.lax.map(one_seed, (state, seeds))
-    return jax.vmap(one_seed)((state, seeds))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from jaxtyping import Array, Shaped
 from rich.console import Console
 
 from guidedflow import environments, files, report
+from guidedflow.data.columns import Columns
 from guidedflow.errors import InputError
 from guidedflow.guidance import GUIDANCE
 from guidedflow.policy import FlowPolicy, Policy
@@ -75,6 +76,8 @@ class Evaluate:
     """Choose among the weights from the dataset alone; without a simulator that choice is all that is told."""
     dataset: Path | None = None
     """Dataset file for that choice, if it is not in the suite's own folder."""
+    columns: tuple[str, ...] = ()
+    """Which column of that file is what, as for train, if their names are not kept beside it."""
     replan: int | None = None
     """Steps of a chunk that are executed before the next; by default all."""
     workers: int | None = None
@@ -159,6 +162,8 @@ class Evaluate:
             ("--select-offline", self.select_offline, gradient, "guidance by a critic, such as --guidance denoised"),
             ("--normalize", self.normalize, gradient, "guidance by a critic, such as --guidance denoised"),
             ("--refine-size and --refine-sign", refinement, self.refine_steps, "--refine-steps"),
+            ("--dataset", self.dataset is not None, self.select_offline, "--select-offline"),
+            ("--columns", self.columns, self.select_offline, "--select-offline"),
             (
                 "--select-episodes",
                 self.select_episodes != Evaluate.select_episodes,
@@ -194,7 +199,8 @@ class Evaluate:
 
     def _observations(self, trained: Trained) -> Shaped[Array, " states *observation"]:
         """Some observations of the run's dataset, as its policy saw them."""
-        batches = trained.cut(trained.load(self.dataset))
+        columns = Columns.parse(self.columns) if self.columns else None
+        batches = trained.cut(trained.load(self.dataset, columns))
         return batches.sample(stream_key(self.seed, Stream.SELECTION_EPISODES), STATES).acting.observation
 
     def _sampler(self, sampler: Sampler, weight: float | None = None) -> Sampler:

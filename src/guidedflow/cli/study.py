@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 
 from guidedflow import studies
+from guidedflow.data.columns import Columns
 from guidedflow.settings import to_plain
 from guidedflow.studies import OF_RUNS, TOYS
 from guidedflow.studies.subject import Subject
@@ -30,6 +31,8 @@ class OfRun(Generic[Settings]):
     """Folder of the run."""
     dataset: Path | None = None
     """Dataset file, if it is not in the suite's own folder."""
+    columns: tuple[str, ...] = ()
+    """Which column of your own file is what, as for train, if their names are not kept beside it."""
     policy: str | None = None
     """Policy; by default its flow."""
     step: int | None = None
@@ -61,7 +64,8 @@ class Study:
     def run(self) -> None:
         study, subject = self.study, None
         if isinstance(study, OfRun):
-            subject = Subject.open(study.path, study.dataset, study.policy, study.step)
+            columns = Columns.parse(study.columns) if study.columns else None
+            subject = Subject.open(study.path, study.dataset, study.policy, study.step, columns)
             study = study.study
         finding, picture = studies.conduct(study, subject, self.out)
         if self.json:

@@ -3,6 +3,7 @@
 This module does not know what is studied.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from guidedflow.data.columns import Columns
 from guidedflow.data.dataset import Batches, Dataset
 from guidedflow.errors import InputError
 from guidedflow.guidance import GUIDANCE
@@ -31,14 +33,19 @@ class Subject:
 
     @classmethod
     def open(
-        cls, path: Path | str, dataset: Path | str | None = None, policy: str | None = None, step: int | None = None
+        cls,
+        path: Path | str,
+        dataset: Path | str | None = None,
+        policy: str | None = None,
+        step: int | None = None,
+        columns: Columns | Mapping[str, str] | None = None,
     ) -> "Subject":
-        """The run at `path` with its dataset, from the suite's own folder or from a file.
+        """The run at `path` with its dataset, from the suite's own folder or from a file, with its `columns`.
 
         Raises `InputError` for a run that has no flow, no critic, or was trained on other shapes than the dataset's.
         """
         trained = Trained.open(path, step)
-        return cls.of(trained, trained.load(dataset), policy)
+        return cls.of(trained, trained.load(dataset, columns), policy)
 
     @classmethod
     def of(cls, trained: Trained, dataset: Dataset, policy: str | None = None) -> "Subject":
