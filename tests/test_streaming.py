@@ -3,6 +3,7 @@
 import contextlib
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import train_and_die
 from test_training import assert_same_bits, leaves, rows, small, start
 from tiny_data import line
 
-from guidedflow.algorithms import BC
+from guidedflow.algorithms import BC, QGF
 from guidedflow.cli import main
 from guidedflow.data import mapper
 from guidedflow.data.dataset import Dataset
@@ -20,6 +21,7 @@ from guidedflow.data.rebalance import Rebalance
 from guidedflow.data.windows import Window, Windows
 from guidedflow.errors import InputError
 from guidedflow.training import train
+from guidedflow.units import ActionScale
 
 CLONE = BC(hidden=(8,), flow_steps=2)
 WINDOW = Window(40, updates=20, blocks=4)
@@ -122,6 +124,25 @@ def test_from_a_log_of_your_own_to_a_rebalanced_streamed_run(
     main(f"data convert {folder} {tmp_path}/back.npz".split())
     main(f"data convert {tmp_path}/back.npz {tmp_path}/again.mapped".split())
     assert Mapped.open(tmp_path / "again.mapped").fingerprint == config["dataset"]["fingerprint"]
+
+
+def test_a_run_is_judged_on_a_window_of_its_dataset(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whose actions are in the run's units, and which is never read whole."""
+    monkeypatch.setattr(Mapped, "read", lambda *_: pytest.fail("read the whole folder"))
+    learner, data = QGF(hidden=(4,), flow_steps=2), Mapped.open(folder)
+    scaled = replace(data, action_scale=ActionScale((-2.0, -2.0), (2.0, 4.0)))
+    trained = train(learner, scaled, small(steps=10, seeds=1, frame_stack=2), out=tmp_path / "run", window=WINDOW)
+    monkeypatch.setattr("guidedflow.trained.Window", lambda updates: WINDOW)
+    batches = trained.cut(trained.load(folder))
+    assert len(batches.drawing.every(len(batches))) < len(data)
+    assert batches.every().action[:, 1].max() <= 0  # 1 in the middle of -2 and 4
+    capsys.readouterr()
+    main(f"evaluate {tmp_path}/run --guidance denoised --select-offline --dataset {folder} --json".split())
+    assert json.loads(capsys.readouterr().out)["selection"]["dataset"]["curve"]
+    main(f"study exploitation {tmp_path}/run --states 8 --neighbours 4 --dataset {folder} --json".split())
+    assert json.loads(capsys.readouterr().out)["study"] == "exploitation"
 
 
 def test_the_first_episodes_say_nothing_about_the_lengths_of_all(

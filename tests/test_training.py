@@ -142,6 +142,20 @@ def test_evaluation_does_not_change_training(tmp_path: Path, monkeypatch: pytest
     assert {row["source"] for row in evaluations} == {"training"}
 
 
+def test_a_dataset_of_other_sizes_than_the_simulator_is_told_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "open_simulators", lambda *_, **__: Simulators(partial(Peaceful, 5), 2, 1))
+    plan = small(eval_interval=20)
+    wide = replace(line(), actions=np.zeros((len(line().last), 4), np.float32))
+    with pytest.raises(InputError, match=r"has observations of shape \(3,\) and actions of 4 numbers.*and takes 2; "):
+        train(SMALL, wide, plan, out=tmp_path / "wide")
+    with pytest.raises(InputError, match=r"of shape \(6,\) and actions of 2 numbers.*gives \(3,\) and takes 2; "):
+        train(SMALL, line(), replace(plan, frame_stack=2), out=tmp_path / "stacked")
+    train(SMALL, line(), replace(plan, horizon=3, chunk=True), out=tmp_path / "chunked")
+    assert [path.name for path in tmp_path.iterdir()] == ["chunked"]
+
+
 def test_what_a_run_leaves_on_disk(tmp_path: Path) -> None:
     trained = train(SMALL, line(), small(checkpoint_interval=20), out=tmp_path / "run")
     assert {path.name for path in trained.run.path.iterdir()} >= {

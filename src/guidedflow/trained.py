@@ -18,7 +18,10 @@ from guidedflow.algorithm import Algorithm
 from guidedflow.configuration import Configuration, algorithm_of, name_of
 from guidedflow.data.columns import Columns
 from guidedflow.data.dataset import Batches, Dataset
-from guidedflow.data.load import at_home, load_dataset
+from guidedflow.data.feed import open_feed
+from guidedflow.data.load import at_home, open_dataset
+from guidedflow.data.mapped import Mapped
+from guidedflow.data.windows import Window
 from guidedflow.errors import InputError, did_you_mean
 from guidedflow.evaluation import Evaluation, evaluate
 from guidedflow.networks import Aggregate
@@ -190,15 +193,18 @@ class Trained:
                 return (policy.critic if len(self.seeds) == seeds else spread), policy.aggregate
         raise InputError(f"{self.run.path} has no critic; it was trained by {self.run.config['algorithm']['name']}.")
 
-    def load(self, path: Path | str | None = None, columns: Columns | Mapping[str, str] | None = None) -> Dataset:
+    def load(
+        self, path: Path | str | None = None, columns: Columns | Mapping[str, str] | None = None
+    ) -> Dataset | Mapped:
         """Its dataset, from the suite's own folder or from a file; its actions are clipped, or rescaled as before.
 
-        `columns` tells which column is what in a file of your own, beside which no names are kept.
+        `columns` tells which column is what in a file of your own, beside which no names are kept. A folder that was
+        converted stays on disk.
         """
-        scale = self.action_scale
+        scale, named = self.action_scale, Columns.of(columns)
         try:
-            return load_dataset(
-                self.task, path, columns=columns, clip_actions=scale is None, rescale_actions=scale or False
+            return open_dataset(
+                self.task, path, columns=named, clip_actions=scale is None, rescale_actions=scale or False
             )
         except InputError as error:
             if path is None and not at_home(self.task):
@@ -208,9 +214,13 @@ class Trained:
                 raise InputError(told) from error
             raise
 
-    def cut(self, dataset: Dataset) -> Batches:
-        """A dataset as the run cut its own: the same horizon and discount, and the same rule of goals if it has any."""
-        return self.configuration.cutting.of(dataset)
+    def cut(self, dataset: Dataset | Mapped) -> Batches:
+        """A dataset as the run cut its own: the same horizon and discount, and the same rule of goals if it has any.
+
+        Of one on disk these are the transitions of a window, about 2^20 from all over it.
+        """
+        with open_feed(dataset, self.configuration.cutting, window=Window(updates=1), steps=1) as feed:
+            return feed.at(0)
 
     def film(
         self,

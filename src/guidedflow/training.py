@@ -189,6 +189,7 @@ def _run(
         if plan.eval_interval:
             rollouts = plan.eval_episodes * plan.seeds
             simulators = stack.enter_context(open_simulators(task, plan.workers, rollouts, plan.frame_stack))
+            _check_simulators(simulators, task, feed.example(), plan)
         tracker = stack.enter_context(
             Tracker(
                 run.path, Configuration.read(config).each_seed, plan.steps, shown=SHOWN, wandb=plan.wandb, config=config
@@ -196,6 +197,18 @@ def _run(
         )
         run.begin()  # from here on nothing of an older run is left, so all that can be missing was asked for before
         return _Training(algorithm, plan, feed, run, tracker, simulators).continue_()
+
+
+def _check_simulators(simulators: Simulators, task: str, example: Transition, plan: Plan) -> None:
+    """Raises `InputError` where the dataset is of other sizes than the simulator, before anything is learned."""
+    seen, taken = simulators.single_observation_space.shape, math.prod(simulators.single_action_space.shape)
+    found, size = example.observation.shape, example.action.size // (plan.horizon if plan.chunk else 1)
+    if (found, size) != (seen, taken):
+        raise InputError(
+            f"The dataset has observations of shape {found} and actions of {size} numbers, but the simulator of "
+            f"{task!r} gives {seen} and takes {taken}; train without --eval-interval, or under the name of the task "
+            "that the data are of."
+        )
 
 
 class _Training:

@@ -48,12 +48,6 @@ def streamed(data, size, horizon=1, chunk=False, frame_stack=1, **settings):
     return Windows(data, Window(size * 4, updates=10, blocks=4), cutting, seed=0, **settings)
 
 
-def valid(windows, blocks):
-    """Indices of a window's own transitions, without padding."""
-    width = windows.blocks.counts.max()
-    return np.concatenate([slot * width + np.arange(windows.blocks.counts[b]) for slot, b in enumerate(blocks)])
-
-
 @settings(deadline=None, max_examples=30)
 @given(lengths, st.integers(1, 4), st.booleans(), st.integers(1, 3), st.integers(1, 20), st.integers(0, 2**31))
 def test_all_blocks_together_are_the_dataset(on_disk, lengths, horizon, chunk, frames, size, seed):
@@ -63,9 +57,8 @@ def test_all_blocks_together_are_the_dataset(on_disk, lengths, horizon, chunk, f
     dataset = random_rows(episodes(lengths), seed)
     whole = dataset.cut(0.9, horizon, chunk, frames)
     with streamed(on_disk(dataset), size, horizon, chunk, frames) as windows:
-        every = np.arange(len(windows.blocks))
-        read = windows.read(every)
-        indices = valid(windows, every)
+        read = windows.read(np.arange(len(windows.blocks)))
+        indices = read.drawing.every(len(read))
     assert len(indices) == len(whole)
     for mine, theirs in zip(gathered(read, indices), gathered(whole, np.arange(len(whole))), strict=True):
         np.testing.assert_array_equal(mine, theirs)
@@ -210,6 +203,7 @@ def test_a_dataset_in_memory_is_rebalanced_alike(rule):
 def test_a_weight_of_nothing_is_never_drawn_and_shares_are_fine():
     weights = np.array([0, 1, 0, 0, 3, 0], np.float64)
     draws = Weighted.of(weights)(jax.random.key(0), 4000, 6)
+    np.testing.assert_array_equal(Weighted.of(weights).every(6), np.flatnonzero(weights))
     assert set(np.unique(draws)) == {1, 4}
     edges = np.asarray(Weighted.of(np.ones(10**6)).edges).astype(np.int64)
     np.testing.assert_allclose(np.diff(edges), 2**31 / 10**6, rtol=5e-4)

@@ -233,6 +233,10 @@ class Transitions(eqx.Module):
         """Indices of a batch, with replacement."""
         return self.drawing(key, batch_size, len(self))
 
+    def every(self) -> Transition:
+        """All transitions that may be drawn, in order, each field with a leading axis."""
+        return self.take(jnp.asarray(self.drawing.every(len(self))))
+
     def take(self, indices: Int[Array, " batch"]) -> Transition:
         """The transitions of these indices, each field with a leading batch axis."""
         starts, nexts = self.starts[indices], self.nexts[indices]

@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PRNGKeyArray, Real, UInt32
+from jaxtyping import Array, Int, Int64, PRNGKeyArray, Real, UInt32
 
 BITS = 31
 """A weighted draw is a whole number of so many bits: any share is right to 2**-31, where float32 ends at 2**-24."""
@@ -25,12 +25,19 @@ class Drawing(Protocol):
 
     def __call__(self, key: PRNGKeyArray, batch_size: int, count: int) -> Int[Array, " batch"]: ...
 
+    def every(self, count: int) -> Int64[np.ndarray, " transitions"]:
+        """The indices that may be drawn, in order."""
+        ...
+
 
 class Uniform(eqx.Module):
     """Each of the `count` transitions has the same chance."""
 
     def __call__(self, key: PRNGKeyArray, batch_size: int, count: int) -> Int[Array, " batch"]:
         return jax.random.randint(key, (batch_size,), 0, count)
+
+    def every(self, count: int) -> Int64[np.ndarray, " transitions"]:
+        return np.arange(count)
 
 
 UNIFORM = Uniform()
@@ -52,6 +59,9 @@ class Weighted(eqx.Module):
         numbers = jax.random.bits(key, (batch_size,), jnp.uint32) >> (32 - BITS)
         return jnp.searchsorted(self.edges, numbers, side="right")
 
+    def every(self, count: int) -> Int64[np.ndarray, " transitions"]:
+        return np.flatnonzero(np.diff(np.asarray(self.edges), prepend=np.uint32(0)))
+
 
 class Slots(eqx.Module):
     """A slot, each with the same chance, and one of its transitions, each with the same chance again.
@@ -67,3 +77,6 @@ class Slots(eqx.Module):
         which, inside = jax.random.bits(key, (2, batch_size), jnp.uint32)
         slots = which % jnp.uint32(len(self.counts))
         return (slots * jnp.uint32(self.width) + inside % self.counts[slots]).astype(jnp.int32)
+
+    def every(self, count: int) -> Int64[np.ndarray, " transitions"]:
+        return np.flatnonzero(np.arange(self.width) < np.asarray(self.counts)[:, None])

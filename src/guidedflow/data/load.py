@@ -62,15 +62,16 @@ def open_dataset(
     *,
     columns: Columns | None = None,
     clip_actions: bool = False,
-    rescale_actions: bool = False,
+    rescale_actions: bool | ActionScale = False,
 ) -> Dataset | Mapped:
     """The same for training: a folder that was converted stays on disk, anything else is in memory."""
     task, place = named(task, path)
     if place is None or columns is not None or not mapped.is_mapped(place):
         return load_dataset(task, place, columns=columns, clip_actions=clip_actions, rescale_actions=rescale_actions)
-    Outside.of(clip_actions, rescale_actions)  # not both
+    Outside.of(clip_actions, bool(rescale_actions))  # not both
     opened = _mapped(task, place, clip_actions)
-    scale = opened.action_range if rescale_actions else None
+    given = rescale_actions if isinstance(rescale_actions, ActionScale) else None
+    scale = given or (opened.action_range if rescale_actions else None)
     return dataclasses.replace(opened, action_scale=scale, goal_conditioned=_by_goals(task))
 
 

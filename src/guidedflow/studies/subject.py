@@ -13,6 +13,7 @@ from jaxtyping import Array, PyTree
 
 from guidedflow.data.columns import Columns
 from guidedflow.data.dataset import Batches, Dataset
+from guidedflow.data.mapped import Mapped
 from guidedflow.errors import InputError
 from guidedflow.guidance import GUIDANCE
 from guidedflow.policy import FlowPolicy
@@ -48,7 +49,7 @@ class Subject:
         return cls.of(trained, trained.load(dataset, columns), policy)
 
     @classmethod
-    def of(cls, trained: Trained, dataset: Dataset, policy: str | None = None) -> "Subject":
+    def of(cls, trained: Trained, dataset: Dataset | Mapped, policy: str | None = None) -> "Subject":
         """The same, of what is open already."""
         name = policy or ("flow" if "flow" in trained.policies() else next(iter(trained.policies())))
         base = trained.steered(name)
