@@ -100,6 +100,15 @@ def test_the_same_seed_gives_the_same_bits_and_resuming_in_pieces_too(tmp_path: 
     assert rows(tmp_path / "a") == rows(tmp_path / "b")
 
 
+def test_a_run_that_goes_on_with_other_cores_is_warned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums are split over them, so that the last digits differ."""
+    train(SMALL, line(), small(steps=10), out=tmp_path / "run")
+    cores = json.loads((tmp_path / "run" / "config.json").read_text())["versions"]["cores"]
+    monkeypatch.setattr(training, "available_cores", lambda: cores + 1)
+    with pytest.warns(UserWarning, match=f"steps 10 -> 20; versions.cores {cores} -> {cores + 1}"):
+        train(SMALL, line(), small(steps=20), out=tmp_path / "run", resume=True)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_run_is_saved_and_goes_on(
     number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

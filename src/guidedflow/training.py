@@ -34,6 +34,7 @@ from guidedflow.data.windows import WINDOW, Window
 from guidedflow.errors import InputError
 from guidedflow.evaluation import evaluate
 from guidedflow.policy import in_units
+from guidedflow.processes import available_cores
 from guidedflow.provenance import commit, versions
 from guidedflow.run import Run
 from guidedflow.settings import check_ranges, check_types, defaults_of, to_plain
@@ -343,6 +344,7 @@ def _configuration(
             "observation_dtype": str(example.observation.dtype),
             "action_size": example.action.size,
         },
-        "versions": {**versions(), "device": jax.devices()[0].device_kind},
+        # On a CPU the number of cores is the number of threads, which sums are split over: part of what makes the bits.
+        "versions": {**versions(), "device": jax.devices()[0].device_kind, "cores": available_cores()},
         "commit": commit(),
     }
