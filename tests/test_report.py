@@ -1,10 +1,13 @@
 """Tables and pictures come from raw rows alone."""
 
 import io
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from guidedflow import files, report
@@ -55,3 +58,13 @@ def test_a_summary_tells_every_entry_on_a_line_and_nothing_of_what_is_not_there(
     assert [line.split() for line in console.export_text().splitlines()] == [
         ["success", "0.500", "1.000"], ["task", "line"], ["return_mean", "-1.235"]
     ]  # fmt: skip
+
+
+@given(st.lists(st.integers(0, 1000), max_size=12), st.integers(1, 200))
+def test_labels_are_moved_apart_and_no_further(whole: list[int], gap: int) -> None:
+    places = sorted(map(float, whole))
+    moved = report.apart(places, gap)
+    assert all(upper - lower > gap - 1e-6 for lower, upper in pairwise(moved))
+    assert sum(moved) == pytest.approx(sum(places))
+    if all(upper - lower > gap for lower, upper in pairwise(places)):
+        assert moved == pytest.approx(places)

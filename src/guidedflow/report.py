@@ -89,9 +89,10 @@ def draw(
     end = max((step for points in curves.values() for step in points), default=1)
     for color, (label, points) in zip(COLORS * len(curves), curves.items(), strict=False):
         _line(axes, list(points), points.values(), label, color, alpha=0.5 if reported else 1.0)
-        if reported and label in reported:
-            _reported(axes, 1.05 * end, reported[label], color)
     if reported:
+        colors = dict(zip(curves, COLORS * len(curves), strict=False))
+        means = {label: float(np.mean(seeds)) for label, seeds in reported.items() if label in curves}
+        _reported(axes, 1.05 * end, means, colors)
         axes.axvspan(1.02 * end, 1.12 * end, color="black", alpha=0.04, lw=0)
         axes.text(1.07 * end, 1.01, "reported", ha="center", va="bottom", fontsize=8)
         axes.set_xlim(right=1.12 * end)
@@ -133,10 +134,31 @@ def _line(
     axes.plot(places, [np.mean(s) for s in seeds], label=label, **style)
 
 
-def _reported(axes: Any, place: float, seeds: Sequence[float], color: str) -> None:
-    mean = float(np.mean(seeds))
-    axes.plot(place, mean, color=color, marker="D", markersize=7, clip_on=False)
-    axes.annotate(f"{mean:.2f}", (place, mean), (7, 0), textcoords="offset points", va="center", fontsize=8)
+def _reported(axes: Any, place: float, means: Mapping[str, float], colors: Mapping[str, str]) -> None:
+    """Diamonds with their numbers, which are moved apart where they would overlap."""
+    for label, mean in means.items():
+        axes.plot(place, mean, color=colors[label], marker="D", markersize=7, clip_on=False)
+    bottom, top = axes.get_ylim()
+    order = sorted(means.values())
+    for mean, height in zip(order, apart(order, 0.037 * (top - bottom)), strict=True):
+        axes.annotate(f"{mean:.2f}", (place, height), (7, 0), textcoords="offset points", va="center", fontsize=8)
+
+
+def apart(places: Sequence[float], gap: float) -> list[float]:
+    """Ascending places, moved as little as makes neighbours `gap` apart: those that touch stand around their mean."""
+    groups: list[list[float]] = []
+    for place in places:
+        groups.append([place])
+        while len(groups) > 1 and _ends(groups[-1], gap)[0] - _ends(groups[-2], gap)[1] < gap:
+            last = groups.pop()
+            groups[-1] += last
+    return [_ends(group, gap)[0] + i * gap for group in groups for i in range(len(group))]
+
+
+def _ends(group: Sequence[float], gap: float) -> tuple[float, float]:
+    """The first and the last place of a group around its mean."""
+    middle, half = float(np.mean(group)), gap * (len(group) - 1) / 2
+    return middle - half, middle + half
 
 
 def _saved(figure: Any, axes: Any, out: Path) -> Path:
