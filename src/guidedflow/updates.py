@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int
 
 from guidedflow import leaves
@@ -76,5 +77,5 @@ def _check(name: str, state: Any, updated: Any, metrics: Any) -> None:
             raise InputError(
                 f"{name}.update must not call a metric {metric!r}, since every row has a column {metric!r}."
             )
-        if not isinstance(value, int | float | jax.Array) or jnp.shape(value):
+        if not isinstance(value, int | float | np.ndarray | np.generic | jax.Array) or jnp.shape(value):
             raise InputError(f"{name}.update must return single numbers as metrics, but {metric!r} is {value}.")
