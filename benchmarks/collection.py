@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidedflow import environments
-from guidedflow.data.collect import collect
-from guidedflow.data.oracles import recipe
+from guidedflow.data.obtain.collect import collect
+from guidedflow.data.obtain.oracles import recipe
 from guidedflow.processes import available_cores
 
 Episodes = list[tuple[int, NDArray[np.float32]]]

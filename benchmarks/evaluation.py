@@ -20,13 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from guidedflow.algorithms import FQL
+from guidedflow.algorithms.contract import initial_state
 from guidedflow.environments import make
-from guidedflow.evaluation import evaluate
-from guidedflow.policy import Policy
+from guidedflow.environments.vector import Simulators
+from guidedflow.evaluation.rollout import evaluate
+from guidedflow.policies.policy import Policy
 from guidedflow.processes import available_cores
-from guidedflow.trained import initial_state
 from guidedflow.types import Transition
-from guidedflow.vector import Simulators
 
 
 class Restless(NamedTuple):

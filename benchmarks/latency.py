@@ -19,11 +19,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from rich.console import Console
 
-from guidedflow import report
 from guidedflow.algorithms import QGF
-from guidedflow.guidance import GUIDANCE
-from guidedflow.policy import FlowPolicy
-from guidedflow.sampling import GradientAscent, Sampler
+from guidedflow.flows.guidance import GUIDANCE
+from guidedflow.flows.sampling import GradientAscent, Sampler
+from guidedflow.policies.kinds import FlowPolicy
+from guidedflow.results import tables
 from guidedflow.studies.clock import act, milliseconds
 from guidedflow.types import Action, Transition
 
@@ -118,7 +118,7 @@ def main() -> None:
     for batch, each in found.items():
         lines = [(name, f"{ms:.3f}", f"{ms / each['unguided']:.2f}") for name, ms in each.items()]
         title = f"batch {batch}, chunk of {options.chunk}, {options.layers}, {options.flow_steps} steps, {device}"
-        Console().print(report.table(("sampler", "ms", "x unguided"), lines, title))
+        Console().print(tables.table(("sampler", "ms", "x unguided"), lines, title))
         verdict = "at most" if ratios[batch] <= LIMIT else "MORE than"
         print(f"jacobian / (unguided + critic) = {ratios[batch]:.2f}, {verdict} {LIMIT}")
 

@@ -62,9 +62,9 @@ class Trainer:
         import jax.numpy as jnp
 
         from guidedflow.algorithms import ALGORITHMS
-        from guidedflow.data.feed import open_feed
-        from guidedflow.data.windows import Window
-        from guidedflow.trained import initial_state
+        from guidedflow.algorithms.contract import initial_state
+        from guidedflow.data.sampling.feed import open_feed
+        from guidedflow.data.sampling.windows import Window
 
         depth, width = map(int, layers.split("x"))
         settings: Any = ALGORITHMS[algorithm]
@@ -81,7 +81,7 @@ class Trainer:
         """Seconds of the next interval, the wait for its window included."""
         import jax
 
-        from guidedflow.updates import advance
+        from guidedflow.training.updates import advance
 
         start = time.perf_counter()
         transitions = self.feed.at(self.step)
@@ -129,7 +129,7 @@ def alone(function: Callable[..., Any], *arguments: Any) -> Any:
 
 def trained(folder: str | None, algorithm: str, layers: str, interval: int, window: int, windows: int) -> list[int]:
     """Peak memory of training, without and with pages of files, over so many windows, or on 1,000 transitions."""
-    from guidedflow.data.mapped import Mapped
+    from guidedflow.data.ondisk.mapped import Mapped
 
     with Peak() as peak:
         trainer = Trainer(
@@ -146,7 +146,7 @@ def trained(folder: str | None, algorithm: str, layers: str, interval: int, wind
 
 def speeds(folder: str, fitting: int, algorithm: str, layers: str, interval: int, window: int, windows: int) -> Any:
     """Updates a second streamed and in memory, and the median of their ratios over pairs of intervals."""
-    from guidedflow.data.mapped import Mapped
+    from guidedflow.data.ondisk.mapped import Mapped
 
     streamed = Trainer(Mapped.open(folder), algorithm, layers, interval, window)
     start = time.perf_counter()
@@ -195,7 +195,7 @@ def loaded(file: str, repeats: int) -> dict[str, float]:
     import functools
 
     from guidedflow import environments
-    from guidedflow.data import ogbench
+    from guidedflow.data.formats import ogbench
 
     environments.make = functools.cache(environments.make)
     path = Path(file)
@@ -227,7 +227,7 @@ def loaded(file: str, repeats: int) -> dict[str, float]:
 
 def measure(options: argparse.Namespace, place: Path) -> dict[str, Any]:
     """All figures; what is written below `place` is no longer needed after."""
-    from guidedflow.data import mapper
+    from guidedflow.data.ondisk import mapper
 
     run = (options.algorithm, options.layers, options.interval, options.window)
     folder = place / "data"

@@ -26,11 +26,10 @@ from jax.interpreters import partial_eval
 from rich.console import Console
 from rich.table import Table
 
-from guidedflow.algorithm import Algorithm
 from guidedflow.algorithms import ALGORITHMS
+from guidedflow.algorithms.contract import Algorithm, initial_state
 from guidedflow.data.dataset import Dataset
-from guidedflow.trained import initial_state
-from guidedflow.updates import advance
+from guidedflow.training.updates import advance
 
 BATCH = 256
 ROWS, EPISODE, OBSERVATION, ACTION = 10_000, 200, 28, 5

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from guidedflow import FQL, GFP, Plan, load_dataset, train
 from guidedflow.algorithms.gfp import Target
-from guidedflow.data.collect import collect
-from guidedflow.report import learning_curve
+from guidedflow.data.obtain.collect import collect
+from guidedflow.results.plots import learning_curve
 
 SMALL = (256, 256, 256)
 METHODS = {  # published for cube-double-noisy (arXiv 2512.03973, and its authors' retuned FQL)

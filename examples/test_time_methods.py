@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 
 from guidedflow import CFGRL, QGF, Plan, load_dataset, train
-from guidedflow.data.collect import collect
-from guidedflow.report import markdown
+from guidedflow.data.obtain.collect import collect
+from guidedflow.results.tables import markdown
 from guidedflow.studies import Methods, conduct
 from guidedflow.studies.subject import Subject
 

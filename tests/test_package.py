@@ -40,7 +40,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["guidedflow", "guidedflow.__main__", "guidedflow.vector", "guidedflow.environments"]
+    "module", ["guidedflow", "guidedflow.__main__", "guidedflow.environments.vector", "guidedflow.environments"]
 )
 def test_a_simulator_process_never_imports_jax(module: str) -> None:
     """Workers are spawned: whatever these modules import is paid for once a process, and JAX would take seconds."""

@@ -13,14 +13,14 @@ import pytest
 
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.algorithms.gfp import GFP, Reference, Target, Weight
-from guidedflow.data.goals import GoalSampling
+from guidedflow.data.sampling.goals import GoalSampling
 from guidedflow.errors import InputError
-from guidedflow.guidance import DenoisedGradient
+from guidedflow.flows.guidance import DenoisedGradient
+from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Aggregate
-from guidedflow.sampling import Sampler
+from guidedflow.normalization import ActionScale
 from guidedflow.settings import Choice, check_settings, from_plain, hyperparameters, to_plain
-from guidedflow.training import Plan
-from guidedflow.units import ActionScale
+from guidedflow.training.plan import Plan
 
 
 class Shape(Choice):

@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from guidedflow.environments.simulator import stacked
+from guidedflow.environments.wrappers import stacked
 from guidedflow.errors import InputError
 
 

@@ -14,11 +14,13 @@ from typing import Any
 
 from tiny_data import line
 
-from guidedflow import checkpoint, files, tracking
+from guidedflow import files
 from guidedflow.algorithms import ALGORITHMS
-from guidedflow.data.mapped import Mapped
-from guidedflow.data.windows import Window, Windows
-from guidedflow.training import Plan, train
+from guidedflow.data.ondisk.mapped import Mapped
+from guidedflow.data.sampling.windows import Window, Windows
+from guidedflow.runs import checkpoint, tracking
+from guidedflow.training.loop import train
+from guidedflow.training.plan import Plan
 
 MOMENTS = {
     "read": (Windows, "window"),  # in the thread that reads what comes next

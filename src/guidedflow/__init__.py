@@ -20,27 +20,32 @@ if TYPE_CHECKING:
     from guidedflow.algorithms import QGF as QGF
     from guidedflow.algorithms import QSM as QSM
     from guidedflow.algorithms import ReBRAC as ReBRAC
-    from guidedflow.data.columns import Columns as Columns
     from guidedflow.data.dataset import Dataset as Dataset
-    from guidedflow.data.dataset import Transitions as Transitions
-    from guidedflow.data.goals import GoalSampling as GoalSampling
+    from guidedflow.data.formats.columns import Columns as Columns
     from guidedflow.data.load import load_dataset as load_dataset
     from guidedflow.data.load import open_dataset as open_dataset
-    from guidedflow.data.mapped import Mapped as Mapped
-    from guidedflow.data.rebalance import Rebalance as Rebalance
-    from guidedflow.data.windows import Window as Window
-    from guidedflow.evaluation import evaluate as evaluate
-    from guidedflow.guidance import DenoisedGradient as DenoisedGradient
-    from guidedflow.guidance import JacobianGradient as JacobianGradient
-    from guidedflow.guidance import NoisyGradient as NoisyGradient
-    from guidedflow.guidance import RolloutGradient as RolloutGradient
-    from guidedflow.guidance import Unguided as Unguided
-    from guidedflow.sampling import GradientAscent as GradientAscent
-    from guidedflow.sampling import Sampler as Sampler
-    from guidedflow.trained import Trained as Trained
-    from guidedflow.trained import load_policy as load_policy
-    from guidedflow.training import Plan as Plan
-    from guidedflow.training import train as train
+    from guidedflow.data.obtain.collect import collect as collect
+    from guidedflow.data.ondisk.mapped import Mapped as Mapped
+    from guidedflow.data.sampling.goals import GoalSampling as GoalSampling
+    from guidedflow.data.sampling.rebalance import Rebalance as Rebalance
+    from guidedflow.data.sampling.windows import Window as Window
+    from guidedflow.data.transitions import Transitions as Transitions
+    from guidedflow.data.validation import validate as validate
+    from guidedflow.environments.vector import Simulators as Simulators
+    from guidedflow.evaluation.rollout import evaluate as evaluate
+    from guidedflow.evaluation.selection import by_dataset as by_dataset
+    from guidedflow.flows.guidance import DenoisedGradient as DenoisedGradient
+    from guidedflow.flows.guidance import JacobianGradient as JacobianGradient
+    from guidedflow.flows.guidance import NoisyGradient as NoisyGradient
+    from guidedflow.flows.guidance import RolloutGradient as RolloutGradient
+    from guidedflow.flows.guidance import Unguided as Unguided
+    from guidedflow.flows.sampling import GradientAscent as GradientAscent
+    from guidedflow.flows.sampling import Sampler as Sampler
+    from guidedflow.runs.trained import Trained as Trained
+    from guidedflow.runs.trained import load_policy as load_policy
+    from guidedflow.settings import hyperparameters as hyperparameters
+    from guidedflow.training.loop import train as train
+    from guidedflow.training.plan import Plan as Plan
 
 __version__ = "0.1.0"
 
@@ -57,27 +62,32 @@ _HOME = {
     "IQL": "algorithms",
     "QGF": "algorithms",
     "ReBRAC": "algorithms",
-    "Columns": "data.columns",
+    "Columns": "data.formats.columns",
     "Dataset": "data.dataset",
-    "DenoisedGradient": "guidance",
-    "GoalSampling": "data.goals",
-    "GradientAscent": "sampling",
-    "JacobianGradient": "guidance",
-    "NoisyGradient": "guidance",
-    "RolloutGradient": "guidance",
-    "Mapped": "data.mapped",
-    "Rebalance": "data.rebalance",
-    "Sampler": "sampling",
-    "Transitions": "data.dataset",
-    "Unguided": "guidance",
-    "Window": "data.windows",
-    "evaluate": "evaluation",
+    "DenoisedGradient": "flows.guidance",
+    "GoalSampling": "data.sampling.goals",
+    "GradientAscent": "flows.sampling",
+    "JacobianGradient": "flows.guidance",
+    "NoisyGradient": "flows.guidance",
+    "RolloutGradient": "flows.guidance",
+    "Mapped": "data.ondisk.mapped",
+    "Rebalance": "data.sampling.rebalance",
+    "Sampler": "flows.sampling",
+    "Simulators": "environments.vector",
+    "Transitions": "data.transitions",
+    "Unguided": "flows.guidance",
+    "Window": "data.sampling.windows",
+    "by_dataset": "evaluation.selection",
+    "collect": "data.obtain.collect",
+    "evaluate": "evaluation.rollout",
+    "hyperparameters": "settings",
     "load_dataset": "data.load",
-    "load_policy": "trained",
+    "load_policy": "runs.trained",
     "open_dataset": "data.load",
-    "Plan": "training",
-    "Trained": "trained",
-    "train": "training",
+    "Plan": "training.plan",
+    "Trained": "runs.trained",
+    "train": "training.loop",
+    "validate": "data.validation",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guidedflow.data.dataset import Dataset, Transitions, first_unfinite_row
+from guidedflow.data.dataset import Dataset, first_unfinite_row
+from guidedflow.data.transitions import Transitions
 from guidedflow.errors import InputError
 
 lengths = st.lists(st.integers(0, 6), min_size=1, max_size=8).filter(any)

@@ -22,11 +22,11 @@ from pyarrow import parquet
 from guidedflow import cli, environments
 from guidedflow.cli import main
 from guidedflow.data import validation
-from guidedflow.data.batches import Cutting
-from guidedflow.data.columns import Columns
 from guidedflow.data.convert import convert
 from guidedflow.data.dataset import Dataset
+from guidedflow.data.formats.columns import Columns
 from guidedflow.data.load import load_dataset, read_dataset
+from guidedflow.data.sampling.cutting import Cutting
 from guidedflow.data.validation import container, validate
 from guidedflow.data.validation.kinds import GROUPS, KINDS
 from guidedflow.data.validation.problem import Problems

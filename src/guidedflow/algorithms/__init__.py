@@ -5,9 +5,9 @@ This module does not know what its algorithms share.
 
 from typing import Any
 
-from guidedflow.algorithm import Algorithm
 from guidedflow.algorithms.bc import BC
 from guidedflow.algorithms.cfgrl import CFGRL
+from guidedflow.algorithms.contract import Algorithm
 from guidedflow.algorithms.dac import DAC
 from guidedflow.algorithms.edp import EDP
 from guidedflow.algorithms.fql import FQL

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from guidedflow import denoising
-from guidedflow.denoising import Noise, State
-from guidedflow.diffusion import Schedule, noise_level
-from guidedflow.policy import Policy
+from guidedflow.algorithms.parts import denoising
+from guidedflow.algorithms.parts.denoising import Noise, State
+from guidedflow.flows.diffusion import Schedule, noise_level
+from guidedflow.policies.policy import Policy
 from guidedflow.settings import hyperparameters
 from guidedflow.types import Action, Metrics, Scalar, Transition
 

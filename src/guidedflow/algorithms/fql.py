@@ -14,14 +14,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PRNGKeyArray
 
-from guidedflow import distillation
-from guidedflow.algorithm import polyak
-from guidedflow.cloning import flow_loss
-from guidedflow.distillation import Noise, State
-from guidedflow.flow import clip, integrate
-from guidedflow.losses import squared_error, value_scale
+from guidedflow.algorithms.learner import polyak
+from guidedflow.algorithms.parts import distillation
+from guidedflow.algorithms.parts.cloning import flow_loss
+from guidedflow.algorithms.parts.distillation import Noise, State
+from guidedflow.algorithms.parts.losses import squared_error, value_scale
+from guidedflow.flows.path import clip, integrate
 from guidedflow.networks import Aggregate, Critic, OneStepActor, RawTime
-from guidedflow.policy import Policy
+from guidedflow.policies.policy import Policy
 from guidedflow.settings import hyperparameters
 from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
 

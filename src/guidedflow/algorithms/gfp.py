@@ -19,11 +19,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PRNGKeyArray
 
-from guidedflow import distillation
-from guidedflow.algorithm import polyak
-from guidedflow.distillation import Noise, State
-from guidedflow.flow import clip, integrate
-from guidedflow.losses import (
+from guidedflow.algorithms.learner import polyak
+from guidedflow.algorithms.parts import distillation
+from guidedflow.algorithms.parts.distillation import Noise, State
+from guidedflow.algorithms.parts.losses import (
     advantage_weight,
     clipped_advantage_weight,
     flow_matching_error,
@@ -31,8 +30,9 @@ from guidedflow.losses import (
     squared_error,
     value_scale,
 )
+from guidedflow.flows.path import clip, integrate
 from guidedflow.networks import Aggregate, Critic, OneStepActor, SinusoidalTime, VelocityField
-from guidedflow.policy import Policy
+from guidedflow.policies.policy import Policy
 from guidedflow.settings import Choice, hyperparameters
 from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
 

@@ -15,13 +15,15 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PRNGKeyArray
 
-from guidedflow import cloning, implicit
-from guidedflow.algorithm import Learner
-from guidedflow.cloning import Noise, flow_loss
-from guidedflow.implicit import Values
+from guidedflow.algorithms.learner import Learner
+from guidedflow.algorithms.parts import cloning
+from guidedflow.algorithms.parts import implicit_values as implicit
+from guidedflow.algorithms.parts.cloning import Noise, flow_loss
+from guidedflow.algorithms.parts.implicit_values import Values
+from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Aggregate, RawTime, VelocityField
-from guidedflow.policy import FlowPolicy, Policy
-from guidedflow.sampling import Sampler
+from guidedflow.policies.kinds import FlowPolicy
+from guidedflow.policies.policy import Policy
 from guidedflow.settings import hyperparameters
 from guidedflow.types import Metrics, Transition
 

@@ -19,14 +19,15 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PRNGKeyArray
 
-from guidedflow import implicit
-from guidedflow.algorithm import Learner
-from guidedflow.flow import clip
-from guidedflow.implicit import Values
-from guidedflow.losses import value_scale
+from guidedflow.algorithms.learner import Learner
+from guidedflow.algorithms.parts import implicit_values as implicit
+from guidedflow.algorithms.parts.implicit_values import Values
+from guidedflow.algorithms.parts.losses import value_scale
+from guidedflow.flows.path import clip
+from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Aggregate, MeanActor, Style, glorot
-from guidedflow.policy import ActorPolicy, Policy
-from guidedflow.sampling import Sampler
+from guidedflow.policies.kinds import ActorPolicy
+from guidedflow.policies.policy import Policy
 from guidedflow.settings import Choice, hyperparameters
 from guidedflow.types import Action, Metrics, Scalar, Transition
 

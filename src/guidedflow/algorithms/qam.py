@@ -18,14 +18,16 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from guidedflow import cloning, implicit
-from guidedflow.algorithm import Learner, polyak
-from guidedflow.cloning import flow_loss
-from guidedflow.flow import clip
-from guidedflow.implicit import Values
+from guidedflow.algorithms.learner import Learner, polyak
+from guidedflow.algorithms.parts import cloning
+from guidedflow.algorithms.parts import implicit_values as implicit
+from guidedflow.algorithms.parts.cloning import flow_loss
+from guidedflow.algorithms.parts.implicit_values import Values
+from guidedflow.flows.path import clip
+from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import NORM_FIRST, Aggregate, RawTime, VelocityField
-from guidedflow.policy import FlowPolicy, Policy
-from guidedflow.sampling import Sampler
+from guidedflow.policies.kinds import FlowPolicy
+from guidedflow.policies.policy import Policy
 from guidedflow.settings import hyperparameters
 from guidedflow.types import Action, Metrics, Scalar, Transition, Velocity
 

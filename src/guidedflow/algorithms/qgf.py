@@ -18,16 +18,18 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PRNGKeyArray
 
-from guidedflow import cloning, implicit
-from guidedflow.algorithm import Learner
-from guidedflow.cloning import Noise, Times, flow_loss
-from guidedflow.flow import straight_path
-from guidedflow.guidance import DenoisedGradient, NoisyGradient
-from guidedflow.implicit import Values
-from guidedflow.losses import squared_error
+from guidedflow.algorithms.learner import Learner
+from guidedflow.algorithms.parts import cloning
+from guidedflow.algorithms.parts import implicit_values as implicit
+from guidedflow.algorithms.parts.cloning import Noise, Times, flow_loss
+from guidedflow.algorithms.parts.implicit_values import Values
+from guidedflow.algorithms.parts.losses import squared_error
+from guidedflow.flows.guidance import DenoisedGradient, NoisyGradient
+from guidedflow.flows.path import straight_path
+from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import FLOW_NORM_FIRST, NORM_FIRST, Aggregate, NoisyCritic, SwiftTime, VelocityField
-from guidedflow.policy import FlowPolicy, Policy
-from guidedflow.sampling import Sampler
+from guidedflow.policies.kinds import FlowPolicy
+from guidedflow.policies.policy import Policy
 from guidedflow.settings import hyperparameters
 from guidedflow.types import Metrics, Scalar, Transition
 

@@ -12,11 +12,11 @@ and discounts.
 import optax
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from guidedflow import denoising
-from guidedflow.denoising import Noise, State
-from guidedflow.diffusion import Schedule
-from guidedflow.losses import squared_error
-from guidedflow.policy import Policy
+from guidedflow.algorithms.parts import denoising
+from guidedflow.algorithms.parts.denoising import Noise, State
+from guidedflow.algorithms.parts.losses import squared_error
+from guidedflow.flows.diffusion import Schedule
+from guidedflow.policies.policy import Policy
 from guidedflow.settings import hyperparameters
 from guidedflow.types import Action, Metrics, Scalar, Transition
 

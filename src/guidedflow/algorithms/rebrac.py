@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from guidedflow.algorithm import Learner, polyak
-from guidedflow.flow import clip
-from guidedflow.losses import squared_error, value_scale
+from guidedflow.algorithms.learner import Learner, polyak
+from guidedflow.algorithms.parts.losses import squared_error, value_scale
+from guidedflow.flows.path import clip
+from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Aggregate, Critic, MeanActor, Style, glorot
-from guidedflow.policy import ActorPolicy, Policy
-from guidedflow.sampling import Sampler
+from guidedflow.policies.kinds import ActorPolicy
+from guidedflow.policies.policy import Policy
 from guidedflow.settings import check_settings, hyperparameters
 from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
 

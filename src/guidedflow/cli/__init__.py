@@ -14,7 +14,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from guidedflow import catalogue, demo, recipes
+from guidedflow import recipes
+from guidedflow.cli import catalogue
 from guidedflow.cli.data import Data
 from guidedflow.cli.evaluate import Evaluate
 from guidedflow.cli.reading import read
@@ -22,7 +23,8 @@ from guidedflow.cli.study import Study
 from guidedflow.cli.train import Train, console, recipe_of, typed
 from guidedflow.errors import InputError
 from guidedflow.settings import from_plain
-from guidedflow.training import Plan
+from guidedflow.studies import demo
+from guidedflow.training.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,17 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from guidedflow import report
-from guidedflow.data.collect import collect
-from guidedflow.data.columns import Columns
 from guidedflow.data.convert import Format, convert
-from guidedflow.data.download import download
-from guidedflow.data.inventory import folders, inventory
+from guidedflow.data.formats.columns import Columns
 from guidedflow.data.load import Source, named, read_dataset, read_parts
-from guidedflow.data.mapped import Mapped, is_mapped
+from guidedflow.data.obtain.collect import collect
+from guidedflow.data.obtain.download import download
+from guidedflow.data.obtain.inventory import folders, inventory
+from guidedflow.data.ondisk.mapped import Mapped, is_mapped
 from guidedflow.data.summary import draw, lines, summarize
 from guidedflow.data.validation import validate
 from guidedflow.progress import arrivals
+from guidedflow.results import tables
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class List:
             return
         rows = [(entry.name, entry.suite, *entry.words()) for entry in entries]
         headers = ("dataset", "suite", "to collect: episodes", "to download", "on this disk")
-        shown = report.table(headers, rows, "guidedflow data collect NAME, guidedflow data download NAME")
+        shown = tables.table(headers, rows, "guidedflow data collect NAME, guidedflow data download NAME")
         Console(width=max(Console().width, 120)).print(shown)  # a name that is cut off is of no use
 
 

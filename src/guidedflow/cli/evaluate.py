@@ -6,6 +6,7 @@ This module does not know how arguments are read, nor how anything is rolled out
 import json
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,16 +14,19 @@ import tyro
 from jaxtyping import Array, Shaped
 from rich.console import Console
 
-from guidedflow import environments, files, report
-from guidedflow.data.columns import Columns
+from guidedflow import environments, files, recipes
+from guidedflow.data.formats.columns import Columns
+from guidedflow.environments.vector import open_simulators
 from guidedflow.errors import InputError
-from guidedflow.guidance import GUIDANCE
-from guidedflow.policy import FlowPolicy, Policy
-from guidedflow.sampling import GradientAscent, Sampler
-from guidedflow.selection import WEIGHTS, Selection, by_dataset, by_episodes
+from guidedflow.evaluation.selection import WEIGHTS, Selection, by_dataset, by_episodes
+from guidedflow.flows.guidance import GUIDANCE
+from guidedflow.flows.sampling import GradientAscent, Sampler
+from guidedflow.keys import Stream, stream_key
+from guidedflow.policies.kinds import FlowPolicy
+from guidedflow.policies.policy import Policy
+from guidedflow.results import plots, tables
+from guidedflow.runs.trained import Trained
 from guidedflow.settings import check_ranges
-from guidedflow.streams import Stream, stream_key
-from guidedflow.trained import Trained, open_simulators
 
 DEFAULT_WEIGHT = 0.1
 """Of guidance, where none is given."""
@@ -111,7 +115,10 @@ class Evaluate:
             weighted = {weight: policy for weight, policy in policies.items() if weight is not None}
             selections["dataset"] = by_dataset(weighted, self._observations(trained))
         note = "" if self.critic_from is None else f"critic from {self.critic_from}"
-        plot = report.learning_curve([self.path], self.path / "learning-curve.png") if self.plot else None
+        plot = None
+        if self.plot:
+            rows = files.read_rows(trained.run.evaluations)
+            plot = plots.learning_curve({str(self.path): rows}, self.path / "learning-curve.png", trained.task)
         if only_choose:
             self._tell([self._choice(task, name, policies, selections["dataset"])], plot)
             return
@@ -127,9 +134,8 @@ class Evaluate:
             }
             if self.select_weight:
                 weighted = {weight: policy for weight, policy in policies.items() if weight is not None}
-                selections["episodes"] = by_episodes(
-                    trained, name, weighted, episodes=self.select_episodes, **rolled_out
-                )
+                trial = partial(trained.evaluate, name, episodes=self.select_episodes, **rolled_out)
+                selections["episodes"] = by_episodes(weighted, trial)
             chosen = {selection.chosen: policies[selection.chosen] for selection in selections.values()} or policies
             summaries = []
             for weight, policy in chosen.items():
@@ -228,11 +234,11 @@ class Evaluate:
             told = Console()
             for summary in summaries:
                 for by, selection in summary.pop("selection", {}).items():
-                    told.print(report.selection_table(selection, by))
-                report.print_summary(summary, told)
+                    told.print(tables.selection_table(selection, by))
+                tables.print_summary(summary, told)
 
 
 def _scored(summary: dict[str, Any]) -> dict[str, Any]:
     """With the points that reference returns give the mean return, for a task that has them."""
-    score = environments.normalized(summary["task"], summary["return_mean"])
+    score = recipes.normalized(summary["task"], summary["return_mean"])
     return summary if score is None else summary | {"score": score}

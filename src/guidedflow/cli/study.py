@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 
 from guidedflow import studies
-from guidedflow.data.columns import Columns
+from guidedflow.data.formats.columns import Columns
 from guidedflow.settings import to_plain
 from guidedflow.studies import OF_RUNS, TOYS
 from guidedflow.studies.subject import Subject

@@ -12,21 +12,22 @@ import tyro
 from rich.console import Console
 
 from guidedflow import environments, recipes
-from guidedflow.algorithm import Algorithm
 from guidedflow.algorithms import ALGORITHMS
+from guidedflow.algorithms.contract import Algorithm
 from guidedflow.data import box
 from guidedflow.data.box import Outside
-from guidedflow.data.columns import Columns, complemented, keep
 from guidedflow.data.dataset import Dataset
+from guidedflow.data.formats.columns import Columns, complemented, keep
 from guidedflow.data.load import named, open_dataset
-from guidedflow.data.mapped import Mapped, is_mapped
-from guidedflow.data.rebalance import Rebalance
+from guidedflow.data.ondisk.mapped import Mapped, is_mapped
+from guidedflow.data.sampling.rebalance import Rebalance
+from guidedflow.data.sampling.windows import WINDOW, Window
 from guidedflow.data.validation import check
-from guidedflow.data.windows import WINDOW, Window
 from guidedflow.errors import InputError
 from guidedflow.recipes import Recipe
 from guidedflow.settings import to_plain
-from guidedflow.training import Plan, train
+from guidedflow.training.loop import train
+from guidedflow.training.plan import Plan
 
 console = Console(stderr=True)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from guidedflow.data.dataset import Dataset
 from guidedflow.errors import InputError
-from guidedflow.units import ActionScale
+from guidedflow.normalization import ActionScale
 
 ACTION_LIMIT = np.float32(1 - 1e-5)
 """The largest action that is trained on."""

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidedflow import environments
-from guidedflow.data import columns, mapper, minari
-from guidedflow.data.arrays import needing
 from guidedflow.data.dataset import Dataset
+from guidedflow.data.formats import columns, minari
+from guidedflow.data.formats.arrays import needing
+from guidedflow.data.ondisk import mapper
 from guidedflow.errors import InputError
 from guidedflow.files import folders_above, reason, remove_quietly, sync_folder
 

@@ -18,15 +18,17 @@ from pathlib import Path
 from typing import Literal
 
 from guidedflow import environments
-from guidedflow.data import box, d4rl, lerobot, mapped, minari, ogbench
-from guidedflow.data import columns as mapping
-from guidedflow.data.arrays import open_arrays
+from guidedflow.data import box
 from guidedflow.data.box import Outside
-from guidedflow.data.columns import Columns
 from guidedflow.data.dataset import Dataset
-from guidedflow.data.mapped import Mapped
+from guidedflow.data.formats import columns as mapping
+from guidedflow.data.formats import d4rl, lerobot, minari, ogbench
+from guidedflow.data.formats.arrays import open_arrays
+from guidedflow.data.formats.columns import Columns
+from guidedflow.data.ondisk import mapped
+from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.errors import InputError, did_you_mean
-from guidedflow.units import ActionScale
+from guidedflow.normalization import ActionScale
 
 _SUFFIXES = (".npz", ".hdf5", ".h5", ".parquet", ".mapped")
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import gymnasium
 
-from guidedflow import recipes
 from guidedflow.environments import adroit, antmaze, mujoco, ogbench
 from guidedflow.environments.goals import GoalObserved
 from guidedflow.environments.ogbench import ENVIRONMENTS, SUCCESS_TIMING, SuccessTiming, datasets, tasks
-from guidedflow.environments.simulator import Repeatable, Task, choose_graphics, drawing, drawing_as, quiet, stacked
+from guidedflow.environments.tasks import Task
+from guidedflow.environments.wrappers import Repeatable, choose_graphics, drawing, drawing_as, quiet, stacked
 from guidedflow.errors import InputError, did_you_mean
 
 __all__ = [
@@ -34,7 +34,6 @@ __all__ = [
     "known",
     "make",
     "names",
-    "normalized",
     "parse",
     "simulated",
     "task_ids",
@@ -114,17 +113,6 @@ def describe(task: str, success_timing: SuccessTiming = SUCCESS_TIMING) -> dict[
     versions = {package: importlib.metadata.version(package) for package in suite.PACKAGES}
     told = {"suite": parsed.suite, "environment": parsed.environment, **versions}
     return told | (ogbench.describe(parsed, success_timing) if suite is ogbench else suite.describe(parsed))
-
-
-def normalized(name: str, episode_return: float) -> float | None:
-    """Points of a (mean) return between a random policy's and an expert's, or None for a task without such references.
-
-        score = 100 (return - random) / (expert - random)
-
-    The references are D4RL's, and for Minari those that GFP used; they are names, not bounds.
-    """
-    task = recipes.find(name)
-    return None if task is None or task.reference is None else task.score(episode_return)
 
 
 def _suite(task: Task) -> Any:

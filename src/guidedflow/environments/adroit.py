@@ -15,7 +15,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from guidedflow.environments.simulator import Task, installed, silent
+from guidedflow.environments.tasks import Task
+from guidedflow.environments.wrappers import installed, silent
 
 PACKAGES = ("gymnasium-robotics", "mujoco", "gymnasium")
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import gymnasium
 
-from guidedflow.environments.simulator import Task, installed, silent
+from guidedflow.environments.tasks import Task
+from guidedflow.environments.wrappers import installed, silent
 
 PACKAGES = ("mujoco", "gymnasium")
 

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import gymnasium
 
-from guidedflow.environments.simulator import Task, installed
+from guidedflow.environments.tasks import Task
+from guidedflow.environments.wrappers import installed
 
 SuccessTiming = Literal["pre", "post"]
 

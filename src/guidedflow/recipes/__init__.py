@@ -4,8 +4,7 @@ Everything here is read from the tables of this package, where each fact has its
 how an algorithm works, nor how a run is made; it imports neither JAX nor a suite.
 """
 
-from guidedflow.recipes.registry import Protocol, Reference, Task, find, task, tasks
-from guidedflow.recipes.resolution import (
+from guidedflow.recipes.recipe import (
     Contradiction,
     Recipe,
     awr,
@@ -17,7 +16,8 @@ from guidedflow.recipes.resolution import (
     quick,
     unlisted,
 )
-from guidedflow.recipes.results import Score, average, score, scores
+from guidedflow.recipes.scores import Score, average, normalized, score, scores
+from guidedflow.recipes.tasks import Protocol, Reference, Task, find, task, tasks
 
 __all__ = [
     "Contradiction",
@@ -33,6 +33,7 @@ __all__ = [
     "methods",
     "named",
     "names",
+    "normalized",
     "published",
     "quick",
     "score",

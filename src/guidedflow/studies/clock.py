@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float
 
-from guidedflow.policy import FlowPolicy
+from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.types import Action, Noise, Observation, Scalar, Time
 
 

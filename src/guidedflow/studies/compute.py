@@ -12,14 +12,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from guidedflow.policy import FlowPolicy
-from guidedflow.selection import WEIGHTS, by_dataset
+from guidedflow.environments.vector import open_simulators
+from guidedflow.evaluation.selection import WEIGHTS, by_dataset
+from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.studies import picture
 from guidedflow.studies.clock import act, milliseconds, operations
 from guidedflow.studies.finding import Finding, check
 from guidedflow.studies.picture import Figure
 from guidedflow.studies.subject import Subject, first_seed
-from guidedflow.trained import open_simulators
 
 BATCHES = (1, 256)
 LABELS = {"best of N": "best of N (BFN)", "denoised": "QGF", "denoised + best of N": "QGF + BFN"}

@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.table import Table
 
-from guidedflow import report
 from guidedflow.errors import InputError
+from guidedflow.results import tables
 from guidedflow.settings import check_ranges
 
 Row = Mapping[str, Any]
@@ -32,7 +32,7 @@ class Finding:
     def table(self) -> Table:
         """A line a row; entries that are lists are left to JSON and to the picture."""
         names = [name for name, value in self.rows[0].items() if not isinstance(value, list)]
-        return report.table(names, [[_told(row[name]) for name in names] for row in self.rows], self.title)
+        return tables.table(names, [[_told(row[name]) for name in names] for row in self.rows], self.title)
 
     def of(self, **wanted: Any) -> list[Row]:
         """The rows with these entries."""

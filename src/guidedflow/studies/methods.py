@@ -8,20 +8,22 @@ dataset alone chose. This module does not know how a weight is chosen, nor how s
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from guidedflow.guidance import NoisyGradient
+from guidedflow.environments.vector import open_simulators
+from guidedflow.evaluation.selection import by_dataset, by_episodes
+from guidedflow.flows.guidance import NoisyGradient
+from guidedflow.flows.sampling import GradientAscent, Sampler
 from guidedflow.networks import Extrapolation
-from guidedflow.policy import FlowPolicy, Policy
-from guidedflow.sampling import GradientAscent, Sampler
-from guidedflow.selection import by_dataset, by_episodes
+from guidedflow.policies.kinds import FlowPolicy
+from guidedflow.policies.policy import Policy
 from guidedflow.studies import picture
 from guidedflow.studies.finding import Finding, check
 from guidedflow.studies.picture import NAMES, Figure
 from guidedflow.studies.subject import Subject
-from guidedflow.trained import open_simulators
 
 ROBUST = "RobustQ"
 
@@ -68,7 +70,8 @@ class Methods:
                 chosen: dict[str, float | None] = {method: None}
                 policy = "robust" if method == ROBUST else subject.policy  # as the rows of its episodes name it
                 if weighed:
-                    tried = by_episodes(trained, policy, weighed, episodes=self.select_episodes, **played)
+                    trial = partial(trained.evaluate, policy, episodes=self.select_episodes, **played)
+                    tried = by_episodes(weighed, trial)
                     chosen = {method: tried.chosen}
                 if method == NAMES["denoised"]:
                     observations = subject.draw(self.states, self.seed).observation

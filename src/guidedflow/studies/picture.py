@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from guidedflow import files
 from guidedflow.errors import InputError
-from guidedflow.report import COLORS
+from guidedflow.results.plots import COLORS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as Axes

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from guidedflow.guidance import DenoisedGradient
-from guidedflow.sampling import Sampler
+from guidedflow.flows.guidance import DenoisedGradient
+from guidedflow.flows.sampling import Sampler
 from guidedflow.studies import picture
 from guidedflow.studies.finding import Finding, check
 from guidedflow.studies.picture import Figure

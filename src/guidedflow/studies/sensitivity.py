@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray, Shaped
 
-from guidedflow.flow import straight_path
-from guidedflow.guidance import GUIDANCE, Guidance
-from guidedflow.policy import FlowPolicy
+from guidedflow.flows.guidance import GUIDANCE, Guidance
+from guidedflow.flows.path import straight_path
+from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.studies import picture
 from guidedflow.studies.finding import Finding, check
 from guidedflow.studies.picture import Figure

@@ -11,15 +11,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from guidedflow.data.columns import Columns
-from guidedflow.data.dataset import Batches, Dataset
-from guidedflow.data.mapped import Mapped
+from guidedflow.data.dataset import Dataset
+from guidedflow.data.formats.columns import Columns
+from guidedflow.data.ondisk.mapped import Mapped
+from guidedflow.data.transitions import Batches
 from guidedflow.errors import InputError
-from guidedflow.guidance import GUIDANCE
-from guidedflow.policy import FlowPolicy
-from guidedflow.sampling import Sampler
-from guidedflow.streams import Stream, stream_key
-from guidedflow.trained import Trained
+from guidedflow.flows.guidance import GUIDANCE
+from guidedflow.flows.sampling import Sampler
+from guidedflow.keys import Stream, stream_key
+from guidedflow.policies.kinds import FlowPolicy
+from guidedflow.runs.trained import Trained
 from guidedflow.types import Transition
 
 

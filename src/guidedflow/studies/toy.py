@@ -26,8 +26,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from guidedflow.guidance import GUIDANCE
-from guidedflow.sampling import Sampler
+from guidedflow.flows.guidance import GUIDANCE
+from guidedflow.flows.sampling import Sampler
 from guidedflow.studies import picture
 from guidedflow.studies.finding import Finding, check
 from guidedflow.studies.picture import Figure

@@ -6,18 +6,19 @@ that results are reported on. This module does not know how success is measured,
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from guidedflow.environments.vector import open_simulators
 from guidedflow.errors import InputError, did_you_mean
-from guidedflow.guidance import GUIDANCE
-from guidedflow.selection import WEIGHTS, by_dataset, by_episodes
+from guidedflow.evaluation.selection import WEIGHTS, by_dataset, by_episodes
+from guidedflow.flows.guidance import GUIDANCE
 from guidedflow.studies import picture
 from guidedflow.studies.finding import Finding, check
 from guidedflow.studies.picture import Figure
 from guidedflow.studies.subject import Subject
-from guidedflow.trained import open_simulators
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,12 @@ class Weight:
         observations = subject.draw(self.states, self.seed).observation
         rows = []
         with open_simulators(subject.trained.task, self.workers, frame_stack=subject.trained.frame_stack) as simulators:
+            played: dict[str, Any] = {"episodes": self.episodes, "seed": self.seed, "simulators": simulators}
+            trial = partial(subject.trained.evaluate, subject.policy, **played)
             for name in self.guidance:
                 policies = {weight: subject.guided(name, weight, normalize=self.normalize) for weight in self.weights}
                 offline = by_dataset(policies, observations, seed=self.seed)
-                online = by_episodes(
-                    subject.trained, subject.policy, policies, simulators, episodes=self.episodes, seed=self.seed
-                )
+                online = by_episodes(policies, trial)
                 measured = zip(self.weights, online.measured, offline.measured, strict=True)
                 for weight, found, claimed in measured:
                     told = {"success": found.get("success_mean"), "return": found["return_mean"], **claimed}

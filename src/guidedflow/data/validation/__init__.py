@@ -19,22 +19,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from guidedflow import environments
-from guidedflow.data import box, d4rl, lerobot, mapped, minari
-from guidedflow.data import columns as mapping
-from guidedflow.data.arrays import Arrays, ColumnError
+from guidedflow.data import box
 from guidedflow.data.box import Outside
-from guidedflow.data.columns import Columns
 from guidedflow.data.dataset import Dataset
+from guidedflow.data.formats import columns as mapping
+from guidedflow.data.formats import d4rl, lerobot, minari
+from guidedflow.data.formats.arrays import Arrays, ColumnError
+from guidedflow.data.formats.columns import Columns
 from guidedflow.data.load import Source, at_home, named, read_dataset, source_of
-from guidedflow.data.validation import (
-    container,
-    episodes,
-    lerobot_folder,
-    minari_folder,
-    ogbench_files,
-    places,
-    rows,
-)
+from guidedflow.data.ondisk import mapped
+from guidedflow.data.validation import container, episodes, lerobot_folder, minari_folder, ogbench_files, places, rows
 from guidedflow.data.validation.episodes import Use
 from guidedflow.data.validation.flags import Roles
 from guidedflow.data.validation.problem import Problem, Problems

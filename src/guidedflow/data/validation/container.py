@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from guidedflow.data.arrays import Arrays, NpzArrays, open_arrays
+from guidedflow.data.formats.arrays import Arrays, NpzArrays, open_arrays
 from guidedflow.data.validation.problem import Problems
 from guidedflow.errors import InputError
 from guidedflow.files import reason

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from guidedflow.data import recording
 from guidedflow.data.box import Outside
-from guidedflow.data.columns import Columns
+from guidedflow.data.formats import recording
+from guidedflow.data.formats.columns import Columns
 from guidedflow.data.validation.problem import Problems
 
 Flags = Mapping[str, NDArray[np.bool_]]

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from guidedflow.data import lerobot
-from guidedflow.data.arrays import Arrays
+from guidedflow.data.formats import lerobot
+from guidedflow.data.formats.arrays import Arrays
 from guidedflow.data.validation import container
 from guidedflow.data.validation.problem import Problems
 from guidedflow.data.validation.rows import read

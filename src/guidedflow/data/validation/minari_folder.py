@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from guidedflow.data import minari
-from guidedflow.data.arrays import DAMAGE, needing
+from guidedflow.data.formats import minari
+from guidedflow.data.formats.arrays import DAMAGE, needing
 from guidedflow.data.validation.problem import Problems
 from guidedflow.errors import InputError
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from guidedflow.data.arrays import DAMAGE
+from guidedflow.data.formats.arrays import DAMAGE
 from guidedflow.data.validation import container
 from guidedflow.data.validation.problem import Problems
 

@@ -6,8 +6,8 @@ This module does not know what is in a file.
 from pathlib import Path
 
 from guidedflow import environments
-from guidedflow.data import d4rl, minari
-from guidedflow.data.collect import FOLDER
+from guidedflow.data.formats import d4rl, minari
+from guidedflow.data.obtain.collect import FOLDER
 from guidedflow.errors import InputError
 
 

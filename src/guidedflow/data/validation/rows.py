@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from guidedflow.data.arrays import Arrays, ColumnError, Oversized
 from guidedflow.data.box import TOLERANCE, Outside
-from guidedflow.data.columns import NONE, joined
 from guidedflow.data.dataset import first_unfinite_row
+from guidedflow.data.formats.arrays import Arrays, ColumnError, Oversized
+from guidedflow.data.formats.columns import NONE, joined
 from guidedflow.data.validation.flags import Ends, Roles, flag_of
 from guidedflow.data.validation.problem import Problems
 from guidedflow.errors import did_you_mean

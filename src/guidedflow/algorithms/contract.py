@@ -1,0 +1,38 @@
+"""What an algorithm is, and the state that it begins with.
+
+An algorithm holds hyperparameters and no arrays. It knows transitions; it knows no dataset, no environment and no loop.
+"""
+
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import jax
+from jaxtyping import PRNGKeyArray
+
+from guidedflow.keys import Stream, stream_key
+from guidedflow.policies.policy import Policy
+from guidedflow.types import Metrics, Transition
+
+State = TypeVar("State")
+
+
+@runtime_checkable
+class Algorithm(Protocol[State]):
+    """One paper's algorithm: how its state begins, how it learns from a batch, and the policies that come out."""
+
+    def init(self, example: Transition, key: PRNGKeyArray) -> State:
+        """The state before the first update, for transitions shaped like `example`."""
+        ...
+
+    def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
+        """One gradient step of every network, all taken at the same parameters; metrics are scalars."""
+        ...
+
+    def policies(self, state: State) -> dict[str, Policy]:
+        """The policies by name, the main one first."""
+        ...
+
+
+@jax.jit
+def initial_state(algorithm: Algorithm[Any], example: Transition, seeds: jax.Array) -> Any:
+    """The state before the first update, of all seeds at once."""
+    return jax.vmap(lambda seed: algorithm.init(example, stream_key(seed, Stream.INIT)))(seeds)

@@ -1,0 +1,67 @@
+"""Cloning data with a flow: the loss that every method with a behaviour-cloned flow shares, and its noise.
+
+    | v(s, (1 - t) x0 + t a, t) - (a - x0) |^2 / d,   x0 ~ N(0, I)
+
+This module does not know who clones, nor what else is learned.
+"""
+
+import enum
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from guidedflow.algorithms.parts.losses import flow_matching_error
+from guidedflow.networks import VelocityField
+from guidedflow.settings import Choice
+from guidedflow.types import Metrics, Scalar, Transition
+
+
+def uniform_times(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "*batch"]:
+    """t ~ U[0, 1)."""
+    return jax.random.uniform(key, shape)
+
+
+def grid_times(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "*batch"]:
+    """t in {0, 0.1, ..., 1}: what the release of QGF trains at, where its paper writes U[0, 1]."""
+    return jax.random.randint(key, shape, 0, 11).astype(jnp.float32) / 10
+
+
+class Times(Choice):
+    """Which times of the path a flow is trained at."""
+
+    uniform = enum.member(uniform_times)
+    grid = enum.member(grid_times)
+
+
+class Noise(NamedTuple):
+    """Every random number of a cloning step; rows are transitions."""
+
+    flow_source: Float[Array, "*batch action"]
+    """x0, where the path starts."""
+    flow_time: Float[Array, "*batch"]
+    """t in [0, 1]."""
+
+
+@runtime_checkable
+class PathNoise(Protocol):
+    """The noise of one transition, or of an update that draws more than this."""
+
+    @property
+    def flow_source(self) -> Float[Array, " action"]: ...
+    @property
+    def flow_time(self) -> Scalar: ...
+
+
+def draw(batch: Transition, key: PRNGKeyArray, times: Times = Times.uniform) -> Noise:
+    """The noise of an update on `batch`."""
+    source, time = jax.random.split(key)
+    return Noise(jax.random.normal(source, batch.action.shape), times(time, batch.reward.shape))
+
+
+def flow_loss(flow: VelocityField, data: Transition, noise: PathNoise) -> tuple[Scalar, Metrics]:
+    """The flow-matching error of one transition (arXiv 2210.02747)."""
+    velocity = flow.given(data.observation)
+    error = flow_matching_error(velocity, noise.flow_source, data.action, noise.flow_time)
+    return error, {"flow_loss": error}

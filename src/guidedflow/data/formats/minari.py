@@ -1,0 +1,228 @@
+"""Minari's datasets (Younis et al., Farama Foundation), read and written through the minari package, HDF5 or Arrow.
+
+A dataset lies in `$MINARI_DATASETS_PATH/ID/data`, by default under `~/.minari/datasets`. An episode of L steps holds
+L + 1 observations, L `actions`, `rewards`, `terminations` and `truncations`. Masks are 1 - `terminations`; an episode
+ends at `terminations`, `truncations` or its own end, so that one which goes on after a terminal state comes in pieces.
+Observations of a dictionary or tuple stand side by side, in the order of their space, as Gymnasium flattens them. No
+environment that a dataset names is ever built, since its author chose that code. This module does not know what acts.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from guidedflow.data.dataset import Dataset
+from guidedflow.data.formats.arrays import DAMAGE, needing, words
+from guidedflow.errors import InputError
+from guidedflow.files import reason, sync_folder
+
+FORMATS = ("hdf5", "arrow")
+
+
+def folder() -> Path:
+    """Where Minari keeps its datasets."""
+    return Path(os.environ.get("MINARI_DATASETS_PATH", "~/.minari/datasets")).expanduser()
+
+
+def is_minari(path: Path) -> bool:
+    """Whether a folder is a dataset of Minari's: the one with the name, or the `data` inside."""
+    return _data(path) is not None
+
+
+def locate(name: str, path: Path | None = None) -> Path:
+    """The folder of a dataset's data: in `path`, or under its name in `path` or in Minari's own folder."""
+    candidates = [folder() / name] if path is None else [path.expanduser(), path.expanduser() / name]
+    found = next((data for place in candidates if (data := _data(place)) is not None), None)
+    if found is None:
+        raise InputError(
+            f"{candidates[-1]} holds no Minari dataset: download it by `guidedflow data download {name}`, or name a "
+            "folder by --dataset"
+        )
+    return found
+
+
+def recorded_name(path: Path) -> str | None:
+    """The name that a folder gives its dataset."""
+    data = _data(path)
+    try:
+        name = {} if data is None else json.loads((data / "metadata.json").read_bytes()).get("dataset_id")
+    except (OSError, ValueError, RecursionError, AttributeError):  # told better when it is read
+        return None
+    return name if isinstance(name, str) else None
+
+
+def load(name: str, path: Path | None = None) -> Dataset:
+    """A dataset, with its actions as recorded.
+
+    Raises `InputError` where it is missing, damaged, of a version that minari does not read, or not of boxes.
+    """
+    data = locate(name, path)
+    with needing("minari", data, "minari"):
+        from minari import supported_dataset_versions
+        from minari.dataset.minari_storage import MinariStorage
+    _check(data, supported_dataset_versions)
+    try:
+        storage = MinariStorage.read(data)
+        observation, action = storage.observation_space, storage.action_space
+        if not isinstance(action, gymnasium.spaces.Box) or len(action.shape) != 1:
+            raise InputError(f"{data}: actions must be a box of numbers, found {action}")
+        episodes = [
+            episode_columns(data, observation, each) for each in storage.get_episodes(range(storage.total_episodes))
+        ]
+    except ImportError as error:
+        raise InputError(
+            f"{data} needs a package to be read ({error}): install it by pip install 'guidedflow[minari]'"
+        ) from error
+    except (*DAMAGE, AssertionError, AttributeError, IndexError) as error:
+        told = f"{data} must be a complete Minari dataset, found damage ({words(error)})"
+        raise InputError(f"{told}; get it again") from error
+    if not episodes:
+        raise InputError(f"{data} must hold episodes, found none")
+    columns: dict[str, Any] = {key: np.concatenate([each[key] for each in episodes]) for key in episodes[0]}
+    return Dataset(name=name, **columns)
+
+
+def write(dataset: Dataset, path: Path, data_format: str = "hdf5") -> None:
+    """Write a dataset as Minari's folder `path`, complete or not at all; episodes without a step are left out.
+
+    The last step of an episode is terminated where its mask is 0 and truncated elsewhere. Raises `InputError` for masks
+    other than 0 and 1, and where the disk refuses.
+    """
+    with needing("minari", path, "minari"):
+        import minari
+        from minari.dataset.minari_storage import MinariStorage
+    if dataset.weights is not None:
+        raise InputError(f"dataset {dataset.name!r}: Minari has no place for weights; convert to npz, hdf5 or mapped")
+    if not np.isin(dataset.masks[~dataset.last], (0, 1)).all():
+        raise InputError(f"dataset {dataset.name!r}: Minari has only masks of 0 and 1")
+    path = path.resolve()  # minari joins a relative one to itself
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        (part / "data").mkdir(parents=True)
+        storage = MinariStorage.new(
+            part / "data",
+            observation_space=_space(dataset.observations),
+            action_space=_box(dataset.actions[~dataset.last]),
+            data_format=data_format,
+            jpeg_encoding=False,
+        )
+        storage.update_episodes(_buffers(dataset))
+        storage.update_metadata({"dataset_id": _identifier(dataset.name), "minari_version": minari.__version__})
+        os.replace(part, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {reason(error)}; nothing half-written is left") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def episode_columns(data: Path, space: gymnasium.Space[Any], episode: dict[str, Any]) -> dict[str, NDArray[Any]]:
+    """An episode's columns; where it goes on after its end, a row more for each piece."""
+    steps = len(episode["rewards"])
+    observations = _side_by_side(space, episode["observations"])
+    lengths = {key: len(episode[key]) for key in ("actions", "terminations", "truncations")}
+    if len(observations) != steps + 1 or set(lengths.values()) - {steps}:
+        raise InputError(
+            f"{data}: episode {episode['id']} must have one observation more than its {steps} rewards and as many "
+            f"actions and flags, found {len(observations)} observations, {lengths}"
+        )
+    ends = (episode["terminations"] | episode["truncations"]).astype(bool)
+    inner = np.flatnonzero(ends[:-1]) + 1  # rows that are an end's successor, and also begin the next piece
+    order = np.sort(np.concatenate([np.arange(steps + 1), inner]))
+    last = np.append(np.diff(order) == 0, True)
+
+    def padded(column: NDArray[Any]) -> NDArray[Any]:
+        whole = np.concatenate([column, np.zeros_like(column[:1], shape=(1, *column.shape[1:]))])[order]
+        whole[last] = 0
+        return whole.astype(np.float32, copy=False)
+
+    # Whatever follows an episode's last action, that action is repeated: as a next action, it is at least a real one.
+    acting = np.minimum(order, steps - 1) - (last & (order < steps))
+    return {
+        "observations": observations[order],
+        "actions": np.asarray(episode["actions"])[acting].astype(np.float32, copy=False),
+        "rewards": padded(np.asarray(episode["rewards"])),
+        "masks": padded(1 - np.asarray(episode["terminations"]).astype(np.float32)),
+        "last": last,
+    }
+
+
+def _side_by_side(space: gymnasium.Space[Any], observations: Any) -> NDArray[Any]:
+    """A space's observations as one matrix; images stay what they are."""
+    if isinstance(space, gymnasium.spaces.Dict):
+        parts = [_side_by_side(inner, observations[key]) for key, inner in space.spaces.items()]
+    elif isinstance(space, gymnasium.spaces.Tuple):
+        parts = [_side_by_side(inner, part) for inner, part in zip(space.spaces, observations, strict=True)]
+    elif isinstance(space, gymnasium.spaces.Box):
+        column = np.asarray(observations)
+        return column if column.dtype == np.uint8 else column.reshape(len(column), -1).astype(np.float32)
+    else:
+        raise InputError(f"observations must be boxes of numbers, found {space}")
+    return np.concatenate([part.reshape(len(part), -1).astype(np.float32) for part in parts], axis=1)
+
+
+def _buffers(dataset: Dataset) -> Iterator[Any]:
+    from minari.data_collector import EpisodeBuffer
+
+    ends = np.flatnonzero(dataset.last)
+    for begin, end in zip([0, *(ends[:-1] + 1)], ends, strict=True):
+        if begin == end:
+            continue
+        terminations = dataset.masks[begin:end] == 0
+        truncations = np.zeros(end - begin, bool)
+        truncations[-1] = not terminations[-1]
+        yield EpisodeBuffer(
+            observations=dataset.observations[begin : end + 1],
+            actions=dataset.actions[begin:end],
+            rewards=dataset.rewards[begin:end],
+            terminations=terminations,
+            truncations=truncations,
+        )
+
+
+def _space(observations: NDArray[Any]) -> gymnasium.spaces.Box:
+    if observations.dtype == np.uint8:
+        return gymnasium.spaces.Box(0, 255, observations.shape[1:], np.uint8)
+    return gymnasium.spaces.Box(-np.inf, np.inf, observations.shape[1:], np.float32)
+
+
+def _box(actions: NDArray[np.float32]) -> gymnasium.spaces.Box:
+    """[-1, 1], and as much more in a dimension as it takes to hold actions as they were recorded."""
+    return gymnasium.spaces.Box(actions.min(0, initial=-1), actions.max(0, initial=1), dtype=np.float32)
+
+
+def _identifier(name: str) -> str:
+    """A name that Minari takes: letters, digits, - _ . and / , with a version at its end."""
+    plain = "".join(letter if letter.isalnum() or letter in "-_./" else "-" for letter in name)
+    return plain if plain.rpartition("-v")[2].isdigit() else f"{plain}-v0"
+
+
+def _check(data: Path, versions: Collection[str]) -> None:
+    """Raises `InputError` for another version, and where reading would build the environment that a dataset names."""
+    path = data / "metadata.json"
+    try:
+        metadata = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} must be JSON, found damage ({error})") from error
+    for key in ("observation_space", "action_space", "data_format", "total_episodes"):
+        if not isinstance(metadata, dict) or key not in metadata:
+            raise InputError(
+                f"{path} must say its {key}, found none: it would have to be asked of the environment that the "
+                "dataset names, whose code is not run unasked"
+            )
+    if metadata.get("minari_version") not in versions:
+        raise InputError(
+            f"{path} must be of a version that the installed minari reads ({', '.join(sorted(versions))}), found "
+            f"{metadata.get('minari_version')!r}"
+        )
+
+
+def _data(path: Path) -> Path | None:
+    return next((place for place in (path / "data", path) if (place / "metadata.json").is_file()), None)

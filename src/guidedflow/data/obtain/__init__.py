@@ -1,0 +1,1 @@
+"""How datasets are obtained: downloads, and collection by scripted oracles."""

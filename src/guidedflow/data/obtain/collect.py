@@ -1,0 +1,194 @@
+"""Make an OGBench dataset without a download: a recipe's episodes, from several processes, in OGBench's file format.
+
+An episode is a function of the seed, its index and which of the two files it belongs to. So the files do not depend on
+the number of processes, a longer collection begins with a shorter one, and validation never repeats training. This
+module does not know what an episode is, who makes it, or what it is for.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from guidedflow.data.obtain.oracles import RECIPES, Episode, Recipe, collector, recipe
+from guidedflow.errors import InputError
+from guidedflow.files import reason, remove_quietly, sync_folder
+from guidedflow.processes import available_cores, launching
+
+FOLDER = Path("~/.ogbench/data")
+"""Where OGBench itself looks for datasets."""
+
+Job = tuple[int, int]  # which file (0 training, 1 validation), and the episode's index in it
+
+
+def collectable() -> list[str]:
+    """Names of the datasets that can be made without a download."""
+    return list(RECIPES)
+
+
+def published_episodes(name: str) -> int:
+    """How many training episodes the published dataset has; its validation file has a tenth of that."""
+    return recipe(name).episodes
+
+
+def collect(
+    name: str,
+    episodes: int | None = None,
+    workers: int | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> tuple[Path, Path]:
+    """Make the training file of a dataset and its validation file of a tenth as many episodes, and return their paths.
+
+    `episodes` defaults to the published number and `workers` to one for each processor. `out` is the training file
+    (`*.npz`) or a folder for both, by default OGBench's own. The files appear complete or not at all. Raises
+    `InputError` for a name that cannot be collected, a number out of range, and files that exist, unless `overwrite`.
+    """
+    made = recipe(name)
+    episodes = made.episodes if episodes is None else episodes
+    workers = available_cores() if workers is None else workers
+    for word, number, least in (("episodes", episodes, 1), ("workers", workers, 1), ("seed", seed, 0)):
+        if number < least:
+            raise InputError(f"{word} must be at least {least}, not {number}")
+    paths = _paths(name, out, overwrite)
+    jobs = [(0, index) for index in range(episodes)] + [(1, index) for index in range(max(1, episodes // 10))]
+    columns = _gather(made, seed, jobs, min(workers, len(jobs)), progress)
+    rows = episodes * made.rows
+    _write({paths[0]: {k: v[:rows] for k, v in columns.items()}, paths[1]: {k: v[rows:] for k, v in columns.items()}})
+    return paths
+
+
+def _paths(name: str, out: Path | None, overwrite: bool) -> tuple[Path, Path]:
+    """The two files, in a folder that exists and can be written."""
+    train = Path(FOLDER if out is None else out).expanduser()
+    train = train if train.suffix == ".npz" else train / f"{name}.npz"
+    validation = train.with_name(f"{train.stem}-val.npz")
+    for path in (train, validation):
+        if path.exists() and not overwrite:
+            raise InputError(f"{path} exists: collect into another place by --out, or replace it by --overwrite")
+    try:
+        train.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder {train.parent} cannot be made: {reason(error)}") from error
+    if not os.access(train.parent, os.W_OK):
+        raise InputError(f"the folder {train.parent} cannot be written to: choose another by --out")
+    return train, validation
+
+
+def _gather(made: Recipe, seed: int, jobs: list[Job], workers: int, progress: bool) -> dict[str, NDArray[Any]]:
+    """All episodes end to end in the order of the jobs, each column allocated once."""
+    columns: dict[str, NDArray[Any]] = {}
+    place = {job: slice(i * made.rows, (i + 1) * made.rows) for i, job in enumerate(jobs)}
+    shown = [TextColumn("collecting {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("episodes"),
+             TextColumn("{task.fields[rate]} steps/s"), TimeRemainingColumn()]  # fmt: skip
+    console = Console(stderr=True)
+    with Progress(*shown, console=console, disable=not progress) as bar:
+        task = bar.add_task(made.name, total=len(jobs), rate="-")
+        for done, (job, episode) in enumerate(_simulate(made, seed, jobs, workers), start=1):
+            for key, rows in episode.items():
+                if key not in columns:
+                    columns[key] = np.empty((len(jobs) * made.rows, *rows.shape[1:]), rows.dtype)
+                columns[key][place[job]] = rows
+            speed = bar.tasks[task].speed
+            bar.update(task, advance=1, rate=f"{speed * made.rows:,.0f}" if speed else "-")
+            if progress and not console.is_terminal and done * 10 // len(jobs) > (done - 1) * 10 // len(jobs):
+                console.print(f"collecting {made.name}: {done} of {len(jobs)} episodes", soft_wrap=True)
+    return columns
+
+
+def _simulate(made: Recipe, seed: int, jobs: list[Job], workers: int) -> Iterator[tuple[Job, Episode]]:
+    """Episodes as they are done. Raises `RuntimeError` if a process dies."""
+    waiting = iter(jobs)
+    with _processes(made, seed, workers) as processes:
+        for connection, job in zip(processes, waiting, strict=False):
+            connection.send(job)
+        for _ in jobs:
+            connection = cast(Connection, wait(list(processes))[0])
+            try:
+                answer = connection.recv()
+            except EOFError:
+                processes[connection].join()
+                code = processes[connection].exitcode
+                raise RuntimeError(f"a collecting process ended early, with exit code {code}") from None
+            if isinstance(answer, InputError):
+                raise answer
+            job, episode = answer
+            following = next(waiting, None)
+            if following is not None:
+                connection.send(following)
+            yield job, episode
+
+
+@contextmanager
+def _processes(made: Recipe, seed: int, count: int) -> Iterator[dict[Connection, BaseProcess]]:
+    """Spawned processes that answer jobs, ended on the way out whatever happened."""
+    spawn = multiprocessing.get_context("spawn")
+    processes: dict[Connection, BaseProcess] = {}
+    try:
+        # A process inherits the blocked signal, so that an interrupt reaches this process alone, which ends the others.
+        resource_tracker.ensure_running()  # which unblocks it, when the first process starts it
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            with launching():
+                for _ in range(count):
+                    ours, theirs = spawn.Pipe()
+                    process = spawn.Process(target=_serve, args=(theirs, made, seed), daemon=True)
+                    process.start()
+                    theirs.close()
+                    processes[ours] = process
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+        yield processes
+    finally:
+        for running in processes.values():
+            running.terminate()
+        for connection, running in processes.items():
+            running.join()
+            connection.close()
+
+
+def _serve(connection: Connection, made: Recipe, seed: int) -> None:
+    """Answer jobs until the other end closes, which also happens when its process is killed; or say why not."""
+    try:
+        episode = collector(made)
+    except InputError as error:
+        connection.send(error)
+        return
+    while True:
+        try:
+            split, index = connection.recv()
+        except EOFError:
+            return
+        connection.send(((split, index), episode(np.random.SeedSequence(seed, spawn_key=(split, index)))))
+
+
+def _write(files: dict[Path, dict[str, NDArray[Any]]]) -> None:
+    """Store all files or none: written beside, synced, renamed. Not compressed, since noisy floats hardly shrink."""
+    parts = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in files}
+    try:
+        for path, columns in files.items():
+            with parts[path].open("wb") as file:
+                np.savez(file, allow_pickle=False, **columns)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, part in parts.items():
+            os.replace(part, path)
+            sync_folder(path.parent)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {reason(error)}; nothing half-written is left") from error
+    finally:
+        for part in parts.values():
+            remove_quietly(part)

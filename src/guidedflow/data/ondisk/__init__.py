@@ -1,0 +1,1 @@
+"""Datasets on disk that may exceed memory: how they are written and read."""

@@ -1,0 +1,153 @@
+"""What the environments of all suites share: float32 observations, resets that repeat, frames, a graphics library.
+
+This module does not know of any suite.
+"""
+
+import contextlib
+import ctypes.util
+import io
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from guidedflow.errors import InputError
+
+
+class Repeatable(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Float32 observations, and one seed for both sources of randomness.
+
+    OGBench's mazes draw their start noise, and where a teleporter leads, from NumPy's global generator, which
+    `reset(seed=...)` leaves alone. So each environment has one of its own, which takes the global one's place while it
+    resets or steps: environments of one process do not disturb each other.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        # OGBench's manipulation environments build their spaces anew at each access; these stay.
+        self.action_space = env.action_space
+        self.observation_space = _single_precision(env.observation_space)
+        self._dtype = self.observation_space.dtype
+        self.generator = np.random.MT19937()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Start an episode; the same seed gives the same episode, whatever happened before."""
+        with quiet(), drawing_as(self):
+            if seed is not None:
+                np.random.seed(seed % 2**32)  # noqa: NPY002
+            observation, info = self.env.reset(seed=seed, options=options)
+        return observation.astype(self._dtype, copy=False), info
+
+    def step(self, action: NDArray[Any]) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
+        """One step of the simulator."""
+        with drawing_as(self):
+            observation, reward, terminated, truncated, info = self.env.step(action)
+        # Some simulators give their reward and success as arrays of one number.
+        if "success" in info:
+            info["success"] = bool(np.all(info["success"]))
+        reward = reward.item() if isinstance(reward, np.ndarray) else float(reward)
+        return observation.astype(self._dtype, copy=False), reward, bool(terminated), bool(truncated), info
+
+
+@contextmanager
+def drawing_as(env: gymnasium.Env[Any, Any]) -> Iterator[None]:
+    """Within it, `np.random.uniform` and its like draw from the generator of a `Repeatable` environment."""
+    assert isinstance(env, Repeatable)
+    before = np.random.get_bit_generator()  # type: ignore[attr-defined]
+    if before is env.generator:  # to put it there again would forget the second of a pair of normal numbers
+        yield
+        return
+    np.random.set_bit_generator(env.generator)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        np.random.set_bit_generator(before)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def installed(task: str, extra: str) -> Iterator[None]:
+    """Within it, a package that cannot be imported is an `InputError` that names the extra to install."""
+    try:
+        with quiet():
+            yield
+    except ImportError as error:
+        raise InputError(
+            f"the simulator of {task!r} cannot be imported ({error}): install it by pip install 'guidedflow[{extra}]', "
+            "or, if this is its graphics library, set MUJOCO_GL to egl, osmesa or off"
+        ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings that importing MuJoCo and reading OGBench's action spaces give each time."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Without what gymnasium-robotics prints when it is imported, and the log file that MuJoCo leaves of old models."""
+    import mujoco
+
+    warned = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda message: None)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        mujoco.set_mju_user_warning(warned)
+
+
+def choose_graphics(needed: bool) -> None:
+    """Name a headless graphics library; MuJoCo reads the choice once, when it is first imported."""
+    if sys.platform == "linux" and not os.environ.keys() & {"MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY"}:
+        libraries = {"egl": "EGL", "osmesa": "OSMesa"}
+        os.environ["MUJOCO_GL"] = next((k for k, v in libraries.items() if ctypes.util.find_library(v)), "off")
+    if needed and os.environ.get("MUJOCO_GL", "").lower() in ("off", "disable", "disabled", "false", "0"):
+        raise InputError(
+            "pictures need a graphics library and none is in use: install libegl1 (or libosmesa6), "
+            "and set MUJOCO_GL to egl (or osmesa) before the program starts"
+        )
+
+
+@contextmanager
+def drawing(task: str) -> Iterator[None]:
+    """Within it, a graphics library that does not draw is an `InputError`, however it fails."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # each library raises errors of its own
+        raise InputError(
+            f"the pictures of {task!r} cannot be drawn with MUJOCO_GL={os.environ.get('MUJOCO_GL', '')} "
+            f"({type(error).__name__}: {error}): install libegl1 (or libosmesa6), and set MUJOCO_GL to egl (or osmesa)"
+        ) from error
+
+
+def stacked(env: gymnasium.Env[Any, Any], number: int) -> gymnasium.Env[Any, Any]:
+    """The last `number` observations as one, the oldest first, along the last axis; a reset fills all places."""
+    space = env.observation_space
+    assert isinstance(space, gymnasium.spaces.Box)
+    low, high = (np.concatenate([bound] * number, axis=-1) for bound in (space.low, space.high))
+    return gymnasium.wrappers.TransformObservation(
+        gymnasium.wrappers.FrameStackObservation(env, number, padding_type="reset"),
+        lambda frames: np.concatenate(frames, axis=-1),
+        gymnasium.spaces.Box(low, high, dtype=space.dtype.type),
+    )
+
+
+def _single_precision(space: gymnasium.Space[Any]) -> gymnasium.spaces.Box:
+    if not isinstance(space, gymnasium.spaces.Box):
+        raise InputError(f"observations must be one array, not {space}")
+    if space.dtype == np.uint8:
+        return space
+    return gymnasium.spaces.Box(-np.inf, np.inf, space.shape, np.float32)

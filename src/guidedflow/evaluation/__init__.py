@@ -1,0 +1,1 @@
+"""How policies do: rollouts, the choice of a weight, films."""

@@ -1,0 +1,333 @@
+"""Roll policies out in simulators: an exact number of episodes, each with its own seed, one row an episode.
+
+All training seeds act in one compiled call of one fixed shape. The environments are split into groups: while the policy
+acts for one group, the simulators of the others step. An action's key comes from the evaluation's seed, the training
+seed, the episode and the step, so neither the number of workers nor that of environments changes a result (beyond the
+rounding of a matrix product, which on the CPUs that we tried depends on its width only above 50 rows or below 2).
+
+The success of an episode is `info["success"]` of its last step, as OGBench's own agents and FQL record it. Evaluating
+touches no random state of training.
+
+This module does not know how a policy was trained, which suite a task is from, or where rows are kept.
+"""
+
+import functools
+import math
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import PyTreeDef
+from jaxtyping import Array, Float, Key, PyTree, Shaped, UInt32
+from numpy.typing import NDArray
+
+from guidedflow.environments.vector import Simulators, Steps
+from guidedflow.errors import InputError
+from guidedflow.keys import Stream, stream_key
+
+_WIDEST = 32  # Rows of one policy call; see the module's docstring.
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was rolled out: one row an episode, sorted by training seed and episode; `simulator` tells its versions.
+
+    A row has the keys task, step, policy, sampler, seed, episode, episode_seed, return, length, success, source;
+    success is None where the environment does not report it. Where a name stands for several tasks, it has task_id too.
+    """
+
+    rows: list[dict[str, Any]]
+    simulator: Mapping[str, Any] = field(default_factory=dict)
+
+    def summary(self) -> dict[str, Any]:
+        """Means over episodes; the success rate of each training seed, in the order of `seeds`, and of each task."""
+        by_seed: dict[int, list[dict[str, Any]]] = {}
+        by_task: dict[int, list[dict[str, Any]]] = {}
+        for row in self.rows:
+            by_seed.setdefault(row["seed"], []).append(row)
+            if "task_id" in row:
+                by_task.setdefault(row["task_id"], []).append(row)
+        first = self.rows[0]
+        each = {"task_ids": list(by_task), "success_by_task": [_mean(rows, "success") for rows in by_task.values()]}
+        return {
+            **{name: first[name] for name in ("task", "policy", "sampler", "step")},
+            "episodes": len(by_seed[first["seed"]]),
+            "seeds": list(by_seed),
+            "success": [_mean(rows, "success") for rows in by_seed.values()],
+            **(each if by_task else {}),
+            "success_mean": _mean(self.rows, "success"),
+            "return_mean": _mean(self.rows, "return"),
+            "length_mean": _mean(self.rows, "length"),
+            **self.simulator,
+        }
+
+
+def evaluate(
+    policy: PyTree,
+    simulators: Simulators,
+    *,
+    task: str,
+    seeds: Sequence[int],
+    episodes: int,
+    seed: int = 0,
+    stream: Stream = Stream.REPORTING_EPISODES,
+    policy_name: str = "policy",
+    sampler: str = "",
+    step: int = 0,
+    source: str = "",
+    simulator: Mapping[str, Any] | None = None,
+    replan: int | None = None,
+    task_ids: Sequence[int] = (),
+    watch: Callable[[], None] | None = None,
+) -> Evaluation:
+    """Run `episodes` episodes of each of the K training `seeds`, and of each of `task_ids`, if there are any.
+
+    `policy(observation, key) -> action` is for one observation; its array leaves have a leading axis of K, its scalar
+    leaves (a sampler's weight) are shared. An action that is a chunk of several is executed open loop, or asked for
+    anew after `replan` steps. Episode e has the same environment seed for each training seed and each task, and an
+    environment is told its task as an option of its reset. `stream`
+    keeps the episodes of reported numbers apart from those seen while training or choosing settings. `watch` is called
+    after each step and reset that came back.
+
+    Raises `InputError` where policy, seeds and environments do not fit each other, or what either gives is not finite.
+    """
+    if episodes < 1:
+        raise InputError(f"evaluation: expected at least one episode, found {episodes}")
+    _check(policy, simulators, task, seeds)
+    initial = episode_seeds(seed, stream, episodes)
+    labels = {"step": step, "policy": policy_name, "sampler": sampler}
+    rows = []
+    for options in [{"task_id": number} for number in task_ids] or [{}]:
+        rollout = _Rollout(policy, simulators, task, seeds, initial, stream_key(seed, stream), replan, options)
+        try:
+            rollout.run(watch or (lambda: None))
+        finally:
+            simulators.settle()  # Nothing is on its way unless something went wrong.
+        told = {"task": task, **options, **labels}
+        rows += [{**told, **row, "source": source} for _, row in sorted(rollout.rows.items())]
+    return Evaluation(rows, simulator or {})
+
+
+def episode_seeds(seed: int, stream: Stream, episodes: int) -> list[int]:
+    """The environment's seed of each episode, 32 bits from `np.random.SeedSequence`; more episodes keep the first."""
+    sequences = (np.random.SeedSequence([seed, stream, episode]) for episode in range(episodes))
+    return [int(sequence.generate_state(1)[0]) for sequence in sequences]
+
+
+@functools.cache
+def _acting(structure: PyTreeDef) -> Callable[..., Float[Array, "seeds rows *action"]]:
+    """The compiled call of a policy of this structure: one action for every row of every training seed.
+
+    It takes the policy's leaves: it is called thousands of times, and a list is taken apart faster than modules.
+    """
+
+    @jax.jit
+    def act(
+        leaves: list[Any],
+        root: Key[Array, ""],
+        seeds: UInt32[Array, " seeds"],
+        observations: Shaped[Array, "seeds rows *observation"],
+        episodes: UInt32[Array, "seeds rows"],
+        steps: UInt32[Array, "seeds rows"],
+    ) -> Float[Array, "seeds rows *action"]:
+        fold = jax.random.fold_in
+
+        def one(leaves: list[Any], seed: Array, observation: Array, episode: Array, step: Array) -> Array:
+            policy = jax.tree.unflatten(structure, leaves)
+            return policy(observation, fold(fold(fold(root, seed), episode), step))
+
+        rows = jax.vmap(one, in_axes=(None, None, 0, 0, 0))
+        own = [0 if jnp.ndim(leaf) else None for leaf in leaves]
+        return jax.vmap(rows, in_axes=(own, 0, 0, 0, 0))(leaves, seeds, observations, episodes, steps)
+
+    return act
+
+
+class _Rollout:
+    """Every episode of every training seed, played on the environments of some simulators.
+
+    A playing environment holds one row of its group's policy call: training seed `owner`, row `row`. Rows without an
+    environment are computed and ignored, so the call keeps its shape while episodes end.
+    """
+
+    def __init__(
+        self,
+        policy: PyTree,
+        simulators: Simulators,
+        task: str,
+        seeds: Sequence[int],
+        episode_seeds: Sequence[int],
+        root: Array,
+        replan: int | None,
+        options: dict[str, Any],
+    ) -> None:
+        self.options = options or None
+        self.simulators, self.task, self.seeds, self.episode_seeds = simulators, task, seeds, episode_seeds
+        self.waiting = deque((owner, e) for e in range(len(episode_seeds)) for owner in range(len(seeds)))
+        used = _even(len(self.waiting), simulators.num_envs, simulators.workers)
+        groups = max(min(2, used), math.ceil(used / _WIDEST))
+        self.groups = np.array_split(np.arange(used), groups)
+        self.group_of = np.repeat(np.arange(groups), [len(group) for group in self.groups])
+        rows = max(2, math.ceil(len(self.groups[0]) / len(seeds)))
+        self.free = [[list(range(rows)) for _ in seeds] for _ in self.groups]
+        self.shape = (len(seeds), rows)
+        leaves, structure = jax.tree.flatten(policy)
+        self.act = functools.partial(_acting(structure), leaves, root, jnp.asarray(seeds, jnp.uint32))
+        self.observations = np.zeros((*self.shape, *simulators.single_observation_space.shape), np.float32)
+        self.observations = self.observations.astype(simulators.single_observation_space.dtype)
+        self.owner, self.row, self.episode, self.length = np.zeros((4, used), np.int64)
+        self.total = np.zeros(used)
+        self.replan = replan
+        self.chunks: NDArray[Any] | None = None  # what each environment is executing; allocated when its size is known
+        self.rows: dict[tuple[int, int], dict[str, Any]] = {}
+
+    def run(self, watch: Callable[[], None]) -> None:
+        """Play until no episode waits and none is on its way."""
+        nothing = np.zeros((0, *self.simulators.single_action_space.shape))
+        flying = 0
+        for group in self.groups:
+            resets = self._begin(group)
+            self.simulators.step_async(nothing, [], resets=resets, options=self.options)
+            flying += bool(resets)
+        while flying:
+            steps = self.simulators.step_wait()
+            watch()
+            flying += self._continue(steps) - 1
+
+    def _continue(self, steps: Steps) -> bool:
+        """Book what came back, begin what waits, act in the rest; whether the group is on its way again."""
+        indices = steps.indices
+        self.length[indices] += 1
+        self.total[indices] += steps.rewards
+        over = steps.terminated | steps.truncated
+        for index, success in zip(indices[over].tolist(), steps.success[over].tolist(), strict=True):
+            self._end(index, success)
+        resets = self._begin(indices[over])
+        going = indices[~over]
+        if len(going):
+            actions = self._actions(going, steps.observations[~over])
+            self.simulators.step_async(actions, going, resets=resets, options=self.options)
+        elif resets:
+            nothing = np.zeros((0, *self.simulators.single_action_space.shape))
+            self.simulators.step_async(nothing, [], resets=resets, options=self.options)
+        return bool(len(going) or resets)
+
+    def _begin(self, indices: NDArray[np.int64]) -> dict[int, int]:
+        """Give waiting episodes to idle environments while their training seed has a free row; returns the resets."""
+        resets = {}
+        for index in indices.tolist():
+            free = self.free[self.group_of[index]]
+            job = next((job for job in self.waiting if free[job[0]]), None)
+            if job is None:
+                break
+            self.waiting.remove(job)
+            self.owner[index], self.episode[index] = job
+            self.row[index] = free[job[0]].pop()
+            self.length[index], self.total[index] = -1, 0.0  # The reset is counted as the step before the first.
+            resets[index] = self.episode_seeds[job[1]]
+        return resets
+
+    def _end(self, index: int, success: float) -> None:
+        owner, episode = int(self.owner[index]), int(self.episode[index])
+        if not math.isfinite(self.total[index]):
+            raise self._broken(index, "rewards")
+        self.free[self.group_of[index]][owner].append(int(self.row[index]))
+        self.rows[owner, episode] = {
+            "seed": int(self.seeds[owner]),
+            "episode": episode,
+            "episode_seed": self.episode_seeds[episode],
+            "return": float(self.total[index]),
+            "length": int(self.length[index]),
+            "success": None if math.isnan(success) else success,
+        }
+
+    def _broken(self, index: int, what: str) -> InputError:
+        seed = self.episode_seeds[self.episode[index]]
+        return InputError(f"evaluation: {self.task!r} gave {what} that are not finite in the episode of seed {seed}")
+
+    def _actions(self, indices: NDArray[np.int64], observations: NDArray[Any]) -> NDArray[Any]:
+        """What these environments do next, clipped to their box: the next step of a chunk, or of a new one."""
+        due = np.ones(len(indices), bool) if self.chunks is None else self.length[indices] % self.chunks.shape[1] == 0
+        if due.any():
+            chunks = self._plan(indices[due], observations[due])
+            if self.chunks is None:
+                self.chunks = np.zeros((len(self.owner), *chunks.shape[1:]), chunks.dtype)
+            self.chunks[indices[due]] = chunks
+        assert self.chunks is not None
+        box = self.simulators.single_action_space
+        return np.clip(self.chunks[indices, self.length[indices] % self.chunks.shape[1]], box.low, box.high)
+
+    def _plan(self, indices: NDArray[np.int64], observations: NDArray[Any]) -> NDArray[Any]:
+        """The policy's actions for these environments, as many steps as are executed before the next: [row, step, ...].
+
+        Raises `InputError` where they are of another task, or not finite.
+        """
+        place = self.owner[indices], self.row[indices]
+        episodes, steps = np.zeros((2, *self.shape), np.uint32)
+        self.observations[place], episodes[place], steps[place] = (
+            observations,
+            self.episode[indices],
+            self.length[indices],
+        )
+        actions = np.asarray(self.act(self.observations, episodes, steps))[place]
+        box = self.simulators.single_action_space
+        if actions.ndim != 2 or actions.shape[1] % math.prod(box.shape):
+            raise InputError(
+                f"evaluation: expected actions of shape {box.shape}, found {actions.shape[1:]}; "
+                "the policy was trained for another task"
+            )
+        if not np.isfinite(actions).all():
+            first = np.argmin(np.isfinite(actions).all(axis=1))
+            bad = int(indices[first])
+            if not np.isfinite(observations[first]).all():
+                raise self._broken(bad, "observations")
+            raise InputError(
+                f"evaluation: the policy of seed {self.seeds[self.owner[bad]]} gave an action that is not finite in "
+                f"step {self.length[bad]} of episode {self.episode[bad]}; look for where its training diverged"
+            )
+        chunks = actions.reshape(len(actions), -1, *box.shape)
+        if self.replan is not None and not 1 <= self.replan <= chunks.shape[1]:
+            raise InputError(
+                f"evaluation: the policy plans {chunks.shape[1]} steps, so it can be asked anew after 1 to "
+                f"{chunks.shape[1]} of them, not {self.replan}"
+            )
+        return chunks[:, : self.replan]
+
+
+def _check(policy: PyTree, simulators: Simulators, task: str, seeds: Sequence[int]) -> None:
+    if len(set(seeds)) < len(seeds) or not seeds:
+        raise InputError(f"evaluation: expected one or more different training seeds, found {list(seeds)}")
+    leading = {jnp.shape(leaf)[0] for leaf in jax.tree.leaves(policy) if jnp.ndim(leaf)}
+    if leading - {len(seeds)}:
+        raise InputError(
+            f"evaluation: {len(seeds)} training seeds are named, so every array of the policy must have a leading axis "
+            f"of that length, but some have {sorted(leading - {len(seeds)})}; stack the seeds' policies"
+        )
+    expected = getattr(policy, "observation_shape", None)
+    found = simulators.single_observation_space.shape
+    if expected is not None and tuple(expected) != found:
+        raise InputError(
+            f"evaluation: the policy takes observations of shape {tuple(expected)}, but task {task!r} gives {found}; "
+            "evaluate it on the task that it was trained for"
+        )
+
+
+def _even(episodes: int, environments: int, workers: int) -> int:
+    """So many of the environments that they are done soonest, if all episodes are of one length.
+
+    A round takes as long as the worker with the most environments, and half a step more for messages and policy.
+    """
+
+    def duration(used: int) -> float:
+        return math.ceil(episodes / used) * (math.ceil(used / workers) + 0.5)
+
+    return min(range(min(episodes, environments), 0, -1), key=duration)
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    values = [row[name] for row in rows]
+    return None if None in values else float(np.mean(values))

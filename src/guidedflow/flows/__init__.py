@@ -1,0 +1,1 @@
+"""Flows: functions of one action and one time. No network, no data."""

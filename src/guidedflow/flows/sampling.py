@@ -1,0 +1,108 @@
+"""Samplers: how noise becomes the action that is taken.
+
+    propose    integrate the (guided) flow from each noise, or ask a one-step actor
+    refine     climb the value from there
+    choose     keep the proposal of largest value
+
+Best-of-N, QFQL, QGF, its Jacobian, BPTT, GradStep (all compared in arXiv 2606.11087) and their combinations are values
+of `Sampler`. Velocity and value may come from anywhere: this module does not know what was trained, nor on what.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from guidedflow.errors import InputError
+from guidedflow.flows.guidance import Guidance, RolloutGradient, Unguided
+from guidedflow.flows.path import clip, integrate
+from guidedflow.settings import check_settings, hyperparameters
+from guidedflow.types import Action, Value, Velocity
+
+
+@hyperparameters
+class GradientAscent:
+    """GradStep: `steps` times a <- clip(a + size * grad q(a, 1)), or its sign (arXiv 2606.11087, section 5)."""
+
+    size: float = 0.01
+    """Length of a step, in action per value; with `sign`, in action."""
+    steps: int = 3
+    """Number of steps."""
+    sign: bool = False
+    """Step by the sign of the gradient, whatever its length."""
+
+    def __post_init__(self) -> None:
+        check_settings(self, size=(0, math.inf), steps=(0, math.inf))
+
+    def __call__(self, value: Value, action: Action) -> Action:
+        def step(action: Action, _: None) -> tuple[Action, None]:
+            gradient = jax.grad(value)(action, 1.0)
+            return clip(action + self.size * (jnp.sign(gradient) if self.sign else gradient)), None
+
+        return jax.lax.scan(step, action, None, length=self.steps)[0]
+
+
+@hyperparameters
+class Sampler:
+    """From noise to one action in the box [-1, 1]."""
+
+    steps: int = 10
+    """Euler steps from noise to action."""
+    guidance: Guidance = Unguided()
+    """Transform of the velocity field."""
+    refinement: GradientAscent | None = None
+    """What each proposal goes through after the flow."""
+    candidates: int = 1
+    """Proposals, of which the one of largest value is taken."""
+
+    def __post_init__(self) -> None:
+        check_settings(self, steps=(1, math.inf))
+        if isinstance(self.guidance, RolloutGradient) and self.guidance.steps != self.steps:
+            raise InputError(
+                f"A rollout follows the flow's own steps: give RolloutGradient the {self.steps} of its sampler, not "
+                f"{self.guidance.steps}."
+            )
+
+    def __str__(self) -> str:
+        """Its settings; of a guidance that is a function, the name and not the place in memory."""
+        name = getattr(self.guidance, "__qualname__", None)
+        return repr(self) if name is None else repr(self).replace(repr(self.guidance), name)
+
+    @property
+    def asks(self) -> bool:
+        """Whether it needs a value; if not, no observation is encoded for one."""
+        return self.candidates > 1 or self.refinement is not None or not isinstance(self.guidance, Unguided)
+
+    def __call__(self, velocity: Velocity, value: Value, noise: Float[Array, "candidates action"]) -> Action:
+        """The action of a flow; `noise` has one row a candidate. `value` is not called unless something asks for it."""
+        guided = self.guidance(velocity, value)
+        return self.choose(lambda noise: integrate(guided, noise, self.steps), value, noise)
+
+    def choose(
+        self,
+        propose: Callable[[Float[Array, " numbers"]], Action],
+        value: Value,
+        noise: Float[Array, "candidates numbers"],
+    ) -> Action:
+        """The best of `propose(noise)`, clipped and refined: also for actors that are not flows.
+
+        Raises `InputError` for noise of other candidates, and for a value that is not one number.
+        """
+        if noise.ndim != 2 or len(noise) != self.candidates:
+            raise InputError(
+                f"noise must be a row for each of {self.candidates} candidates, but is of shape {noise.shape}."
+            )
+
+        def proposal(noise: Float[Array, " numbers"]) -> Action:
+            action = clip(propose(noise))
+            return action if self.refinement is None else self.refinement(value, action)
+
+        if self.candidates == 1:
+            return proposal(noise[0])
+        actions = jax.vmap(proposal)(noise)
+        values = jax.vmap(lambda action: value(action, 1.0))(actions)
+        if values.ndim != 1:
+            raise InputError(f"The value of an action must be one number, but is of shape {values.shape[1:]}.")
+        return actions[jnp.argmax(values)]

@@ -1,0 +1,1 @@
+"""Policies: an observation and a key give an action."""

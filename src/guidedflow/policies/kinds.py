@@ -1,0 +1,137 @@
+"""The kinds of policies: a flow that is integrated, a diffusion that is denoised, an actor that is asked once."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from guidedflow.errors import InputError
+from guidedflow.flows.diffusion import Schedule, denoise
+from guidedflow.flows.guidance import Unguided
+from guidedflow.flows.sampling import Sampler
+from guidedflow.networks import (
+    Aggregate,
+    Critic,
+    Extrapolation,
+    Field,
+    MeanActor,
+    NoiseField,
+    NoisyCritic,
+    OneStepActor,
+)
+from guidedflow.policies.policy import Policy, no_critic
+from guidedflow.types import Action, Observation, Scalar, Time, Value
+
+
+class FlowPolicy(Policy):
+    """Integrates a velocity field, guided by a critic where the sampler asks for it."""
+
+    flow: Field
+    critic: Critic | NoisyCritic | None
+    aggregate: Aggregate = eqx.field(static=True)
+    sampler: Sampler
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        return self.flow.observation_shape
+
+    @property
+    def action_size(self) -> int:
+        return self.flow.action_size
+
+    def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
+        noise = jax.random.normal(key, (self.sampler.candidates, self.action_size))
+        return self.sampler(self.flow.given(observation), _value(self, observation), noise)
+
+    def conditioned(self, weight: float) -> "FlowPolicy":
+        """The same policy with its condition weighted so; a flow that was trained without one is an `InputError`."""
+        if not isinstance(self.flow, Extrapolation):
+            raise InputError("This flow has no condition to weigh; train one by `guidedflow train cfgrl`.")
+        return dataclasses.replace(self, flow=Extrapolation(self.flow.field, weight))
+
+    @property
+    def condition_weight(self) -> float:
+        """The weight of its condition; a flow that was trained without one is an `InputError`."""
+        if not isinstance(self.flow, Extrapolation):
+            raise InputError("This flow has no condition to weigh; train one by `guidedflow train cfgrl`.")
+        return float(self.flow.weight)
+
+    def told(self) -> str:
+        sampler = super().told()
+        return f"{sampler}, condition {self.condition_weight:g}" if isinstance(self.flow, Extrapolation) else sampler
+
+
+class DiffusionPolicy(Policy):
+    """Denoises noise by a diffusion model; its proposals can be refined and chosen from, but not guided."""
+
+    field: NoiseField
+    schedule: Schedule
+    critic: Critic | NoisyCritic | None
+    aggregate: Aggregate = eqx.field(static=True)
+    sampler: Sampler
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        return self.field.observation_shape
+
+    @property
+    def action_size(self) -> int:
+        return self.field.action_size
+
+    def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
+        steps = self.schedule.steps
+        noise = jax.random.normal(key, (self.sampler.candidates, steps * self.action_size))
+        predict = self.field.given(observation)
+
+        def propose(noise: Float[Array, " numbers"]) -> jax.Array:
+            return denoise(predict, self.schedule, noise.reshape(steps, self.action_size))
+
+        return self.sampler.choose(propose, _value(self, observation), noise)
+
+    def _refuse(self, sampler: Sampler) -> None:
+        if not isinstance(sampler.guidance, Unguided):
+            raise InputError("A diffusion policy is no flow to guide; ask for candidates or refinement.")
+
+
+class ActorPolicy(Policy):
+    """Asks a one-step actor, which is no flow: its proposals can be refined and chosen from, but not guided."""
+
+    actor: OneStepActor | MeanActor
+    critic: Critic | NoisyCritic | None
+    aggregate: Aggregate = eqx.field(static=True)
+    sampler: Sampler
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        return self.actor.observation_shape
+
+    @property
+    def action_size(self) -> int:
+        return self.actor.action_size
+
+    def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
+        noise = jax.random.normal(key, (self.sampler.candidates, self.action_size))
+        return self.sampler.choose(self.actor.given(observation), _value(self, observation), noise)
+
+    def _refuse(self, sampler: Sampler) -> None:
+        if not isinstance(sampler.guidance, Unguided):
+            raise InputError(
+                "A one-step actor has no flow to guide; ask for refinement, or for a policy of the run that is a flow."
+            )
+        if isinstance(self.actor, MeanActor) and sampler.candidates > 1:
+            raise InputError("A deterministic actor has one proposal only, so there are no candidates to choose among.")
+
+
+def _value(policy: Policy, observation: Observation) -> Value:
+    if not policy.sampler.asks:
+        return lambda action, t: action[0] * 0  # never asked
+    if policy.critic is None:
+        raise no_critic()
+
+    values = policy.critic.given(observation)
+
+    def value(action: Action, t: Time) -> Scalar:
+        return policy.aggregate(values(action, t))
+
+    return value

@@ -1,0 +1,98 @@
+"""Policies: an observation and a key give an action. All that evaluation and deployment know.
+
+A policy is a pytree, so policies of several seeds are one policy with a leading axis on every leaf. This module does
+not know how its networks were trained, nor where observations come from.
+"""
+
+import abc
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+from jaxtyping import PRNGKeyArray
+
+from guidedflow.errors import InputError
+from guidedflow.flows.sampling import Sampler
+from guidedflow.networks import Aggregate, Critic, Linear, NoisyCritic
+from guidedflow.policies.inputs import as_observation, check_key
+from guidedflow.types import Action, Observation
+
+
+class Policy(eqx.Module):
+    """The contract: `policy(observation, key)` is one action in the box [-1, 1], unless it is `Rescaled`."""
+
+    sampler: eqx.AbstractVar[Sampler]
+    critic: eqx.AbstractVar[Critic | NoisyCritic | None]
+    aggregate: eqx.AbstractVar[Aggregate]
+
+    @property
+    @abc.abstractmethod
+    def observation_shape(self) -> tuple[int, ...]:
+        """Shape of one observation."""
+
+    @property
+    @abc.abstractmethod
+    def action_size(self) -> int:
+        """Number of dimensions of an action."""
+
+    def __call__(self, observation: Any, key: Any) -> Action:
+        """The action to take at an observation, an array or nested lists, under a key of `jax.random`.
+
+        Compiled at the first call. Raises `InputError` for anything but one observation of `observation_shape`, of
+        finite numbers (images in bytes), for what is no key, and for the policies of all seeds at once.
+        """
+        check_key(key)
+        return _compiled(self, as_observation(observation, self.observation_shape), key)
+
+    @abc.abstractmethod
+    def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
+        """What a call does, uncompiled."""
+
+    def with_sampler(self, sampler: Sampler) -> "Policy":
+        """The same policy, sampled in another way; what it cannot do is an `InputError`."""
+        if not isinstance(sampler, Sampler):
+            raise InputError(
+                f"A policy acts by a Sampler, such as Sampler(guidance=DenoisedGradient(0.1)), but got {sampler!r}."
+            )
+        self._refuse(sampler)
+        if sampler.asks and self.critic is None:
+            raise no_critic()
+        return dataclasses.replace(self, sampler=sampler)
+
+    def _refuse(self, sampler: Sampler) -> None:
+        """Raise InputError for a sampler that asks for more than proposals of this kind."""
+
+    def told(self) -> str:
+        """How it acts, for the rows of an evaluation."""
+        return str(self.sampler)
+
+    def with_critic(self, critic: Critic | NoisyCritic, aggregate: Aggregate) -> "Policy":
+        """The same policy, asking another critic; one of other sizes is an `InputError`."""
+        ours, theirs = ((*part.observation_shape, part.action_size) for part in (self, critic))
+        if ours != theirs:
+            raise InputError(
+                f"The critic takes observations of shape {critic.observation_shape} and {critic.action_size} numbers "
+                f"of action, but the policy has {self.observation_shape} and {self.action_size}; "
+                "take a critic that was trained on the same task and horizon."
+            )
+        return dataclasses.replace(self, critic=critic, aggregate=aggregate)
+
+
+@eqx.filter_jit
+def _compiled(policy: Policy, observation: Observation, key: PRNGKeyArray) -> Action:
+    layers = jax.tree.leaves(policy, is_leaf=lambda node: isinstance(node, Linear))
+    if any(isinstance(layer, Linear) and layer.bias.ndim != 1 for layer in layers):
+        raise InputError(
+            "These are the policies of all seeds at once: take one of them by Trained.policy(name, seed), or map over "
+            "their arrays with equinox.filter_vmap."
+        )
+    return policy.act(observation, key)
+
+
+def no_critic() -> InputError:
+    """The sentence about a sampler that needs a critic, and a policy without one."""
+    return InputError(
+        "Guidance, refinement and several candidates need a critic, and this policy was trained without one; "
+        "take another run's by --critic-from."
+    )

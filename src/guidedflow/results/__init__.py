@@ -1,0 +1,1 @@
+"""What runs did, as rows, tables and pictures."""

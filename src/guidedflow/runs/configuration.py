@@ -1,0 +1,89 @@
+"""What a run's configuration tells of its task, its seeds, its actions and how its data was cut.
+
+`training` writes it and `run` keeps it, in a file that may have been damaged or edited since, so it is checked here.
+This module does not know what is done with any of it.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+import jax.numpy as jnp
+
+from guidedflow.algorithms import ALGORITHMS
+from guidedflow.algorithms.contract import Algorithm
+from guidedflow.data.sampling.cutting import Cutting
+from guidedflow.data.sampling.goals import GoalSampling
+from guidedflow.errors import InputError, did_you_mean
+from guidedflow.normalization import ActionScale
+from guidedflow.settings import check_ranges, from_plain
+from guidedflow.types import Transition
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """The shapes of a transition, as the networks see it."""
+
+    observation_shape: tuple[int, ...]
+    observation_dtype: Literal["float32", "uint8"]
+    action_size: int
+
+    def example(self) -> Transition:
+        """A transition of zeros."""
+        observation = jnp.zeros(self.observation_shape, self.observation_dtype)
+        action = jnp.zeros(self.action_size)
+        return Transition(observation, action, jnp.zeros(()), jnp.zeros(()), observation, action)
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Entries of `config.json` that it takes to use what was trained; those with a default may be missing."""
+
+    task: str
+    seed: int
+    seeds: int
+    discount: float
+    horizon: int
+    chunk: bool
+    transition: Spaces
+    frame_stack: int = 1
+    goals: GoalSampling = field(default_factory=GoalSampling)
+    action_scale: ActionScale | None = None
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any]) -> "Configuration":
+        """From the whole configuration. Raises `InputError` for an entry that is missing or cannot be."""
+        read = from_plain(cls, {entry.name: config[entry.name] for entry in fields(cls) if entry.name in config})
+        check_ranges(read, seed=(0, 2**31 - 1), discount=(0, 1))
+        check_ranges(read, **dict.fromkeys(("seeds", "horizon", "frame_stack"), (1, math.inf)))
+        check_ranges(read.transition, observation_shape=(1, math.inf), action_size=(1, math.inf))
+        return read
+
+    @property
+    def each_seed(self) -> list[int]:
+        """The seeds that the run trains together."""
+        return [self.seed + i for i in range(self.seeds)]
+
+    @property
+    def cutting(self) -> Cutting:
+        """How its dataset became batches; pictures are left as they are."""
+        return Cutting(self.discount, self.horizon, self.chunk, frame_stack=self.frame_stack, goals=self.goals)
+
+
+def name_of(algorithm: Algorithm[Any]) -> str:
+    """Its name in the table of algorithms; of one that is not there, that of its class."""
+    return next((name for name, cls in ALGORITHMS.items() if cls is type(algorithm)), type(algorithm).__name__)
+
+
+def algorithm_of(config: Mapping[str, Any]) -> Algorithm[Any]:
+    """The algorithm, with its settings, that a run's configuration names."""
+    settings = config.get("algorithm")
+    if not isinstance(settings, Mapping) or not isinstance(name := settings.get("name"), str):
+        raise InputError("It must say the algorithm's name and settings.")
+    if name not in ALGORITHMS:
+        raise InputError(
+            f"The algorithm {name!r} is not one of {', '.join(ALGORITHMS)}{did_you_mean(name, ALGORITHMS)}; one of "
+            "your own is given to Trained.open(path, algorithm=...)."
+        )
+    return from_plain(ALGORITHMS[name], {key: value for key, value in settings.items() if key != "name"})

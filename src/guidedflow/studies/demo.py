@@ -1,0 +1,241 @@
+"""The story in minutes: collect data, train four methods on it, and see what guidance by value is worth.
+
+This module does not know how anything is done; it says what is done, with which settings.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from guidedflow import files
+from guidedflow.algorithms import BC, FQL, GFP, QGF
+from guidedflow.algorithms.contract import Algorithm
+from guidedflow.data.load import load_dataset
+from guidedflow.data.obtain.collect import collect
+from guidedflow.environments.vector import Simulators, open_simulators
+from guidedflow.errors import InputError
+from guidedflow.evaluation.rollout import episode_seeds
+from guidedflow.flows.guidance import DenoisedGradient
+from guidedflow.flows.sampling import Sampler
+from guidedflow.keys import Stream
+from guidedflow.policies.policy import Policy
+from guidedflow.results import plots, tables
+from guidedflow.runs.provenance import commit
+from guidedflow.runs.run import Run
+from guidedflow.runs.trained import Trained
+from guidedflow.settings import check_ranges
+from guidedflow.training.loop import train
+from guidedflow.training.plan import Plan
+
+ENVIRONMENT = "cube-single-noisy"
+
+
+@dataclass(frozen=True)
+class Demo:
+    """How much data, training and evaluation."""
+
+    out: Path = Path("runs/demo")
+    """Folder of the dataset, the runs, the table and the pictures; what is there already is used again."""
+    episodes: int = 100
+    """Episodes of data to collect, of 1000 steps each."""
+    tasks: tuple[int, ...] = (1,)
+    """Tasks of the environment, 1 to 5."""
+    steps: int = 7_000
+    """Updates of each method."""
+    seeds: int = 1
+    """Training seeds."""
+    learning_rate: float = 1e-3
+    """Step size of Adam; published is 3e-4, for a hundred times as many updates."""
+    hidden: tuple[int, ...] = (256, 256, 256)
+    """Sizes of the hidden layers."""
+    eval_episodes: int = 50
+    """Episodes of each final evaluation, for each seed."""
+    curve_episodes: int = 5
+    """Episodes of each point of the learning curve, for each seed."""
+    weights: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
+    """Weights of guidance among which QGF's is chosen, on episodes of their own."""
+    select_episodes: int = 20
+    """Episodes of each of these weights, for each seed."""
+    workers: int | None = None
+    """Processes; by default one a core."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the table, for one task."""
+
+    method: str
+    task: int
+    success: list[float]
+    """One number a training seed."""
+
+
+def methods(plan: Demo) -> dict[str, Algorithm[Any]]:
+    """What is compared: alpha of FQL is the published one for this data, GFP's was chosen for this small budget."""
+    size: dict[str, Any] = {"hidden": plan.hidden, "learning_rate": plan.learning_rate}
+    return {"bc": BC(**size), "fql": FQL(alpha=30.0, **size), "gfp": GFP(**size), "qgf": QGF(**size)}
+
+
+LABELS = {
+    ("bc", "flow"): "BC flow",
+    ("fql", "actor"): "FQL actor",
+    ("gfp", "flow"): "GFP flow (VaBC)",
+    ("gfp", "actor"): "GFP actor",
+    ("qgf", "guided"): "QGF (steered at test time)",
+}
+"""The policies of the table; FQL's own flow is a BC flow again, and so is QGF's before it is steered."""
+
+
+def run(plan: Demo) -> None:
+    """Do all of it, print the table, and say where the pictures are."""
+    console = Console(stderr=True)
+    if not plan.tasks or not set(plan.tasks) <= set(range(1, 6)):
+        raise InputError(f"tasks must be numbers from 1 to 5, but are {' '.join(map(str, plan.tasks)) or 'none'}.")
+    counts = ("episodes", "steps", "seeds", "eval_episodes", "curve_episodes", "select_episodes", "hidden")
+    check_ranges(plan, weights=(0, math.inf), **dict.fromkeys(counts, (1, math.inf)))
+    data = _data(plan, console)
+    results = [result for task in plan.tasks for result in _task(plan, task, data, console)]
+    headers, rows = _table(plan, results)
+    told = f"{ENVIRONMENT}: success over {plan.eval_episodes} episodes a seed, {plan.seeds} seed(s), commit {commit()}"
+    Console().print(tables.table(headers, rows, told))
+    files.replace(plan.out / "table.md", tables.markdown(headers, rows).encode())
+    for task in plan.tasks:
+        console.print(f"pictures: {_picture(plan, task, results)}, {_weights_picture(plan, task)}", soft_wrap=True)
+    _film(plan, console)
+
+
+def _name(task: int) -> str:
+    return f"{ENVIRONMENT}-singletask-task{task}-v0"
+
+
+def _data(plan: Demo, console: Console) -> Path:
+    folder = plan.out / f"data-{plan.episodes}"
+    path = folder / f"{ENVIRONMENT}-v0.npz"
+    if path.exists() and path.with_name(f"{path.stem}-val.npz").exists():
+        console.print(f"using the dataset {path}", soft_wrap=True)
+        return path
+    return collect(f"{ENVIRONMENT}-v0", plan.episodes, plan.workers, 0, folder, overwrite=True)[0]
+
+
+def _task(plan: Demo, task: int, data: Path, console: Console) -> list[Result]:
+    """Train and evaluate every method on one task; a BC flow does not see rewards, so the first task's serves all."""
+    results = []
+    simulators: Simulators | None = None
+    try:
+        for name, algorithm in methods(plan).items():
+            origin = plan.tasks[0] if name == "bc" else task
+            trained = _train(plan, name, algorithm, origin, data, console)
+            simulators = simulators or open_simulators(_name(task), plan.workers)
+            for policy in trained.policies():
+                if (name, policy) in LABELS:
+                    using = _steer(plan, trained, task, simulators) if policy == "guided" else trained.steered(policy)
+                    success = _success(plan, trained, policy, using, task, simulators)
+                    results.append(Result(LABELS[name, policy], task, success))
+                    told = " ".join(f"{rate:.2f}" for rate in success)
+                    console.print(f"task {task}: {LABELS[name, policy]} succeeds in {told}")
+    finally:
+        if simulators is not None:
+            simulators.close()
+    return results
+
+
+def _train(plan: Demo, name: str, algorithm: Algorithm[Any], task: int, data: Path, console: Console) -> Trained:
+    out = plan.out / f"{name}-task{task}"
+    if (out / "checkpoints" / str(plan.steps)).exists():
+        console.print(f"using the run {out}", soft_wrap=True)
+        return Trained.open(out, plan.steps)
+    console.print(f"training {name} on task {task}", soft_wrap=True)
+    log_interval = min(500, plan.steps)
+    interval = max(plan.steps // 4 // log_interval, 1) * log_interval
+    training = Plan(
+        steps=plan.steps,
+        seeds=plan.seeds,
+        log_interval=log_interval,
+        eval_interval=interval,
+        eval_episodes=plan.curve_episodes,
+        checkpoint_interval=interval,
+        workers=plan.workers,
+    )
+    return train(algorithm, load_dataset(_name(task), data), training, out=out, resume=out.exists())
+
+
+def _steer(plan: Demo, trained: Trained, task: int, simulators: Simulators) -> Policy:
+    """The flow under the guidance whose weight does best on episodes of selection; draws success against the weight."""
+    policies = {weight: trained.steered("flow", Sampler(guidance=DenoisedGradient(weight))) for weight in plan.weights}
+    policies = {0.0: trained.steered("flow"), **policies}
+    success = {
+        weight: _success(plan, trained, "flow", policy, task, simulators, Stream.SELECTION_EPISODES)
+        for weight, policy in policies.items()
+    }
+    best = max(success, key=lambda weight: (_mean(success[weight]), -weight))
+    plots.draw_weights({"QGF": success}, best, _weights_picture(plan, task), _name(task))
+    return policies[best]
+
+
+def _success(
+    plan: Demo,
+    trained: Trained,
+    policy: str,
+    using: Policy,
+    task: int,
+    simulators: Simulators,
+    stream: Stream = Stream.REPORTING_EPISODES,
+) -> list[float]:
+    """Success of each seed, from the rows on disk if they are there."""
+    episodes = plan.eval_episodes if stream is Stream.REPORTING_EPISODES else plan.select_episodes
+    seeds = set(episode_seeds(0, stream, episodes))
+    wanted = {"task": _name(task), "policy": policy, "sampler": using.told(), "step": trained.step}
+    rows = [row for row in files.read_rows(trained.run.evaluations) if wanted.items() <= row.items()]
+    rows = [row for row in rows if row["episode_seed"] in seeds]
+    if len(rows) != episodes * len(trained.seeds):
+        rows = trained.evaluate(
+            policy, using=using, episodes=episodes, simulators=simulators, task=_name(task), stream=stream
+        ).rows
+    return plots.curve(rows)[trained.step]
+
+
+def _table(plan: Demo, results: list[Result]) -> tuple[list[str], list[list[str]]]:
+    """A line for each method: the mean over seeds on each task, and their mean over tasks."""
+    headers = ["method", *(f"task {task}" for task in plan.tasks), *(["mean"] if len(plan.tasks) > 1 else [])]
+    rows = []
+    for label in LABELS.values():
+        means = [_mean(result.success) for result in results if result.method == label]
+        cells = [*means, *([_mean(means)] if len(means) > 1 else [])]
+        rows.append([label, *(f"{cell:.2f}" for cell in cells)])
+    return headers, rows
+
+
+def _mean(numbers: list[float]) -> float:
+    return sum(numbers) / len(numbers)
+
+
+def _picture(plan: Demo, task: int, results: list[Result]) -> Path:
+    """Success against updates, of all methods on one task, and what the table says of them."""
+    reported = {result.method: result.success for result in results if result.task == task}
+    curves: dict[str, Mapping[int, list[float]]] = {}
+    for (name, policy), label in LABELS.items():
+        run = plan.out / f"{name}-task{plan.tasks[0] if name == 'bc' else task}"
+        rows = files.read_rows(Run.open(run).evaluations)
+        chosen = [row for row in rows if (row["source"], row["policy"]) == ("training", policy)]
+        if name != "bc" or task == plan.tasks[0]:
+            curves[label] = plots.curve(chosen)
+    return plots.draw(curves, plan.out / f"success-task{task}.png", _name(task), reported=reported)
+
+
+def _weights_picture(plan: Demo, task: int) -> Path:
+    return plan.out / f"weight-task{task}.png"
+
+
+def _film(plan: Demo, console: Console) -> None:
+    """A short film of GFP's actor; without a graphics library, a line that says so."""
+    path = plan.out / "gfp-actor.mp4"
+    try:
+        Trained.open(plan.out / f"gfp-task{plan.tasks[0]}").film(path, "actor", episodes=1)
+    except InputError as error:
+        console.print(f"no film: {error}", soft_wrap=True)
+    else:
+        console.print(f"film: {path}", soft_wrap=True)

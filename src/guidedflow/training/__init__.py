@@ -1,0 +1,1 @@
+"""Training: the plan, the compiled updates, and the loop around them."""
