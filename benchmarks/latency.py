@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from rich.console import Console
 
 from guidedflow.algorithms import QGF
-from guidedflow.flows.guidance import GUIDANCE
+from guidedflow.flows.guidance import GUIDANCE, guidance_of
 from guidedflow.flows.sampling import GradientAscent, Sampler
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.results import tables
@@ -35,12 +35,12 @@ LIMIT = 2.5
 def samplers(steps: int) -> dict[str, Sampler]:
     """Every way of acting that is timed; the weight changes nothing."""
     guided = {
-        f"{name}, normalised" if normalize else name: Sampler(steps, GUIDANCE[name](0.1, normalize, steps))
+        f"{name}, normalised" if normalize else name: Sampler(steps, guidance_of(name, 0.1, normalize, steps))
         for name in GUIDANCE
         if name != "none"
         for normalize in (False, True)
     }
-    denoised = GUIDANCE["denoised"](0.1, False, steps)
+    denoised = guidance_of("denoised", 0.1, False, steps)
     return {
         "unguided": Sampler(steps),
         **guided,

@@ -111,7 +111,7 @@ def test_what_steers_works_in_the_box_and_what_acts_out_of_it(tmp_path):
     observation, key = line().observations[0], jax.random.key(1)
     one = jax.tree.map(lambda leaf: leaf[0] if jnp.ndim(leaf) else leaf, inside)
     policy = trained.policy("flow").with_sampler(inside.sampler)
-    assert policy.told() == inside.told()
+    assert policy.columns() == inside.columns()
     expected = trained.action_scale.from_box(one(observation, key))
     np.testing.assert_allclose(policy(observation, key), expected, rtol=1e-5)
     own = Trained.open(tmp_path / "run")

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_golden import parts
+from tiny_algorithm import small
 from tiny_data import line
 
 from guidedflow.algorithms import ALGORITHMS, FQL, GFP
@@ -54,12 +55,6 @@ def algorithm(request: pytest.FixtureRequest) -> Algorithm[Any]:
 @pytest.fixture(params=[together(name) for name in ALGORITHMS])
 def every(request: pytest.FixtureRequest) -> Algorithm[Any]:
     return small(ALGORITHMS[request.param])
-
-
-def small(cls: type[Any]) -> Any:
-    """The algorithm at a size that compiles fast, with every part that it can have."""
-    settings = {"hidden": (16, 16), "flow_steps": 3, "candidates": 2, "robust": True}
-    return cls(**{field.name: settings[field.name] for field in dataclasses.fields(cls) if field.name in settings})
 
 
 def floats(algorithm: Algorithm[Any]) -> list[str]:

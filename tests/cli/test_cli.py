@@ -192,14 +192,15 @@ def test_weights_critics_and_chunks_from_the_command_line(
     assert f"qgf was trained on line, the policy acts in {TASK}" in capsys.readouterr().err
     listed = told("--guidance denoised --weight 0.03 0.3 --candidates 2")["evaluations"]
     assert [row["weight"] for row in listed] == [0.03, 0.3]
-    assert all(row["policy"] == "flow" and "DenoisedGradient" in row["sampler"] for row in listed)
+    assert all(row["policy"] == "flow" and row["guidance"] == "denoised" for row in listed)
     selected = told("--guidance rollout --normalize --weight 0.1 1 --select-weight --select-episodes 3")
     assert [row["weight"] for row in selected["selection"]["episodes"]["curve"]] == [0.1, 1]
     assert selected["weight"] == selected["selection"]["episodes"]["chosen"]
-    assert "normalize=True, steps=2" in selected["sampler"]
+    assert (selected["guidance"], selected["normalize"], selected["flow_steps"]) == ("rollout", True, 2)
     other = told(f"--critic-from {tmp_path}/iql --refine-steps 2 --refine-sign --replan 1")
     assert other["policy"] == "guided"
-    assert other["sampler"].endswith(f"critic from {tmp_path}/iql, replan=1")
+    assert (other["critic_run"], other["replan"], other["refine_sign"]) == (f"{tmp_path}/iql", 1, True)
+    assert other["sampler"].endswith(f"critic of {tmp_path}/iql, replanned every 1")
     main(f"evaluate {tmp_path}/qgf --episodes 2 --guidance jacobian --select-weight --select-episodes 2".split())
     assert "chosen on episodes of their own" in capsys.readouterr().out
     monkeypatch.setattr("guidedflow.runs.trained.open_dataset", lambda *_, **__: line())
@@ -246,7 +247,10 @@ def test_the_weight_of_a_condition_is_in_the_rows(
     def sampler(arguments: str) -> str:
         capsys.readouterr()
         main(f"evaluate {tmp_path}/cfgrl --episodes 1 --json {arguments}".split())
-        return str(json.loads(capsys.readouterr().out)["sampler"])
+        told = json.loads(capsys.readouterr().out)
+        assert told["guidance"] == "conditional"
+        assert told["weight"] == told["condition"]
+        return str(told["sampler"])
 
     assert sampler("").endswith("condition 7")
     assert sampler("--guidance conditional").endswith("condition 7")

@@ -10,26 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_data import episodes
 
-from guidedflow.data.dataset import Dataset, first_unfinite_row
+from guidedflow.data.dataset import first_unfinite_row
 from guidedflow.data.transitions import Transitions
 from guidedflow.errors import InputError
 
 lengths = st.lists(st.integers(0, 6), min_size=1, max_size=8).filter(any)
-
-
-def episodes(lengths, pixels=False):
-    """Rows that tell where they are: the observation is (episode, step), action and reward are the row's number."""
-    where = [(episode, step) for episode, length in enumerate(lengths) for step in range(length + 1)]
-    rows = np.arange(len(where), dtype=np.float32)
-    return Dataset(
-        name="counted",
-        observations=np.array(where, np.uint8 if pixels else np.float32),
-        actions=rows[:, None],
-        rewards=-rows,
-        masks=(rows % 3 != 0).astype(np.float32),
-        last=np.array([step == lengths[episode] for episode, step in where]),
-    )
 
 
 @settings(deadline=None)

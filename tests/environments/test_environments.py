@@ -10,10 +10,9 @@ import pytest
 from tiny_environment import Peaceful
 
 from guidedflow import environments, recipes
-from guidedflow.environments import antmaze
+from guidedflow.environments import antmaze, vector
 from guidedflow.environments.vector import Simulators, open_simulators
 from guidedflow.errors import InputError
-from guidedflow.runs import trained
 
 
 @pytest.mark.parametrize(
@@ -350,8 +349,8 @@ def test_no_more_simulators_are_made_than_there_are_episodes(monkeypatch):
             made.append((number, workers))
             super().__init__(Peaceful, 1, 1)
 
-    monkeypatch.setattr(trained, "Simulators", Counted)
+    monkeypatch.setattr(vector, "Simulators", Counted)
     name = "cube-single-noisy-singletask-task1-v0"
     for episodes in (None, 3, 1000):
-        trained.open_simulators(name, 4, episodes).close()
+        vector.open_simulators(name, 4, episodes).close()
     assert made == [(20, 4), (3, 4), (20, 4)]

@@ -162,7 +162,7 @@ SCRIPT = """
 import sys, time
 import jax  # a worker that imported this script would import JAX with it
 from multiprocessing import active_children
-from guidedflow.vector import Simulators
+from guidedflow import Simulators
 from tiny_environment import ImportedJax
 simulators = Simulators(ImportedJax, 2, 2)
 print(*(child.pid for child in active_children()), simulators.reset()[0].sum(), flush=True)

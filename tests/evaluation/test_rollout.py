@@ -15,6 +15,7 @@ from guidedflow.environments.vector import Simulators
 from guidedflow.errors import InputError
 from guidedflow.evaluation.rollout import _even, episode_seeds, evaluate
 from guidedflow.keys import Stream
+from guidedflow.results.rows import COLUMNS
 
 LONGEST = 40
 
@@ -72,15 +73,12 @@ def test_success_is_that_of_the_last_step(simulators):
 
 
 def test_a_row_is_what_evaluations_jsonl_holds(simulators):
-    evaluation = rollout(
-        simulators, policy(0.2), [3], policy_name="actor", sampler="10 steps", step=500, source="runs/a",
-        simulator={"success_timing": "post"},
-    )  # fmt: skip
+    evaluation = rollout(simulators, policy(0.2), [3]).labelled(policy="actor", step=500, critic_run="runs/a")
     row = json.loads(json.dumps(evaluation.rows[0]))
-    keys = "task step policy sampler seed episode episode_seed return length success source"
-    assert list(row) == keys.split()
-    assert (row["task"], row["step"], row["policy"], row["source"]) == ("countdown", 500, "actor", "runs/a")
-    assert evaluation.summary()["success_timing"] == "post"
+    assert list(row) == list(COLUMNS)
+    assert (row["task"], row["step"], row["policy"], row["source"]) == ("countdown", 500, "actor", "evaluate")
+    assert (row["critic_run"], row["environment"]) == ("runs/a", "tiny_environment.Countdown")
+    assert evaluation.summary()["environment"] == "tiny_environment.Countdown"
 
 
 def test_the_summary_keeps_training_seeds_apart(simulators):
@@ -221,12 +219,12 @@ def test_a_chunk_cannot_be_asked_for_after_more_steps_than_it_has(simulators, re
 
 def test_a_rollout_of_ogbench():
     pytest.importorskip("ogbench")
-    from guidedflow.environments import describe, make
+    from guidedflow.environments import make
 
     task = "cube-single-noisy-singletask-task1-v0"
     still = jax.tree_util.Partial(lambda table, observation, key: table, jnp.zeros((1, 5)))
     with Simulators(partial(make, task), 2, 2) as simulators:
-        evaluation = evaluate(still, simulators, task=task, seeds=[0], episodes=2, simulator=describe(task))
+        evaluation = evaluate(still, simulators, task=task, seeds=[0], episodes=2)
     assert [row["length"] for row in evaluation.rows] == [200, 200]
     summary = evaluation.summary()
     assert (summary["success"], summary["return_mean"], summary["success_timing"]) == ([0.0], -200.0, "post")

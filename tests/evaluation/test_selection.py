@@ -42,12 +42,11 @@ def weighted(trained: Trained, weights: tuple[float, ...] = WEIGHTS) -> dict[flo
 def test_episodes_of_selection_are_never_those_of_a_report(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environments, "describe", lambda task: {})
     with Simulators(partial(Peaceful, 6), 2, 1) as simulators:
-        selection = by_episodes(trained, "flow", weighted(trained), simulators, episodes=4)
+        selection = by_episodes(weighted(trained), partial(trained.evaluate, "flow", episodes=4, simulators=simulators))
         trained.evaluate("flow", episodes=4, simulators=simulators)
     rows = files.read_rows(trained.run.evaluations)
     seeds = {
-        source: {row["episode_seed"] for row in rows if row["source"].startswith(source)}
-        for source in ("selection", "evaluate")
+        source: {row["episode_seed"] for row in rows if row["source"] == source} for source in ("selection", "evaluate")
     }
     assert len(rows) == (3 + 1) * 4 * 2
     assert not seeds["selection"] & seeds["evaluate"]
@@ -62,7 +61,8 @@ def test_of_equal_weights_the_smallest_is_chosen(trained: Trained, monkeypatch: 
     """Success depends on the episode's seed alone there."""
     monkeypatch.setattr(environments, "describe", lambda task: {})
     with Simulators(partial(Peaceful, 6), 2, 1) as simulators:
-        assert by_episodes(trained, "flow", weighted(trained, (1.0, 0.5, 2.0)), simulators, episodes=2).chosen == 0.5
+        trial = partial(trained.evaluate, "flow", episodes=2, simulators=simulators)
+        assert by_episodes(weighted(trained, (1.0, 0.5, 2.0)), trial).chosen == 0.5
 
 
 def test_a_choice_without_a_simulator_takes_the_best_value_that_stays_near_the_flow() -> None:

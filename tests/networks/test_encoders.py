@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from guidedflow.flows.diffusion import Schedule
-from guidedflow.flows.guidance import GUIDANCE
+from guidedflow.flows.guidance import GUIDANCE, guidance_of
 from guidedflow.flows.sampling import GradientAscent, Sampler
 from guidedflow.networks import (
     Aggregate,
@@ -73,7 +73,7 @@ def encodings(function: Callable[..., Any], *arguments: Any) -> float:
 
 
 def sampled(guidance: str = "none", **settings: Any) -> Sampler:
-    return Sampler(10, GUIDANCE[guidance](0.1, False, 10), **settings)
+    return Sampler(10, guidance_of(guidance, 0.1, False, 10), **settings)
 
 
 def policies() -> dict[str, tuple[Policy, int]]:

@@ -3,47 +3,36 @@
 import io
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from guidedflow import files
 from guidedflow.errors import InputError
 from guidedflow.results import plots, tables
-from guidedflow.runs.run import Run
+from guidedflow.results.rows import Episode, episode
 
 
-def rows(step: int, seed: int, successes: list[float], policy: str = "actor") -> list[dict[str, Any]]:
+def rows(step: int, seed: int, successes: list[float], policy: str = "actor") -> list[Episode]:
+    shared = {"task": "line", "step": step, "seed": seed, "policy": policy, "source": "training", "length": 1}
     return [
-        {"step": step, "seed": seed, "success": success, "policy": policy, "source": "training"}
-        for success in successes
+        episode(**shared, **{"episode": i, "episode_seed": i, "return": 10.0 * step, "success": success})
+        for i, success in enumerate(successes)
     ]
 
 
-def test_a_curve_has_one_success_rate_for_each_seed_and_step() -> None:
-    found = plots.curve([*rows(20, 0, [1, 1]), *rows(10, 0, [1, 0]), *rows(10, 1, [0, 0]), *rows(20, 1, [0, 1])])
-    assert found == {10: [0.5, 0.0], 20: [1.0, 0.5]}
-    assert list(found) == [10, 20]
-
-
 def test_a_learning_curve_is_drawn_from_the_rows_of_training(tmp_path: Path) -> None:
-    with Run.claim(tmp_path / "run", {"task": "line"}).begin() as run:
-        with pytest.raises(InputError, match="was not evaluated while it trained"):
-            plots.learning_curve([run.path], tmp_path / "curve.png")
-        files.append_rows(run.evaluations, [*rows(10, 0, [1, 0]), *rows(20, 0, [1, 1], "flow")])
-    picture = plots.learning_curve([run.path], tmp_path / "pictures" / "curve.png")
+    with pytest.raises(InputError, match="runs/bc was not evaluated while it trained"):
+        plots.learning_curve({"runs/bc": []}, tmp_path / "curve.png", "line")
+    found = [*rows(10, 0, [1, 0]), *rows(20, 0, [1, 1], "flow")]
+    picture = plots.learning_curve({"runs/bc": found}, tmp_path / "pictures" / "curve.png", "line")
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_task_without_success_is_drawn_by_its_returns(tmp_path: Path) -> None:
-    lost = [row | {"success": None, "return": 10.0 * row["step"]} for row in (*rows(1, 0, [0]), *rows(2, 0, [0, 0]))]
-    assert plots.curve(lost, "return") == {1: [10.0], 2: [20.0]}
-    with Run.claim(tmp_path / "run", {"task": "mujoco/hopper/medium-v0"}).begin() as run:
-        files.append_rows(run.evaluations, lost)
-    picture = plots.learning_curve([run.path], tmp_path / "curve.svg").read_text()
+    lost = [episode(**{**row, "success": None}) for row in (*rows(1, 0, [0]), *rows(2, 0, [0, 0]))]
+    picture = plots.learning_curve({"hopper": lost}, tmp_path / "curve.svg", "mujoco/hopper/medium-v0").read_text()
     assert "<!-- return -->" in picture
     assert "success" not in picture
 

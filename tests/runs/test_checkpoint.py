@@ -352,7 +352,8 @@ KILLED_AT_EACH_CALL = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from guidedflow import checkpoint, files
+from guidedflow import files
+from guidedflow.runs import checkpoint
 
 def state(step):
     return {"weight": np.full((64, 64), step, np.float32), "count": np.asarray(step, np.uint32)}
@@ -406,7 +407,7 @@ import sys
 from itertools import count
 from pathlib import Path
 import numpy as np
-from guidedflow import checkpoint
+from guidedflow.runs import checkpoint
 
 for step in count():
     state = {"weight": np.full((64, 64), step, np.float32), "count": np.asarray(step, np.uint32)}

@@ -205,7 +205,7 @@ def test_resume_and_overwrite_exclude_each_other(tmp_path: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from guidedflow.run import Run
+from guidedflow.runs.run import Run
 
 run = Run.claim(Path(sys.argv[1]), {"task": "t"}).begin()
 print("held", flush=True)

@@ -16,7 +16,9 @@ from tensorboardX.proto.event_pb2 import Event
 from guidedflow import files
 from guidedflow.errors import InputError
 from guidedflow.progress import duration
-from guidedflow.runs.metric_rows import check_finite, safe_cell
+from guidedflow.results import rows as episodes
+from guidedflow.results.intervals import first_unfinite, safe_cell
+from guidedflow.results.rows import Episode
 from guidedflow.runs.tracking import Tracker
 
 
@@ -24,11 +26,9 @@ def losses(step: int) -> dict[str, np.ndarray]:
     return {"critic/loss": np.float32([0.1, step]), "actor/loss": np.float32([1 / 3, -step])}
 
 
-def episode(step: int, seed: int, success: bool, source: str = "training") -> dict[str, Any]:
-    return {"task": "t", "step": step, "policy": "actor", "seed": seed, "episode": 0, "return": -5.0, "length": 7} | {
-        "success": success,
-        "source": source,
-    }
+def episode(step: int, seed: int, success: float | None, source: str = "training", total: float = -5.0) -> Episode:
+    row = {"task": "t", "step": step, "policy": "actor", "seed": seed, "episode": 0, "episode_seed": 1, "length": 7}
+    return episodes.episode(**row, **{"return": total, "success": success, "source": source})
 
 
 def make(folder: Path, **settings: Any) -> Tracker:
@@ -208,7 +208,7 @@ def test_a_resumed_run_reads_like_an_undisturbed_one(tmp_path: Path, torn: bytes
 def test_evaluations_that_were_asked_for_survive(tmp_path: Path) -> None:
     with make(tmp_path) as tracker:
         train(tracker, 10, 60)
-        files.append_rows(tmp_path / "evaluations.jsonl", [episode(50, 0, success=True, source="evaluate")])
+        episodes.append(tmp_path / "evaluations.jsonl", [episode(50, 0, success=True, source="evaluate")])
     with make(tmp_path) as tracker:
         tracker.rewind(20)
     left = rows(tmp_path, "evaluations.jsonl")
@@ -242,7 +242,9 @@ def test_a_history_that_is_gone_is_told_once(tmp_path: Path) -> None:
 
 
 def test_the_clock_goes_on_where_the_kept_rows_end(tmp_path: Path) -> None:
-    files.append_rows(tmp_path / "metrics.jsonl", [{"step": 10, "seconds": 1000.0, "seeds": [0, 3]}])
+    files.append_rows(
+        tmp_path / "metrics.jsonl", [{"step": 10, "seconds": 1000.0, "steps_per_second": 1.0, "seeds": [0, 3]}]
+    )
     with make(tmp_path) as tracker:
         tracker.rewind(10)
         tracker.log(20, losses(20), 1.0)
@@ -315,9 +317,11 @@ def test_durations_read_as_people_say_them() -> None:
 
 
 def test_the_first_metric_that_is_not_finite_is_named() -> None:
-    assert check_finite(losses(10)) is None
-    assert check_finite({**losses(1), "q": np.float32([1, np.inf]), "r": np.float32([np.nan, 1])}) == "q (seed 1 of 2)"
-    assert check_finite({"q": np.float32([np.nan])}) == "q"
+    assert first_unfinite(losses(10)) is None
+    assert (
+        first_unfinite({**losses(1), "q": np.float32([1, np.inf]), "r": np.float32([np.nan, 1])}) == "q (seed 1 of 2)"
+    )
+    assert first_unfinite({"q": np.float32([np.nan])}) == "q"
 
 
 # W&B
@@ -357,8 +361,6 @@ def test_episodes_of_a_task_without_success_are_told_by_their_returns(
 ) -> None:
     console = Console(file=io.StringIO())
     with make(tmp_path / "run", console=console) as tracker:
-        tracker.episodes(
-            [episode(10, seed, success=False) | {"success": None, "return": -5.0 - seed} for seed in (0, 3)]
-        )
+        tracker.episodes([episode(10, seed, None, total=-5.0 - seed) for seed in (0, 3)])
     assert "step 10: actor returns -5.0 -8.0" in console.file.getvalue()  # type: ignore[attr-defined]
     assert [row["success"] for row in rows(tmp_path / "run", "evaluations.jsonl")] == [None, None]

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_algorithms import small
+from tiny_algorithm import small
 from tiny_data import film
 from tiny_environment import filmed
 

@@ -20,7 +20,6 @@ import pytest
 from tiny_data import line
 from tiny_environment import Peaceful
 
-from guidedflow import files
 from guidedflow.algorithms import BC, FQL, GFP, IQL
 from guidedflow.algorithms.contract import Algorithm
 from guidedflow.data.dataset import Dataset
@@ -28,6 +27,7 @@ from guidedflow.environments.vector import Simulators
 from guidedflow.errors import InputError
 from guidedflow.flows.guidance import DenoisedGradient
 from guidedflow.flows.sampling import Sampler
+from guidedflow.results import rows as episodes
 from guidedflow.runs.run import Run
 from guidedflow.runs.tracking import Tracker
 from guidedflow.runs.trained import Trained, load_policy
@@ -203,8 +203,8 @@ def test_an_environment_of_ones_own_can_be_evaluated_in(tmp_path: Path) -> None:
         result = trained.evaluate(simulators=simulators, episodes=3)
     assert result.summary()["task"] == "line"
     assert result.summary()["environment"] == "tiny_environment.Peaceful"
-    assert {row["source"] for row in result.rows} == {"evaluate in tiny_environment.Peaceful"}
-    assert files.read_rows(trained.run.evaluations) == result.rows
+    assert {(row["source"], row["environment"]) for row in result.rows} == {("evaluate", "tiny_environment.Peaceful")}
+    assert episodes.read(trained.run.evaluations) == result.rows
     assert len(result.rows) == 6
 
 

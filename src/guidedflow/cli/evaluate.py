@@ -14,17 +14,18 @@ import tyro
 from jaxtyping import Array, Shaped
 from rich.console import Console
 
-from guidedflow import environments, files, recipes
+from guidedflow import environments, files
 from guidedflow.data.formats.columns import Columns
 from guidedflow.environments.vector import open_simulators
 from guidedflow.errors import InputError
 from guidedflow.evaluation.selection import WEIGHTS, Selection, by_dataset, by_episodes
-from guidedflow.flows.guidance import GUIDANCE
+from guidedflow.flows.guidance import GUIDANCE, guidance_of
 from guidedflow.flows.sampling import GradientAscent, Sampler
 from guidedflow.keys import Stream, stream_key
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.policies.policy import Policy
-from guidedflow.results import plots, tables
+from guidedflow.results import plots, rows, tables
+from guidedflow.runs.steering import warn_of_differences
 from guidedflow.runs.trained import Trained
 from guidedflow.settings import check_ranges
 
@@ -107,18 +108,17 @@ class Evaluate:
         only_choose = self.select_offline and not (self.select_weight or self.video or environments.known(task))
         name, policies = self._policies(trained)  # what cannot be had is told before the simulators start
         if self.critic_from is None and any(policy.sampler.asks for policy in policies.values()):
-            trained.compare(trained, task)
+            warn_of_differences(trained, trained, task)
         selections: dict[str, Selection] = {}
         if self.select_offline:
             if not only_choose:
                 environments.simulated(task)  # told before a minute of choosing
             weighted = {weight: policy for weight, policy in policies.items() if weight is not None}
             selections["dataset"] = by_dataset(weighted, self._observations(trained))
-        note = "" if self.critic_from is None else f"critic from {self.critic_from}"
         plot = None
         if self.plot:
-            rows = files.read_rows(trained.run.evaluations)
-            plot = plots.learning_curve({str(self.path): rows}, self.path / "learning-curve.png", trained.task)
+            evaluated = {str(self.path): rows.read(trained.run.evaluations)}
+            plot = plots.learning_curve(evaluated, self.path / "learning-curve.png", trained.task)
         if only_choose:
             self._tell([self._choice(task, name, policies, selections["dataset"])], plot)
             return
@@ -130,7 +130,7 @@ class Evaluate:
                 "seed": self.seed,
                 "simulators": simulators,
                 "replan": self.replan,
-                "note": note,
+                "critic_run": None if self.critic_from is None else str(self.critic_from),
             }
             if self.select_weight:
                 weighted = {weight: policy for weight, policy in policies.items() if weight is not None}
@@ -141,7 +141,7 @@ class Evaluate:
             for weight, policy in chosen.items():
                 summary = trained.evaluate(name, using=policy, episodes=self.episodes, **rolled_out).summary()
                 told = {by: selection.plain() for by, selection in selections.items() if selection.chosen == weight}
-                summaries.append(_scored(summary) | {"weight": weight} | ({"selection": told} if told else {}))
+                summaries.append(summary | ({"selection": told} if told else {}))
         summary = summaries[0]
         if self.video:
             film = self.path / f"{summary['policy']}.mp4"
@@ -155,7 +155,7 @@ class Evaluate:
     ) -> dict[str, Any]:
         """What is said of a weight that is only chosen, for a task without a simulator."""
         chosen = policies[selection.chosen]
-        told = {"task": task, "policy": name, "sampler": chosen.told(), "weight": selection.chosen}
+        told = {"task": task, "policy": name, "sampler": rows.in_words(chosen.columns()), "weight": selection.chosen}
         return told | {"selection": {"dataset": selection.plain()}}
 
     def _refuse_idle(self) -> None:
@@ -212,8 +212,8 @@ class Evaluate:
     def _sampler(self, sampler: Sampler, weight: float | None = None) -> Sampler:
         """The policy's own sampler, changed where it was asked for."""
         if self.guidance in GUIDANCE:
-            guidance = GUIDANCE[self.guidance](
-                DEFAULT_WEIGHT if weight is None else weight, self.normalize, sampler.steps
+            guidance = guidance_of(
+                self.guidance, DEFAULT_WEIGHT if weight is None else weight, self.normalize, sampler.steps
             )
             sampler = replace(sampler, guidance=guidance)
         if self.refine_steps:
@@ -236,9 +236,3 @@ class Evaluate:
                 for by, selection in summary.pop("selection", {}).items():
                     told.print(tables.selection_table(selection, by))
                 tables.print_summary(summary, told)
-
-
-def _scored(summary: dict[str, Any]) -> dict[str, Any]:
-    """With the points that reference returns give the mean return, for a task that has them."""
-    score = recipes.normalized(summary["task"], summary["return_mean"])
-    return summary if score is None else summary | {"score": score}

@@ -15,7 +15,7 @@ import functools
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -25,45 +25,41 @@ from jax.tree_util import PyTreeDef
 from jaxtyping import Array, Float, Key, PyTree, Shaped, UInt32
 from numpy.typing import NDArray
 
+from guidedflow import environments, recipes
 from guidedflow.environments.vector import Simulators, Steps
 from guidedflow.errors import InputError
 from guidedflow.keys import Stream, stream_key
+from guidedflow.policies.policy import Policy
+from guidedflow.results.rows import Episode, episode, summarise
 
 _WIDEST = 32  # Rows of one policy call; see the module's docstring.
 
 
+SOURCES = {
+    Stream.TRAINING_EPISODES: "training",
+    Stream.SELECTION_EPISODES: "selection",
+    Stream.REPORTING_EPISODES: "evaluate",
+}
+"""What the rows of each stream of episodes are called."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
-    """What was rolled out: one row an episode, sorted by training seed and episode; `simulator` tells its versions.
+    """What was rolled out: one row an episode, sorted by task, training seed and episode.
 
-    A row has the keys task, step, policy, sampler, seed, episode, episode_seed, return, length, success, source;
-    success is None where the environment does not report it. Where a name stands for several tasks, it has task_id too.
+    `simulator` has the versions of the suite, or the name of what made an environment that no suite has.
     """
 
-    rows: list[dict[str, Any]]
+    rows: list[Episode]
     simulator: Mapping[str, Any] = field(default_factory=dict)
 
+    def labelled(self, **columns: Any) -> "Evaluation":
+        """The same episodes with these columns in every row, such as `policy`, `step` and `critic_run`."""
+        return replace(self, rows=[episode(**{**row, **columns}) for row in self.rows])
+
     def summary(self) -> dict[str, Any]:
-        """Means over episodes; the success rate of each training seed, in the order of `seeds`, and of each task."""
-        by_seed: dict[int, list[dict[str, Any]]] = {}
-        by_task: dict[int, list[dict[str, Any]]] = {}
-        for row in self.rows:
-            by_seed.setdefault(row["seed"], []).append(row)
-            if "task_id" in row:
-                by_task.setdefault(row["task_id"], []).append(row)
-        first = self.rows[0]
-        each = {"task_ids": list(by_task), "success_by_task": [_mean(rows, "success") for rows in by_task.values()]}
-        return {
-            **{name: first[name] for name in ("task", "policy", "sampler", "step")},
-            "episodes": len(by_seed[first["seed"]]),
-            "seeds": list(by_seed),
-            "success": [_mean(rows, "success") for rows in by_seed.values()],
-            **(each if by_task else {}),
-            "success_mean": _mean(self.rows, "success"),
-            "return_mean": _mean(self.rows, "return"),
-            "length_mean": _mean(self.rows, "length"),
-            **self.simulator,
-        }
+        """Means over episodes, and of each training seed in the order of `seeds`, and of each task."""
+        return summarise(self.rows) | dict(self.simulator)
 
 
 def evaluate(
@@ -75,11 +71,6 @@ def evaluate(
     episodes: int,
     seed: int = 0,
     stream: Stream = Stream.REPORTING_EPISODES,
-    policy_name: str = "policy",
-    sampler: str = "",
-    step: int = 0,
-    source: str = "",
-    simulator: Mapping[str, Any] | None = None,
     replan: int | None = None,
     task_ids: Sequence[int] = (),
     watch: Callable[[], None] | None = None,
@@ -89,17 +80,18 @@ def evaluate(
     `policy(observation, key) -> action` is for one observation; its array leaves have a leading axis of K, its scalar
     leaves (a sampler's weight) are shared. An action that is a chunk of several is executed open loop, or asked for
     anew after `replan` steps. Episode e has the same environment seed for each training seed and each task, and an
-    environment is told its task as an option of its reset. `stream`
-    keeps the episodes of reported numbers apart from those seen while training or choosing settings. `watch` is called
-    after each step and reset that came back.
+    environment is told its task as an option of its reset. `stream` keeps the episodes of reported numbers apart from
+    those seen while training or choosing settings. `watch` is called after each step and reset that came back.
 
     Raises `InputError` where policy, seeds and environments do not fit each other, or what either gives is not finite.
     """
     if episodes < 1:
         raise InputError(f"evaluation: expected at least one episode, found {episodes}")
     _check(policy, simulators, task, seeds)
+    environment = own_environment(simulators)
+    shared = {"task": task, "replan": replan, "source": SOURCES[stream], "environment": environment}
+    shared |= policy.columns() if isinstance(policy, Policy) else {}
     initial = episode_seeds(seed, stream, episodes)
-    labels = {"step": step, "policy": policy_name, "sampler": sampler}
     rows = []
     for options in [{"task_id": number} for number in task_ids] or [{}]:
         rollout = _Rollout(policy, simulators, task, seeds, initial, stream_key(seed, stream), replan, options)
@@ -107,9 +99,18 @@ def evaluate(
             rollout.run(watch or (lambda: None))
         finally:
             simulators.settle()  # Nothing is on its way unless something went wrong.
-        told = {"task": task, **options, **labels}
-        rows += [{**told, **row, "source": source} for _, row in sorted(rollout.rows.items())]
-    return Evaluation(rows, simulator or {})
+        for _, row in sorted(rollout.rows.items()):
+            score = None if environment else recipes.normalized(task, row["return"])
+            rows.append(episode(**shared, **options, **row, score=score))
+    return Evaluation(rows, {"environment": environment} if environment else environments.describe(task))
+
+
+def own_environment(simulators: Simulators) -> str | None:
+    """What made the environments, by name, unless it is the suites here."""
+    made: Any = simulators.factory
+    while isinstance(made, functools.partial):
+        made = made.func
+    return None if made is environments.make else f"{made.__module__}.{getattr(made, '__qualname__', made)}"
 
 
 def episode_seeds(seed: int, stream: Stream, episodes: int) -> list[int]:
@@ -326,8 +327,3 @@ def _even(episodes: int, environments: int, workers: int) -> int:
         return math.ceil(episodes / used) * (math.ceil(used / workers) + 0.5)
 
     return min(range(min(episodes, environments), 0, -1), key=duration)
-
-
-def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    values = [row[name] for row in rows]
-    return None if None in values else float(np.mean(values))

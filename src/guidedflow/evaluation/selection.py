@@ -24,6 +24,7 @@ from guidedflow.keys import Stream
 from guidedflow.networks import Extrapolation
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.policies.policy import Policy
+from guidedflow.results.rows import mean, measure
 from guidedflow.types import Action, Observation, Scalar
 
 WEIGHTS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -53,12 +54,11 @@ def by_episodes(policies: Mapping[float, Policy], evaluate: Callable[..., Evalua
     Where success is not reported it is the weight of largest return. `evaluate(using=policy, stream=...)` rolls one
     out; the stream is that of selection, whose episodes no reported number sees.
     """
-    measured = []
-    for policy in policies.values():
-        result = evaluate(using=policy, stream=Stream.SELECTION_EPISODES).summary()
-        measured.append({name: result[name] for name in ("success_mean", "return_mean") if result[name] is not None})
-    key = "success_mean" if all("success_mean" in row for row in measured) else "return_mean"
-    weights = tuple(policies)
+    tried = [evaluate(using=policy, stream=Stream.SELECTION_EPISODES) for policy in policies.values()]
+    shown = "success" if measure(row for each in tried for row in each.rows) == "success" else "return"
+    means = [{name: mean(each.rows, name) for name in ("success", "return")} for each in tried]
+    measured = [{f"{name}_mean": m for name, m in found.items() if m is not None} for found in means]
+    key, weights = f"{shown}_mean", tuple(policies)
     best = max(zip(weights, measured, strict=True), key=lambda pair: (pair[1][key], -pair[0]))[0]
     return Selection(weights, tuple(measured), best)
 

@@ -16,8 +16,8 @@ This module does not know which network gave the velocity or the value, nor how 
 """
 
 import math
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from dataclasses import fields
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -130,11 +130,26 @@ class RolloutGradient:
         return guided
 
 
-GUIDANCE: dict[str, Callable[[float, bool, int], Guidance]] = {
-    "none": lambda weight, normalize, steps: Unguided(),
-    "noisy": lambda weight, normalize, steps: NoisyGradient(weight, normalize),
-    "denoised": lambda weight, normalize, steps: DenoisedGradient(weight, normalize),
-    "jacobian": lambda weight, normalize, steps: JacobianGradient(weight, normalize),
+GUIDANCE: dict[str, type[Any]] = {
+    "none": Unguided,
+    "noisy": NoisyGradient,
+    "denoised": DenoisedGradient,
+    "jacobian": JacobianGradient,
     "rollout": RolloutGradient,
 }
-"""Guidance by name, from its weight, whether it is normalised, and the Euler steps of the flow."""
+"""Kinds of guidance by name."""
+
+
+def guidance_of(name: str, weight: float = 0.1, normalize: bool = False, steps: int = 10) -> Guidance:
+    """The guidance of that name, with those of the given settings that it has; `steps` are Euler steps of the flow."""
+    kind, given = GUIDANCE[name], {"weight": weight, "normalize": normalize, "steps": steps}
+    guidance: Guidance = kind(**{field.name: given[field.name] for field in fields(kind)})
+    return guidance
+
+
+def name_of(guidance: Guidance) -> str:
+    """The name of a guidance in the table; of one that is not there, that of its function or class."""
+    for name, kind in GUIDANCE.items():
+        if type(guidance) is kind:
+            return name
+    return getattr(guidance, "__qualname__", type(guidance).__qualname__)

@@ -10,13 +10,14 @@ of `Sampler`. Velocity and value may come from anywhere: this module does not kn
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from guidedflow.errors import InputError
-from guidedflow.flows.guidance import Guidance, RolloutGradient, Unguided
+from guidedflow.flows.guidance import Guidance, RolloutGradient, Unguided, name_of
 from guidedflow.flows.path import clip, integrate
 from guidedflow.settings import check_settings, hyperparameters
 from guidedflow.types import Action, Value, Velocity
@@ -65,10 +66,20 @@ class Sampler:
                 f"{self.guidance.steps}."
             )
 
-    def __str__(self) -> str:
-        """Its settings; of a guidance that is a function, the name and not the place in memory."""
-        name = getattr(self.guidance, "__qualname__", None)
-        return repr(self) if name is None else repr(self).replace(repr(self.guidance), name)
+    def columns(self) -> dict[str, Any]:
+        """How it acts on a flow, as the columns of a row of results; what does not apply is None."""
+        guided, refined = not isinstance(self.guidance, Unguided), self.refinement
+        weight, normalize = (getattr(self.guidance, name, None) for name in ("weight", "normalize"))
+        return {
+            "guidance": name_of(self.guidance),
+            "weight": None if weight is None else float(weight),
+            "normalize": normalize if guided else None,
+            "candidates": self.candidates,
+            "refine_steps": None if refined is None else refined.steps,
+            "refine_size": None if refined is None else float(refined.size),
+            "refine_sign": None if refined is None else refined.sign,
+            "flow_steps": self.steps,
+        }
 
     @property
     def asks(self) -> bool:

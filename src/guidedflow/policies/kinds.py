@@ -1,6 +1,7 @@
 """The kinds of policies: a flow that is integrated, a diffusion that is denoised, an actor that is asked once."""
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -57,9 +58,12 @@ class FlowPolicy(Policy):
             raise InputError("This flow has no condition to weigh; train one by `guidedflow train cfgrl`.")
         return float(self.flow.weight)
 
-    def told(self) -> str:
-        sampler = super().told()
-        return f"{sampler}, condition {self.condition_weight:g}" if isinstance(self.flow, Extrapolation) else sampler
+    def columns(self) -> dict[str, Any]:
+        columns = super().columns()
+        if not isinstance(self.flow, Extrapolation):
+            return columns
+        weighed = {"guidance": "conditional", "weight": self.condition_weight} if columns["guidance"] == "none" else {}
+        return columns | weighed | {"condition": self.condition_weight}
 
 
 class DiffusionPolicy(Policy):
@@ -89,6 +93,9 @@ class DiffusionPolicy(Policy):
 
         return self.sampler.choose(propose, _value(self, observation), noise)
 
+    def columns(self) -> dict[str, Any]:
+        return super().columns() | {"guidance": None, "flow_steps": self.schedule.steps}
+
     def _refuse(self, sampler: Sampler) -> None:
         if not isinstance(sampler.guidance, Unguided):
             raise InputError("A diffusion policy is no flow to guide; ask for candidates or refinement.")
@@ -113,6 +120,9 @@ class ActorPolicy(Policy):
     def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
         noise = jax.random.normal(key, (self.sampler.candidates, self.action_size))
         return self.sampler.choose(self.actor.given(observation), _value(self, observation), noise)
+
+    def columns(self) -> dict[str, Any]:
+        return super().columns() | {"guidance": None, "flow_steps": None}
 
     def _refuse(self, sampler: Sampler) -> None:
         if not isinstance(sampler.guidance, Unguided):

@@ -63,9 +63,9 @@ class Policy(eqx.Module):
     def _refuse(self, sampler: Sampler) -> None:
         """Raise InputError for a sampler that asks for more than proposals of this kind."""
 
-    def told(self) -> str:
-        """How it acts, for the rows of an evaluation."""
-        return str(self.sampler)
+    def columns(self) -> dict[str, Any]:
+        """How it acts, as the columns of a row of results; what does not apply is None."""
+        return self.sampler.columns()
 
     def with_critic(self, critic: Critic | NoisyCritic, aggregate: Aggregate) -> "Policy":
         """The same policy, asking another critic; one of other sizes is an `InputError`."""

@@ -1,5 +1,7 @@
 """A policy that acts in the units of its data."""
 
+from typing import Any
+
 import equinox as eqx
 from jaxtyping import PRNGKeyArray
 
@@ -48,8 +50,8 @@ class Rescaled(Policy):
     def with_critic(self, critic: Critic | NoisyCritic, aggregate: Aggregate) -> "Policy":
         return Rescaled(self.inner.with_critic(critic, aggregate), self.scale)
 
-    def told(self) -> str:
-        return self.inner.told()
+    def columns(self) -> dict[str, Any]:
+        return self.inner.columns()
 
 
 def in_units(policy: Policy, scale: ActionScale | None) -> Policy:

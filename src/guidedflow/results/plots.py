@@ -3,7 +3,6 @@
 This module does not know how the rows came about.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,51 +10,41 @@ from typing import Any
 import numpy as np
 
 from guidedflow.errors import InputError
+from guidedflow.results.rows import Episode, by_seed, measure
 
-Row = Mapping[str, Any]
 COLORS = ("#4477AA", "#EE6677", "#228833", "#AA3377", "#CCBB44", "#66CCEE", "#BBBBBB")
 
 
-def learning_curve(runs: Mapping[str, Sequence[Row]], out: Path, title: str) -> Path:
-    """Draw success (returns, for a task without success) against updates, a line for each policy of each named run.
+def learning_curve(runs: Mapping[str, Sequence[Episode]], out: Path, title: str) -> Path:
+    """Draw success against updates, a line for each policy of each named run; returns, where a run has no success.
 
     Raises `InputError` without evaluations that were made while training.
     """
-    measure = "success"
-    curves = {}
-    for name, told in runs.items():
-        rows = [row for row in told if row["source"] == "training"]
-        policies = dict.fromkeys(row["policy"] for row in rows)
-        measure = "return" if any(row["success"] is None for row in rows) else measure
-        for policy in policies:
-            label = policy if len(runs) == 1 else f"{name} {policy}"
-            curves[label] = curve([row for row in rows if row["policy"] == policy], measure)
-    if not curves:
+    policies: dict[str, list[Episode]] = {}
+    for name, rows in runs.items():
+        for row in rows:
+            if row["source"] == "training":
+                label = str(row["policy"]) if len(runs) == 1 else f"{name} {row['policy']}"
+                policies.setdefault(label, []).append(row)
+    if not policies:
         first = next(iter(runs))
         raise InputError(f"{first} was not evaluated while it trained; train with --eval-interval to get a curve.")
-    return draw(curves, out, title, measure)
-
-
-def curve(rows: Iterable[Row], measure: str = "success") -> dict[int, list[float]]:
-    """Success (or return) of each training seed, by step."""
-    episodes: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        episodes[row["step"]][row["seed"]].append(row[measure])
-    return {step: [float(np.mean(found)) for found in seeds.values()] for step, seeds in sorted(episodes.items())}
+    shown = measure(row for rows in policies.values() for row in rows)
+    return draw({label: by_seed(rows, shown) for label, rows in policies.items()}, out, title, shown)
 
 
 def draw(
     curves: Mapping[str, Mapping[int, Sequence[float]]],
     out: Path,
     title: str,
-    measure: str = "success",
+    shown: str = "success",
     reported: Mapping[str, Sequence[float]] | None = None,
 ) -> Path:
     """A measure against updates: lines of means over seeds, with the range of the seeds behind them.
 
     What is `reported` of a policy in the end, on more episodes than the points of its curve, stands behind the last.
     """
-    figure, axes = _axes("updates", title, measure)
+    figure, axes = _axes("updates", title, shown)
     end = max((step for points in curves.values() for step in points), default=1)
     for color, (label, points) in zip(COLORS * len(curves), curves.items(), strict=False):
         _line(axes, list(points), points.values(), label, color, alpha=0.5 if reported else 1.0)
@@ -85,13 +74,13 @@ def draw_weights(
     return _saved(figure, axes, out)
 
 
-def _axes(xlabel: str, title: str, measure: str = "success") -> tuple[Any, Any]:
+def _axes(xlabel: str, title: str, shown: str = "success") -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
     axes = figure.subplots()
-    axes.set(xlabel=xlabel, ylabel="success rate" if measure == "success" else measure, title=title)
-    if measure == "success":
+    axes.set(xlabel=xlabel, ylabel="success rate" if shown == "success" else shown, title=title)
+    if shown == "success":
         axes.set_ylim(-0.03, 1.03)
     return figure, axes
 

@@ -3,14 +3,16 @@
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tensorboardX import SummaryWriter
 
 from guidedflow.errors import InputError
-from guidedflow.runs.metric_rows import Numbers
+
+Numbers = Mapping[str, float]
 
 
+@runtime_checkable
 class Adapter(Protocol):
     """A tracker that takes one seed's numbers at one step."""
 

@@ -1,11 +1,8 @@
-"""What a run has learned: its policies, as saved, and how they do in the simulator.
-
-This module does not know how runs are trained.
-"""
+"""What a run has learned: its policies, as saved, and how they do in the simulator."""
 
 import json
-import warnings
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,25 +10,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from guidedflow import environments, files
+from guidedflow import environments
 from guidedflow.algorithms.contract import Algorithm, initial_state
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.formats.columns import Columns
-from guidedflow.data.load import at_home, open_dataset
 from guidedflow.data.ondisk.mapped import Mapped
-from guidedflow.data.sampling.feed import open_feed
-from guidedflow.data.sampling.windows import Window
 from guidedflow.data.transitions import Batches
 from guidedflow.environments.vector import Simulators, open_simulators
-from guidedflow.errors import InputError, did_you_mean
+from guidedflow.errors import InputError
 from guidedflow.evaluation import video
 from guidedflow.evaluation.rollout import Evaluation, evaluate
 from guidedflow.flows.sampling import Sampler
 from guidedflow.keys import Stream
-from guidedflow.networks import Aggregate
 from guidedflow.policies.policy import Policy
 from guidedflow.policies.rescaled import in_units
-from guidedflow.runs import checkpoint
+from guidedflow.results import rows
+from guidedflow.runs import checkpoint, source, steering
 from guidedflow.runs.configuration import Configuration, algorithm_of, name_of
 from guidedflow.runs.run import CONFIG, Run
 from guidedflow.settings import to_plain
@@ -40,22 +34,22 @@ from guidedflow.settings import to_plain
 class Trained:
     """A run at one of its checkpoints; every array of `state` has a leading axis of `seeds`."""
 
-    def __init__(self, run: Run, algorithm: Algorithm[Any], state: Any, step: int):
+    def __init__(self, run: Run, algorithm: Algorithm[Any], state: Any, step: int, configuration: Configuration):
         self.run = run
         self.algorithm = algorithm
         self.state = state
         self.step = step
-        self.configuration = Configuration.read(run.config)
-        self.task = self.configuration.task
-        self.seeds = self.configuration.each_seed
-        self.frame_stack = self.configuration.frame_stack
-        self.action_scale = self.configuration.action_scale
+        self.configuration = configuration
+        self.task = configuration.task
+        self.seeds = configuration.each_seed
+        self.frame_stack = configuration.frame_stack
+        self.action_scale = configuration.action_scale
 
     @classmethod
     def open(cls, path: Path | str, step: int | None = None, algorithm: Algorithm[Any] | None = None) -> "Trained":
         """The run at `path`, at `step` or at its newest checkpoint; what cannot be read is an `InputError`.
 
-        An `algorithm` of your own, which no name stands for, has to be given as it was trained.
+        An `algorithm` that has no name in the table of algorithms has to be given as it was trained.
         """
         run = Run.open(Path(path).expanduser())
         if algorithm is not None:
@@ -69,7 +63,7 @@ class Trained:
         example, seeds = configuration.transition.example(), jnp.asarray(configuration.each_seed)
         like = jax.eval_shape(initial_state, algorithm, example, seeds)
         step, state = checkpoint.load(run.checkpoints, step, like)
-        return cls(run, algorithm, state, step)
+        return cls(run, algorithm, state, step, configuration)
 
     def policies(self) -> dict[str, Policy]:
         """The policies by name, of all seeds at once, in the box: every array has a leading axis of seeds."""
@@ -84,15 +78,33 @@ class Trained:
     ) -> Policy:
         """One policy of one training seed, by default the main policy and the first seed, in the units of its data.
 
-        It is sampled in another way, or under the critic of another run, as `steered` does it for all seeds.
+        `sampler` and `critic_from` steer it as `steered` does.
         """
         seed = self.seeds[0] if seed is None else seed
         if seed not in self.seeds:
             raise InputError(f"{self.run.path} has no seed {seed!r}; it was trained with {self.seeds}.")
         row = self.seeds.index(seed)
-        steered = self.steered(name, sampler, critic_from)
-        own = jax.tree.map(lambda leaf: leaf[row] if jnp.ndim(leaf) else leaf, steered)
+        own = jax.tree.map(lambda leaf: leaf[row] if jnp.ndim(leaf) else leaf, self.steered(name, sampler, critic_from))
         return in_units(own, self.action_scale)
+
+    def steered(
+        self,
+        policy: str | None = None,
+        sampler: Sampler | None = None,
+        critic_from: "Trained | Path | str | None" = None,
+        task: str | None = None,
+    ) -> Policy:
+        """A policy of all seeds, in the box, sampled in another way or under the critic of another run.
+
+        It is to act in `task`, by default the run's own; a warning says where the critic was trained on another task or
+        on other transitions. Raises `InputError` for what the policy cannot do, and for a critic of other sizes, of
+        actions in other units or of another number of seeds.
+        """
+        chosen = steering.named(self.policies(), policy, self.run.path)
+        if critic_from is not None:
+            critic = critic_from if isinstance(critic_from, Trained) else Trained.open(critic_from)
+            chosen = steering.under_critic_of(critic, chosen, self, task or self.task)
+        return chosen if sampler is None else chosen.with_sampler(sampler)
 
     def evaluate(
         self,
@@ -106,123 +118,29 @@ class Trained:
         task: str | None = None,
         replan: int | None = None,
         stream: Stream = Stream.REPORTING_EPISODES,
-        note: str = "",
+        critic_run: str | None = None,
     ) -> Evaluation:
         """Roll a policy of every seed out for `episodes` episodes each, and append the rows to the run's evaluations.
 
         `using` is what `steered` returned, in place of the policy of that name; without a name the rows call it
-        steered. `seed` and `stream` choose the episodes; they are never those seen while training. Give `simulators`
-        to use them again, or for an environment of your own; what made it is then named in rows and summary. A `task`
-        other than the run's own is for policies that do not depend on rewards. A goal-conditioned one is five tasks,
-        each with so many episodes. A chunk is executed to its end, or for `replan` steps. `note` joins what the rows
-        say of the sampler.
+        steered, and `critic_run` names the run whose critic it asks. `seed` and `stream` choose the episodes; they are
+        never those seen while training. Give `simulators` to use them again, or for an environment that no suite has.
+        A `task` other than the run's own is for policies that do not depend on rewards. A goal-conditioned one is five
+        tasks, each with so many episodes. A chunk is executed to its end, or for `replan` steps.
         """
         task = task or self.task
-        if simulators is None:
-            with open_simulators(task, None, episodes * len(self.seeds), self.frame_stack) as own:
-                return self.evaluate(
-                    policy, using=using, episodes=episodes, seed=seed, sampler=sampler, simulators=own, task=task,
-                    replan=replan, stream=stream, note=note,
-                )  # fmt: skip
-        chosen = self.steered(policy) if using is None else using
-        chosen = chosen if sampler is None else chosen.with_sampler(sampler)
-        maker = _own_environment(simulators)
-        result = evaluate(
-            in_units(chosen, self.action_scale),
-            simulators,
-            task=task,
-            seeds=self.seeds,
-            episodes=episodes,
-            seed=seed,
-            stream=stream,
-            policy_name=policy or ("steered" if using is not None else next(iter(self.policies()))),
-            sampler=", ".join(filter(None, [chosen.told(), note, f"replan={replan}" if replan else ""])),
-            step=self.step,
-            source=("evaluate" if stream is Stream.REPORTING_EPISODES else "selection")
-            + (f" in {maker}" if maker else ""),
-            simulator={"environment": maker} if maker else environments.describe(task),
-            replan=replan,
-            task_ids=environments.task_ids(task),
-        )
-        files.append_rows(self.run.evaluations, result.rows)
-        return result
-
-    def steered(
-        self,
-        policy: str | None = None,
-        sampler: Sampler | None = None,
-        critic_from: "Trained | Path | str | None" = None,
-        task: str | None = None,
-    ) -> Policy:
-        """A policy of all seeds, in the box, sampled in another way or under the critic of another run.
-
-        It is to act in `task`, by default the run's own; a critic of another one, or of data that was cut in another
-        way, is told by a warning. Raises `InputError` for what the policy cannot do, and for a critic of other sizes,
-        of actions in other units or of another number of seeds.
-        """
-        chosen = self._named(self.policies(), policy)
-        if critic_from is not None:
-            critic_from = critic_from if isinstance(critic_from, Trained) else Trained.open(critic_from)
-            if critic_from.action_scale != self.action_scale:
-                raise InputError(
-                    f"{critic_from.run.path} and {self.run.path} were trained on actions of different scales "
-                    "(--rescale-actions), so the critic of one cannot judge the other; train both alike."
-                )
-            chosen = chosen.with_critic(*critic_from.judge(len(self.seeds)))
-            self.compare(critic_from, task or self.task)
-        return chosen if sampler is None else chosen.with_sampler(sampler)
-
-    def compare(self, critic: "Trained", task: str) -> None:
-        """Warn where the critic of a run is about something else than a policy of this one in a task."""
-        differences = [f"on {critic.task}, the policy acts in {task}"] if critic.task != task else []
-        for name in ("horizon", "chunk"):
-            theirs, ours = (getattr(run.configuration, name) for run in (critic, self))
-            if theirs != ours:
-                differences.append(f"with {name} {theirs}, the policy with {ours}")
-        if differences:
-            warnings.warn(f"the critic of {critic.run.path} was trained {'; '.join(differences)}", stacklevel=3)
-
-    def judge(self, seeds: int) -> tuple[Any, Aggregate]:
-        """The critic of this run, for so many seeds, and how its members become one; one seed's serves them all."""
-        for policy in self.policies().values():
-            if policy.critic is not None:
-                if len(self.seeds) not in (1, seeds):
-                    raise InputError(
-                        f"{self.run.path} has the critics of {len(self.seeds)} seeds, but they are to judge {seeds}; "
-                        "train as many seeds in both runs, or one here."
-                    )
-                spread = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1], (seeds, *leaf.shape[1:])), policy.critic)
-                return (policy.critic if len(self.seeds) == seeds else spread), policy.aggregate
-        raise InputError(f"{self.run.path} has no critic; it was trained by {self.run.config['algorithm']['name']}.")
-
-    def load(
-        self, path: Path | str | None = None, columns: Columns | Mapping[str, str] | None = None
-    ) -> Dataset | Mapped:
-        """Its dataset, from the suite's own folder or from a file; its actions are clipped, or rescaled as before.
-
-        `columns` tells which column is what in a file of your own, beside which no names are kept. A folder that was
-        converted stays on disk.
-        """
-        scale, named = self.action_scale, Columns.of(columns)
-        try:
-            return open_dataset(
-                self.task, path, columns=named, clip_actions=scale is None, rescale_actions=scale or False
-            )
-        except InputError as error:
-            if path is None and not at_home(self.task):
-                told = (
-                    f"{self.run.path} was trained on data of your own, {self.task!r}; name its file by --dataset FILE"
-                )
-                raise InputError(told) from error
-            raise
-
-    def cut(self, dataset: Dataset | Mapped) -> Batches:
-        """A dataset as the run cut its own: the same horizon and discount, and the same rule of goals if it has any.
-
-        Of one on disk these are the transitions of a window, about 2^20 from all over it.
-        """
-        with open_feed(dataset, self.configuration.cutting, window=Window(updates=1), steps=1) as feed:
-            return feed.at(0)
+        with ExitStack() as stack:
+            if simulators is None:
+                most = episodes * len(self.seeds)
+                simulators = stack.enter_context(open_simulators(task, None, most, self.frame_stack))
+            found = evaluate(
+                self._acting(policy, using, sampler), simulators, task=task, seeds=self.seeds, episodes=episodes,
+                seed=seed, stream=stream, replan=replan, task_ids=environments.task_ids(task),
+            )  # fmt: skip
+        name = policy or ("steered" if using is not None else next(iter(self.policies())))
+        found = found.labelled(policy=name, step=self.step, critic_run=critic_run)
+        rows.append(self.run.evaluations, found.rows)
+        return found
 
     def film(
         self,
@@ -243,37 +161,29 @@ class Trained:
         """
         task = task or self.task
         environments.simulated(task)
-        chosen = self.steered(policy) if using is None else using
-        chosen = chosen if sampler is None else chosen.with_sampler(sampler)
         factory = partial(environments.make, task, render=True, frame_stack=self.frame_stack)
-        chosen = in_units(chosen, self.action_scale)
         return video.record(
-            chosen,
-            factory,
-            path,
-            task=task,
-            seeds=self.seeds,
-            episodes=episodes,
-            seed=seed,
-            replan=replan,
-            task_ids=environments.task_ids(task),
-        )
+            self._acting(policy, using, sampler), factory, path, task=task, seeds=self.seeds, episodes=episodes,
+            seed=seed, replan=replan, task_ids=environments.task_ids(task),
+        )  # fmt: skip
 
-    def _named(self, policies: Mapping[str, Policy], name: str | None) -> Policy:
-        if name is None:
-            return next(iter(policies.values()))
-        if name not in policies:
-            closest = did_you_mean(str(name), policies)
-            raise InputError(f"{self.run.path} has no policy {name!r}{closest}; it has {', '.join(policies)}.")
-        return policies[name]
+    def load(
+        self, path: Path | str | None = None, columns: Columns | Mapping[str, str] | None = None
+    ) -> Dataset | Mapped:
+        """Its dataset, from the suite's own folder or from a file; its actions are clipped, or rescaled as before.
 
+        `columns` names the columns of a file beside which no names are kept. A mapped folder stays on disk.
+        """
+        return source.load(self.configuration, self.run.path, path, columns)
 
-def _own_environment(simulators: Simulators) -> str | None:
-    """What made the environments, by name, unless it is the suites here."""
-    made: Any = simulators.factory
-    while isinstance(made, partial):
-        made = made.func
-    return None if made is environments.make else f"{made.__module__}.{getattr(made, '__qualname__', made)}"
+    def cut(self, dataset: Dataset | Mapped) -> Batches:
+        """A dataset as the run cut its own; of one on disk the transitions of one window, about 2^20."""
+        return source.cut(self.configuration, dataset)
+
+    def _acting(self, policy: str | None, using: Policy | None, sampler: Sampler | None) -> Policy:
+        """The policy of all seeds that is to act, in the units of its data."""
+        chosen = self.steered(policy) if using is None else using
+        return in_units(chosen if sampler is None else chosen.with_sampler(sampler), self.action_scale)
 
 
 def load_policy(

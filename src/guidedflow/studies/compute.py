@@ -15,6 +15,7 @@ import numpy as np
 from guidedflow.environments.vector import open_simulators
 from guidedflow.evaluation.selection import WEIGHTS, by_dataset
 from guidedflow.policies.kinds import FlowPolicy
+from guidedflow.results.rows import measure
 from guidedflow.studies import picture
 from guidedflow.studies.clock import act, milliseconds, operations
 from guidedflow.studies.finding import Finding, check
@@ -90,7 +91,7 @@ class Compute:
 
     def draw(self, finding: Finding) -> Figure:
         """Success, or return where success is not reported, against each cost."""
-        name = "return" if any(row["success"] is None for row in finding.rows) else "success"
+        name = measure(finding.rows)
         labels = {"gflop": "GFLOP an action", **{f"ms_batch_{n}": f"ms for a batch of {n}" for n in BATCHES}}
         shown = [cost for cost in labels if all(row[cost] is not None for row in finding.rows)]
         figure, axes = picture.panels(len(shown))

@@ -23,7 +23,7 @@ from guidedflow.flows.guidance import DenoisedGradient
 from guidedflow.flows.sampling import Sampler
 from guidedflow.keys import Stream
 from guidedflow.policies.policy import Policy
-from guidedflow.results import plots, tables
+from guidedflow.results import plots, rows, tables
 from guidedflow.runs.provenance import commit
 from guidedflow.runs.run import Run
 from guidedflow.runs.trained import Trained
@@ -99,10 +99,10 @@ def run(plan: Demo) -> None:
     check_ranges(plan, weights=(0, math.inf), **dict.fromkeys(counts, (1, math.inf)))
     data = _data(plan, console)
     results = [result for task in plan.tasks for result in _task(plan, task, data, console)]
-    headers, rows = _table(plan, results)
+    headers, lines = _table(plan, results)
     told = f"{ENVIRONMENT}: success over {plan.eval_episodes} episodes a seed, {plan.seeds} seed(s), commit {commit()}"
-    Console().print(tables.table(headers, rows, told))
-    files.replace(plan.out / "table.md", tables.markdown(headers, rows).encode())
+    Console().print(tables.table(headers, lines, told))
+    files.replace(plan.out / "table.md", tables.markdown(headers, lines).encode())
     for task in plan.tasks:
         console.print(f"pictures: {_picture(plan, task, results)}, {_weights_picture(plan, task)}", soft_wrap=True)
     _film(plan, console)
@@ -188,25 +188,25 @@ def _success(
     """Success of each seed, from the rows on disk if they are there."""
     episodes = plan.eval_episodes if stream is Stream.REPORTING_EPISODES else plan.select_episodes
     seeds = set(episode_seeds(0, stream, episodes))
-    wanted = {"task": _name(task), "policy": policy, "sampler": using.told(), "step": trained.step}
-    rows = [row for row in files.read_rows(trained.run.evaluations) if wanted.items() <= row.items()]
-    rows = [row for row in rows if row["episode_seed"] in seeds]
-    if len(rows) != episodes * len(trained.seeds):
-        rows = trained.evaluate(
+    wanted = {"task": _name(task), "policy": policy, "step": trained.step, **using.columns()}
+    found = [row for row in rows.read(trained.run.evaluations) if wanted.items() <= row.items()]
+    found = [row for row in found if row["episode_seed"] in seeds]
+    if len(found) != episodes * len(trained.seeds):
+        found = trained.evaluate(
             policy, using=using, episodes=episodes, simulators=simulators, task=_name(task), stream=stream
         ).rows
-    return plots.curve(rows)[trained.step]
+    return rows.by_seed(found, "success")[trained.step]
 
 
 def _table(plan: Demo, results: list[Result]) -> tuple[list[str], list[list[str]]]:
     """A line for each method: the mean over seeds on each task, and their mean over tasks."""
     headers = ["method", *(f"task {task}" for task in plan.tasks), *(["mean"] if len(plan.tasks) > 1 else [])]
-    rows = []
+    lines = []
     for label in LABELS.values():
         means = [_mean(result.success) for result in results if result.method == label]
         cells = [*means, *([_mean(means)] if len(means) > 1 else [])]
-        rows.append([label, *(f"{cell:.2f}" for cell in cells)])
-    return headers, rows
+        lines.append([label, *(f"{cell:.2f}" for cell in cells)])
+    return headers, lines
 
 
 def _mean(numbers: list[float]) -> float:
@@ -219,10 +219,10 @@ def _picture(plan: Demo, task: int, results: list[Result]) -> Path:
     curves: dict[str, Mapping[int, list[float]]] = {}
     for (name, policy), label in LABELS.items():
         run = plan.out / f"{name}-task{plan.tasks[0] if name == 'bc' else task}"
-        rows = files.read_rows(Run.open(run).evaluations)
-        chosen = [row for row in rows if (row["source"], row["policy"]) == ("training", policy)]
+        found = rows.read(Run.open(run).evaluations)
+        chosen = [row for row in found if (row["source"], row["policy"]) == ("training", policy)]
         if name != "bc" or task == plan.tasks[0]:
-            curves[label] = plots.curve(chosen)
+            curves[label] = rows.by_seed(chosen, "success")
     return plots.draw(curves, plan.out / f"success-task{task}.png", _name(task), reported=reported)
 
 

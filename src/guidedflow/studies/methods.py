@@ -20,6 +20,7 @@ from guidedflow.flows.sampling import GradientAscent, Sampler
 from guidedflow.networks import Extrapolation
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.policies.policy import Policy
+from guidedflow.results.rows import measure
 from guidedflow.studies import picture
 from guidedflow.studies.finding import Finding, check
 from guidedflow.studies.picture import NAMES, Figure
@@ -118,7 +119,7 @@ class Methods:
     def draw(self, finding: Finding) -> Figure:
         """A bar for each method, with a dot for each training seed, where success is told; else of returns."""
         figure, (panel,) = picture.panels(1)
-        name = "return" if any(row["success"] is None for row in finding.rows) else "success"
+        name = measure(finding.rows)
         rows = list(reversed(finding.rows))
         panel.barh([row["method"] for row in rows], [row[name] for row in rows], color="#4477AA", alpha=0.6)
         if name == "success":

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray, Shaped
 
-from guidedflow.flows.guidance import GUIDANCE, Guidance
+from guidedflow.flows.guidance import Guidance, guidance_of
 from guidedflow.flows.path import straight_path
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.studies import picture
@@ -48,7 +48,7 @@ class Sensitivity:
         rows = []
         for estimator in ESTIMATORS:
             # Normalised, so that the difference to the velocity keeps its digits; the direction is the same.
-            guidance = GUIDANCE[estimator](1.0, True, steps)
+            guidance = guidance_of(estimator, 1.0, True, steps)
             cosines = _cosines(subject.base, guidance, batch.observation, batch.action, keys, jnp.asarray(self.sizes))
             found = np.asarray(cosines)  # seeds, states, times, sizes
             for i in range(steps):

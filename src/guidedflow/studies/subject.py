@@ -16,7 +16,7 @@ from guidedflow.data.formats.columns import Columns
 from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.data.transitions import Batches
 from guidedflow.errors import InputError
-from guidedflow.flows.guidance import GUIDANCE
+from guidedflow.flows.guidance import guidance_of
 from guidedflow.flows.sampling import Sampler
 from guidedflow.keys import Stream, stream_key
 from guidedflow.policies.kinds import FlowPolicy
@@ -73,7 +73,7 @@ class Subject:
     def guided(self, guidance: str, weight: float, *, normalize: bool = False, candidates: int = 1) -> FlowPolicy:
         """The flow of all seeds under a guidance of the table, from so many candidates."""
         steps = self.base.sampler.steps
-        sampler = Sampler(steps, GUIDANCE[guidance](weight, normalize, steps), candidates=candidates)
+        sampler = Sampler(steps, guidance_of(guidance, weight, normalize, steps), candidates=candidates)
         return replace(self.base, sampler=sampler)
 
     def draw(self, states: int, seed: int) -> Transition:

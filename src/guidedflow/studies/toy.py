@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from guidedflow.flows.guidance import GUIDANCE
+from guidedflow.flows.guidance import guidance_of
 from guidedflow.flows.sampling import Sampler
 from guidedflow.studies import picture
 from guidedflow.studies.finding import Finding, check
@@ -130,7 +130,7 @@ class Toy:
         pairs = [("none", 0.0), *((method, weight) for method in METHODS for weight in self.weights)]
         rows = []
         for method, weight in pairs:
-            sampler = Sampler(self.flow_steps, GUIDANCE[method](weight, False, self.flow_steps))
+            sampler = Sampler(self.flow_steps, guidance_of(method, weight, False, self.flow_steps))
             actions = np.asarray(sample(sampler, value, noise))
             rows.append(_row(method, weight, actions))
         best = {method: _best(rows, method) for method in METHODS}

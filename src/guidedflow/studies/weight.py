@@ -15,6 +15,7 @@ from guidedflow.environments.vector import open_simulators
 from guidedflow.errors import InputError, did_you_mean
 from guidedflow.evaluation.selection import WEIGHTS, by_dataset, by_episodes
 from guidedflow.flows.guidance import GUIDANCE
+from guidedflow.results.rows import measure
 from guidedflow.studies import picture
 from guidedflow.studies.finding import Finding, check
 from guidedflow.studies.picture import Figure
@@ -67,7 +68,7 @@ class Weight:
     def draw(self, finding: Finding) -> Figure:
         """Success, or return where success is not reported, against the weight; stars are the dataset's choices."""
         figure, (panel,) = picture.panels(1)
-        name = "return" if any(row["success"] is None for row in finding.rows) else "success"
+        name = measure(finding.rows)
         for guidance in finding.column("guidance"):
             rows = sorted(finding.of(guidance=guidance), key=lambda row: row["weight"])
             picture.line(panel, [row["weight"] for row in rows], [row[name] for row in rows], guidance)

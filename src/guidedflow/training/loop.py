@@ -34,9 +34,9 @@ from guidedflow.evaluation.rollout import evaluate
 from guidedflow.keys import Stream
 from guidedflow.policies.rescaled import in_units
 from guidedflow.processes import available_cores
+from guidedflow.results.intervals import first_unfinite
 from guidedflow.runs import checkpoint
 from guidedflow.runs.configuration import Configuration, name_of
-from guidedflow.runs.metric_rows import check_finite
 from guidedflow.runs.provenance import commit, versions
 from guidedflow.runs.run import Run
 from guidedflow.runs.tracking import Tracker
@@ -181,7 +181,7 @@ class _Training:
                 if interrupted:
                     self.tracker.note(f"interrupted: saved at step {step:,}; go on with --resume")
                     raise SystemExit(128 + interrupted[0])
-        return Trained(self.run, self.algorithm, state, step)
+        return Trained(self.run, self.algorithm, state, step, self.configuration)
 
     def _restore(self) -> tuple[int, Any]:
         start = self.algorithm, self.feed.example(), self.seeds
@@ -200,7 +200,7 @@ class _Training:
         )
         numbers = {name: np.asarray(value) for name, value in metrics.items()}
         speed = (end - step) / (time.perf_counter() - began)
-        if bad := check_finite(numbers):
+        if bad := first_unfinite(numbers):
             raise InputError(
                 f"Training stopped between steps {step} and {end}: {bad} is no longer finite; "
                 "look for extreme rewards in the dataset, or lower --learning-rate. Earlier checkpoints are unharmed."
@@ -222,13 +222,9 @@ class _Training:
                 episodes=self.plan.eval_episodes,
                 seed=self.plan.seed,
                 stream=Stream.TRAINING_EPISODES,
-                policy_name=name,
-                sampler=policy.told(),
-                step=step,
-                source="training",
                 task_ids=environments.task_ids(told.task),
             )
-            self.tracker.episodes(result.rows)
+            self.tracker.episodes(result.labelled(policy=name, step=step).rows)
 
 
 @contextmanager

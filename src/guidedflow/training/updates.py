@@ -16,8 +16,8 @@ from guidedflow.algorithms.contract import Algorithm
 from guidedflow.data.transitions import Batches
 from guidedflow.errors import InputError
 from guidedflow.keys import Stream, stream_key
+from guidedflow.results.intervals import TAKEN
 from guidedflow.runs import pytrees as leaves
-from guidedflow.runs.metric_rows import TAKEN
 from guidedflow.types import Metrics
 
 

@@ -165,7 +165,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
 def test_an_interrupt_leaves_no_file_and_no_process(tmp_path):
     program = (  # which hears an interrupt even where the tests were started in the background
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        f"from guidedflow.data.collect import collect; collect({CUBE!r}, 50, 2, out={str(tmp_path)!r})"
+        f"from guidedflow import collect; collect({CUBE!r}, 50, 2, out={str(tmp_path)!r})"
     )
     running = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, start_new_session=True)
     while running.poll() is None and len(simulators := _simulators(running.pid)) < 2:
@@ -192,7 +192,5 @@ def _simulators(parent):
 
 
 def test_collecting_loads_no_arrays_on_the_device(tmp_path):
-    program = (
-        f"import sys; from guidedflow.data import collect; collect.collect({STITCH!r}, 1, 1, out={str(tmp_path)!r});"
-    )
+    program = f"import sys; from guidedflow import collect; collect({STITCH!r}, 1, 1, out={str(tmp_path)!r});"
     subprocess.run([sys.executable, "-W", "error", "-c", f"{program} assert 'jax' not in sys.modules"], check=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_dataset import episodes
+from tiny_data import episodes
 
 from guidedflow.data.drawing import Weighted
 from guidedflow.data.ondisk import mapper
