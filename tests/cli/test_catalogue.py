@@ -85,7 +85,6 @@ def test_the_command_of_a_page_is_the_recipe_by_the_published_protocol(name: str
     command = typed(shlex.split(catalogue.command(task, recipe) or "")[1:])
     assert command.algorithm == from_plain(ALGORITHMS[algorithm], recipe.settings)
     assert command.clip_actions == (task.suite != "ogbench")
-    command.plan.check()
     command.refuse_idle()
     made = to_plain(command.plan)
     assert {setting: made[setting] for setting in recipe.plan} == recipe.plan

@@ -24,7 +24,6 @@ from guidedflow.data.sampling.crops import Cropped
 from guidedflow.environments.vector import Simulators
 from guidedflow.errors import InputError
 from guidedflow.runs.trained import Trained, load_policy
-from guidedflow.training import loop as training
 from guidedflow.training.loop import train
 from guidedflow.training.plan import Plan
 from guidedflow.training.updates import advance
@@ -101,28 +100,20 @@ def test_a_simulator_stacks_frames_as_a_dataset_does() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*is resumed with changes. steps 2 -> 4")
-def test_a_policy_of_images_is_trained_resumed_evaluated_saved_and_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_policy_of_images_is_trained_resumed_evaluated_saved_and_loaded(tmp_path: Path) -> None:
     """Resumed and undisturbed runs agree in every bit, crops and evaluations included."""
-    opened = []
-
-    def simulators(task: str, workers: int | None, episodes: int, frame_stack: int) -> Simulators:
-        opened.append(frame_stack)
-        return Simulators(partial(filmed, frame_stack), 2, 1)
-
-    monkeypatch.setattr(training, "open_simulators", simulators)
     algorithm = FQL(hidden=(8,), flow_steps=2)
     watched = dataclasses.replace(PLAN, eval_interval=4, eval_episodes=3)
-    train(algorithm, film(), dataclasses.replace(watched, steps=2), out=tmp_path / "run")
-    trained = train(algorithm, film(), watched, out=tmp_path / "run", resume=True)
+    with Simulators(partial(filmed, 3), 2, 1) as simulators:
+        first = dataclasses.replace(watched, steps=2)
+        train(algorithm, film(), first, out=tmp_path / "run", simulators=simulators)
+        trained = train(algorithm, film(), watched, out=tmp_path / "run", resume=True, simulators=simulators)
     whole = train(algorithm, film(), PLAN, out=tmp_path / "whole")
     for mine, other in zip(jax.tree.leaves(trained.state), jax.tree.leaves(whole.state), strict=True):
         np.testing.assert_array_equal(mine, other)
     start = initial_state(algorithm, film().cut(frame_stack=3).example(), jnp.arange(1))
     moved = jax.tree.map(lambda x, y: not np.array_equal(x, y), start, trained.state)
     assert all(jax.tree.leaves([moved.actor.network.encoder, moved.flow.network.encoder, moved.critic.network.encoder]))
-    assert opened == [3, 3]
     rows = [json.loads(text) for text in (tmp_path / "run" / "evaluations.jsonl").read_text().splitlines()]
     assert len(rows) == 2 * 3 + 2 * 3
     loaded = load_policy(tmp_path / "run", "flow")

@@ -32,7 +32,7 @@ from guidedflow.runs.run import Run
 from guidedflow.runs.tracking import Tracker
 from guidedflow.runs.trained import Trained, load_policy
 from guidedflow.settings import hyperparameters
-from guidedflow.training import loop as training
+from guidedflow.training import loop, record
 from guidedflow.training.loop import train
 from guidedflow.training.plan import Plan
 
@@ -106,7 +106,7 @@ def test_a_run_that_goes_on_with_other_cores_is_warned(tmp_path: Path, monkeypat
     """Sums are split over them, so that the last digits differ."""
     train(SMALL, line(), small(steps=10), out=tmp_path / "run")
     cores = json.loads((tmp_path / "run" / "config.json").read_text())["versions"]["cores"]
-    monkeypatch.setattr(training, "available_cores", lambda: cores + 1)
+    monkeypatch.setattr(record, "available_cores", lambda: cores + 1)
     with pytest.warns(UserWarning, match=f"steps 10 -> 20; versions.cores {cores} -> {cores + 1}"):
         train(SMALL, line(), small(steps=20), out=tmp_path / "run", resume=True)
 
@@ -141,10 +141,11 @@ def test_seeds_together_equal_seeds_alone(tmp_path: Path) -> None:
             np.testing.assert_allclose(mine[seed], other[0], rtol=1e-3, atol=1e-5)
 
 
-def test_evaluation_does_not_change_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "open_simulators", lambda *_, **__: Simulators(partial(Peaceful, 5), 2, 1))
+def test_evaluation_does_not_change_training(tmp_path: Path) -> None:
     train(SMALL, line(), PLAN, out=tmp_path / "unwatched")
-    train(SMALL, line(), small(eval_interval=20, eval_episodes=3), out=tmp_path / "watched")
+    with Simulators(partial(Peaceful, 5), 2, 1) as simulators:
+        plan = small(eval_interval=20, eval_episodes=3)
+        train(SMALL, line(), plan, out=tmp_path / "watched", simulators=simulators)
     assert_same_bits(leaves(tmp_path / "unwatched"), leaves(tmp_path / "watched"))
     evaluations = [json.loads(text) for text in (tmp_path / "watched" / "evaluations.jsonl").read_text().splitlines()]
     counts = {(row["step"], row["policy"], row["seed"]) for row in evaluations}
@@ -153,17 +154,15 @@ def test_evaluation_does_not_change_training(tmp_path: Path, monkeypatch: pytest
     assert {row["source"] for row in evaluations} == {"training"}
 
 
-def test_a_dataset_of_other_sizes_than_the_simulator_is_told_before_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(training, "open_simulators", lambda *_, **__: Simulators(partial(Peaceful, 5), 2, 1))
+def test_a_dataset_of_other_sizes_than_the_simulator_is_told_before_training(tmp_path: Path) -> None:
     plan = small(eval_interval=20)
     wide = replace(line(), actions=np.zeros((len(line().last), 4), np.float32))
-    with pytest.raises(InputError, match=r"has observations of shape \(3,\) and actions of 4 numbers.*and takes 2; "):
-        train(SMALL, wide, plan, out=tmp_path / "wide")
-    with pytest.raises(InputError, match=r"of shape \(6,\) and actions of 2 numbers.*gives \(3,\) and takes 2; "):
-        train(SMALL, line(), replace(plan, frame_stack=2), out=tmp_path / "stacked")
-    train(SMALL, line(), replace(plan, horizon=3, chunk=True), out=tmp_path / "chunked")
+    with Simulators(partial(Peaceful, 5), 2, 1) as simulators:
+        with pytest.raises(InputError, match=r"of shape \(3,\) and actions of 4 numbers.*and takes 2; "):
+            train(SMALL, wide, plan, out=tmp_path / "wide", simulators=simulators)
+        with pytest.raises(InputError, match=r"of shape \(6,\) and actions of 2 numbers.*gives \(3,\) and takes 2; "):
+            train(SMALL, line(), replace(plan, frame_stack=2), out=tmp_path / "stacked", simulators=simulators)
+        train(SMALL, line(), replace(plan, horizon=3, chunk=True), out=tmp_path / "chunked", simulators=simulators)
     assert [path.name for path in tmp_path.iterdir()] == ["chunked"]
 
 
@@ -327,6 +326,28 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoints(tmp_
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+def test_the_log_interval_adapts_to_the_other_intervals() -> None:
+    assert Plan(log_interval=1000, eval_interval=2500).log_interval == 500
+    assert Plan(log_interval=10, eval_interval=15, checkpoint_interval=20).log_interval == 5
+    assert Plan(log_interval=1000, eval_interval=3000, checkpoint_interval=0).log_interval == 1000
+
+
+@pytest.mark.parametrize(
+    ("steps", "log", "saved"), [(1_000_000, 1000, 5000), (20_000, 1000, 1000), (200, 10, 10), (50, 1000, 50)]
+)
+def test_a_run_is_saved_on_its_way_unless_it_is_asked_not_to(steps: int, log: int, saved: int) -> None:
+    plan = Plan(steps=steps, log_interval=log)
+    ends = [plan.end_of_interval(0)]
+    while ends[-1] < min(steps, 3 * saved):
+        ends.append(plan.end_of_interval(ends[-1]))
+    assert next(end for end in ends if plan.saves_at(end)) == saved
+    assert plan.kept == 2
+    only = Plan(steps=steps, log_interval=log, checkpoint_interval=0)
+    assert only.saves_at(steps)
+    assert only.kept is None
+    assert steps == saved or not only.saves_at(saved)
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -336,7 +357,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoints(tmp_
         ({"seed": 2**31 - 1, "seeds": 2}, "seed must be between 0 and 2147483646, but is 2147483647"),
         ({"keep_checkpoints": -1}, "keep-checkpoints must be at least 0, but is -1"),
         ({"discount": 1.5}, "discount must be between 0 and 1, but is 1.5"),
-        ({"eval_interval": 15}, "eval-interval must be 0 or a multiple of log-interval 10, but is 15"),
+        ({"log_interval": 1000, "eval_interval": 1001}, "eval-interval must be 0 or a multiple of log-interval 1000"),
     ],
 )
 def test_a_plan_that_cannot_be_carried_out_leaves_nothing_behind(
@@ -433,3 +454,35 @@ def test_actions_outside_the_box_are_refused_in_memory_too(tmp_path: Path) -> No
     data = line()
     with pytest.raises(InputError, match=r"actions must lie in \[-1, 1\]"):
         train(SMALL, replace(data, actions=3 * data.actions), PLAN, out=tmp_path / "run")
+
+
+def test_a_run_that_stops_before_anything_is_learned_leaves_nothing(tmp_path: Path) -> None:
+    """A loss that is not finite in the first interval, or a signal while it is compiled."""
+    poisoned = replace(line(), rewards=np.full(len(line().last), 1e38, np.float32))
+    with pytest.raises(InputError, match="no longer finite"):
+        train(SMALL, poisoned, PLAN, out=tmp_path / "above" / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_in_the_first_interval_leaves_no_folder(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "advance", lambda *_: signal.raise_signal(number))
+    with pytest.raises(SystemExit) as left:
+        train(SMALL, line(), PLAN, out=tmp_path / "run")
+    assert left.value.code == 128 + number
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refused_or_failed_resume_changes_no_byte(trained_once: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def contents() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in sorted(trained_once.rglob("*")) if path.is_file()}
+
+    before = contents()
+    with pytest.raises(InputError, match="cannot be resumed with other settings"):
+        train(replace(SMALL, alpha=5.0), line(), small(steps=20), out=trained_once, resume=True)
+    monkeypatch.setattr(loop, "advance", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError), pytest.warns(UserWarning, match="steps 10 -> 20"):
+        train(SMALL, line(), small(steps=20), out=trained_once, resume=True)
+    assert contents() == before

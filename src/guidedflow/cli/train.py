@@ -81,7 +81,6 @@ class Train:
     """Names of the settings that were typed beside a recipe."""
 
     def run(self) -> None:
-        self.plan.check()
         self.refuse_idle()
         dataset = self._load()
         record = None

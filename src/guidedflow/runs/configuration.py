@@ -29,6 +29,12 @@ class Spaces:
     observation_dtype: Literal["float32", "uint8"]
     action_size: int
 
+    @classmethod
+    def of(cls, example: Transition) -> "Spaces":
+        """The shapes of one transition."""
+        dtype: Literal["float32", "uint8"] = "uint8" if example.observation.dtype == jnp.uint8 else "float32"
+        return cls(example.observation.shape, dtype, example.action.size)
+
     def example(self) -> Transition:
         """A transition of zeros."""
         observation = jnp.zeros(self.observation_shape, self.observation_dtype)

@@ -45,7 +45,9 @@ class Run:
         self.config = dict(config)
         self._lock = lock
         self._replaces = False
+        self._begun = False
         self._made: list[Path] = []
+        self._owner = b""
         self._changes: list[str] = []
 
     @classmethod
@@ -72,14 +74,14 @@ class Run:
             _refuse_stranger(path, known=resume or overwrite)
             made = [folder for folder in (path, *path.parents) if not folder.exists()]
             path.mkdir(parents=True, exist_ok=True)
-            lock = _acquire(path)
+            lock, owner = _acquire(path)
         except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be a run folder: {files.reason(error)}.") from error
         try:
             # Again: another process may have made and left a run meanwhile.
             _refuse_stranger(path, known=resume or overwrite)
             run = cls(path, config, lock)
-            run._made = made
+            run._made, run._owner = made, owner
             if (path / CONFIG).exists():
                 if resume:
                     run._changes = _changes(path, _read_config(path), config, defaults or {})
@@ -92,13 +94,19 @@ class Run:
         return run
 
     def begin(self) -> "Run":
-        """Write the configuration, after the run that is to be overwritten was removed; a warning lists changes."""
-        if self._changes:
-            warnings.warn(f"{self.path} is resumed with changes: {'; '.join(self._changes)}.", stacklevel=2)
+        """Write the configuration, after the run that is to be overwritten was removed."""
+        self.warn_of_changes()
+        self._begun = True
         if self._replaces:
             _clear(self.path)
         files.write_json(self.path / CONFIG, self.config)
         return self
+
+    def warn_of_changes(self) -> None:
+        """Warn, once, of what a resumed run does in another way than before."""
+        if self._changes:
+            warnings.warn(f"{self.path} is resumed with changes: {'; '.join(self._changes)}.", stacklevel=3)
+        self._changes = []
 
     @classmethod
     def open(cls, path: Path) -> "Run":
@@ -127,12 +135,14 @@ class Run:
         return self.path / "evaluations.jsonl"
 
     def close(self) -> None:
-        """Let another process write to the run; folders that were made for it are taken away if it never began."""
+        """Let another process write to the run; one that never began leaves its folder as it was, or none."""
         if self._made and _contents(self.path) == []:
             (self.path / LOCK).unlink(missing_ok=True)
             for folder in self._made:
                 with contextlib.suppress(OSError):  # of one that others have put something into
                     folder.rmdir()
+        elif not self._begun and self._lock is not None:
+            _sign(self._lock, self._owner)
         _release(self._lock)
         self._lock = None
 
@@ -195,8 +205,11 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _acquire(path: Path) -> int:
-    """Lock the folder for this process; the system lets go of it however the process ends, so no lock is ever stale."""
+def _acquire(path: Path) -> tuple[int, bytes]:
+    """Lock the folder for this process, and return what the last owner wrote into the lock.
+
+    The system lets go of it however the process ends, so no lock is ever stale.
+    """
     descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -206,9 +219,14 @@ def _acquire(path: Path) -> int:
         raise error from None
     except OSError as error:  # some network file systems cannot lock
         warnings.warn(f"{path} cannot be locked: {files.reason(error)}; start no second process on it.", stacklevel=3)
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
+    owner = os.pread(descriptor, 32, 0)
+    _sign(descriptor, f"{os.getpid()}\n".encode())
+    return descriptor, owner
+
+
+def _sign(lock: int, owner: bytes) -> None:
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, owner, 0)
 
 
 def _refuse_in_use(path: Path) -> None:

@@ -4,6 +4,9 @@ The key of an update is a function of seed and step, so there is no random state
 but for its batches, and does not know what happens between two such programs.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,6 +22,29 @@ from guidedflow.keys import Stream, stream_key
 from guidedflow.results.intervals import TAKEN
 from guidedflow.runs import pytrees as leaves
 from guidedflow.types import Metrics
+
+
+@dataclass
+class Clock:
+    """Seconds that were spent compiling."""
+
+    seconds: float = 0.0
+
+
+@contextmanager
+def compiling() -> Iterator[Clock]:
+    """Within it, the time of XLA's compilations is added to the clock that it gives."""
+    clock = Clock()
+
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            clock.seconds += duration_secs
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield clock
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 @partial(jax.jit, static_argnames=("count", "batch_size"))
