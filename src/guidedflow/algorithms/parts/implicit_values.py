@@ -20,7 +20,7 @@ from guidedflow.algorithms.learner import Learner, polyak
 from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.algorithms.parts.losses import expectile_error
 from guidedflow.networks import NORM_FIRST, NORMED, Aggregate, Critic, StateValue, StateValues, Style
-from guidedflow.types import Metrics, Observation, Scalar, Transition
+from guidedflow.types import Metrics, Scalar, Transition
 
 
 class Values(NamedTuple):
@@ -101,8 +101,3 @@ class ImplicitValues(NamedTuple):
             polyak(values.target_critic, values.critic.network, self.tau),
             values.value.descend(self.optimizer, value_gradient),
         )
-
-    def expected(self, values: Values, observation: Observation) -> Scalar:
-        """V(s); of a value for each member, what their target's rule makes of them."""
-        v = values.value.network(observation)
-        return v if v.ndim == 0 else self.ensemble.combined_target(Aggregate.min)(v)
