@@ -9,7 +9,7 @@ weight is not trained: `guidedflow evaluate RUN --guidance conditional --weight 
 horizons and discounts.
 """
 
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ UNCONDITIONAL = 0.1
 
 
 class State(NamedTuple):
-    """What is learned."""
+    """Networks and optimiser states of CFGRL."""
 
     flow: Learner[ConditionalField]
     values: Values
@@ -61,7 +61,7 @@ class CFGRL:
     ensemble: Ensemble = Ensemble()
     """Members of the critic, and how their values become one."""
 
-    shown: ClassVar[tuple[str, ...]] = ("critic_loss", "flow_loss", "better")
+    shown = ("critic_loss", "flow_loss", "better")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         shape, size = example.observation.shape, example.action.size

@@ -7,7 +7,7 @@ The value is asked at the action that one jump from a_t predicts, so no flow is 
 This file does not know of horizons and discounts.
 """
 
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import optax
@@ -29,7 +29,7 @@ from guidedflow.types import Metrics, Scalar, Transition
 
 
 class State(NamedTuple):
-    """What is learned."""
+    """Networks and optimiser states of EDP."""
 
     flow: Learner[VelocityField]
     values: Values
@@ -56,7 +56,7 @@ class EDP:
     ensemble: Ensemble = Ensemble()
     """Members of the critic, and how their values become one."""
 
-    shown: ClassVar[tuple[str, ...]] = ("critic_loss", "flow_loss", "q_loss")
+    shown = ("critic_loss", "flow_loss", "q_loss")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         shape, size = example.observation.shape, example.action.size

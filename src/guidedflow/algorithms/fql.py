@@ -9,8 +9,6 @@ Errors are means over action dimensions, Q is the mean over the ensemble in the 
 719d044). This file does not know of horizons and discounts: they are in the data.
 """
 
-from typing import ClassVar
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -50,7 +48,7 @@ class FQL:
     ensemble: Ensemble = Ensemble()
     """Members of the critic, and how their values become one."""
 
-    shown: ClassVar[tuple[str, ...]] = ("critic_loss", "flow_loss", "distillation_loss", "q_loss")
+    shown = ("critic_loss", "flow_loss", "distillation_loss", "q_loss")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         return distillation.init(example, self.hidden, RawTime(), self.optimizer, self.ensemble, key)

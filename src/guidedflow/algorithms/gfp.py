@@ -13,7 +13,6 @@ from, and the reference. Clipping, aggregation and the order of updates follow t
 
 import enum
 from collections.abc import Callable
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -127,7 +126,7 @@ class GFP:
     ensemble: Ensemble = Ensemble()
     """Members of the critic, and how their values become one."""
 
-    shown: ClassVar[tuple[str, ...]] = ("critic_loss", "flow_loss", "distillation_loss", "q_loss")
+    shown = ("critic_loss", "flow_loss", "distillation_loss", "q_loss")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         return distillation.init(example, self.hidden, SinusoidalTime(), self.optimizer, self.ensemble, key)

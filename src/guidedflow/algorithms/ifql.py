@@ -8,7 +8,7 @@ Training is behaviour cloning beside a critic; only the choice among samples imp
 know of horizons and discounts.
 """
 
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import optax
@@ -28,7 +28,7 @@ from guidedflow.types import Metrics, Transition
 
 
 class State(NamedTuple):
-    """What is learned."""
+    """Networks and optimiser states of IFQL."""
 
     flow: Learner[VelocityField]
     values: Values
@@ -53,7 +53,7 @@ class IFQL:
     ensemble: Ensemble = Ensemble()
     """Members of the critic, and how their values become one."""
 
-    shown: ClassVar[tuple[str, ...]] = ("critic_loss", "flow_loss")
+    shown = ("critic_loss", "flow_loss")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         flow_key, values_key = jax.random.split(key)

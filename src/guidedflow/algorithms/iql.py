@@ -11,8 +11,7 @@ mean, learns a deviation and decays the actor's rate. This file does not know of
 
 import enum
 import math
-from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,33 +30,15 @@ from guidedflow.policies.policy import Policy
 from guidedflow.settings import Choice, hyperparameters
 from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
 
-LARGEST_WEIGHT = 100.0
-"""Where the exponential of an advantage is cut."""
 
-
-def awr(
-    mean: Action,
-    action: Action,
-    advantage: Scalar,
-    value: Callable[[Action], Scalar],
-    scale: Scalar,
-    alpha: float | Scalar,
-) -> Scalar:
+def awr(likelihood: Scalar, advantage: Scalar, climbed: Scalar, alpha: float | Scalar) -> Scalar:
     """Advantage-weighted regression: the data's actions, the better ones more."""
-    weight = jnp.minimum(jnp.exp(alpha * advantage), LARGEST_WEIGHT)
-    return -weight * log_likelihood(mean, action)
+    return -jnp.minimum(jnp.exp(alpha * advantage), 100.0) * likelihood
 
 
-def ddpgbc(
-    mean: Action,
-    action: Action,
-    advantage: Scalar,
-    value: Callable[[Action], Scalar],
-    scale: Scalar,
-    alpha: float | Scalar,
-) -> Scalar:
+def ddpgbc(likelihood: Scalar, advantage: Scalar, climbed: Scalar, alpha: float | Scalar) -> Scalar:
     """Climb the critic, and stay near the data (DDPG+BC)."""
-    return -scale * value(clip(mean)) - alpha * log_likelihood(mean, action)
+    return -climbed - alpha * likelihood
 
 
 class Extraction(Choice):
@@ -73,7 +54,7 @@ def log_likelihood(mean: Action, action: Action) -> Scalar:
 
 
 class State(NamedTuple):
-    """What is learned."""
+    """Networks and optimiser states of IQL."""
 
     actor: Learner[MeanActor]
     values: Values
@@ -98,7 +79,7 @@ class IQL:
     ensemble: Ensemble = Ensemble()
     """Members of the critic, and how their values become one."""
 
-    shown: ClassVar[tuple[str, ...]] = ("critic_loss", "actor_loss", "error")
+    shown = ("critic_loss", "actor_loss", "error")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         actor_key, values_key = jax.random.split(key)
@@ -133,14 +114,14 @@ class IQL:
         def value(observation: Observation, action: Action) -> Scalar:
             return combine(critic.given(observation)(action))
 
-        # Not computed where the loss does not use it.
+        # Compiled away where the loss does not use it, as is `climbed` below.
         scale = value_scale(jax.vmap(lambda s: value(s, clip(actor(s))))(batch.acting.observation))
 
         def actor_loss(actor: MeanActor, data: Transition) -> tuple[Scalar, Metrics]:
             mean = actor(data.observation)
-            q = critic.given(data.observation)
-            advantage = combine(q(data.action) - state_value(data.observation))
-            loss = self.extraction(mean, data.action, advantage, lambda a: combine(q(a)), scale, self.alpha)
+            advantage = combine(critic.given(data.observation)(data.action) - state_value(data.observation))
+            climbed = scale * value(data.observation, clip(mean))
+            loss = self.extraction(log_likelihood(mean, data.action), advantage, climbed, self.alpha)
             return loss, {"actor_loss": loss, "advantage": advantage, "error": squared_error(mean, data.action)}
 
         actor_learner, actor_metrics = state.actor.step(self.optimizer, actor_loss, batch.acting)

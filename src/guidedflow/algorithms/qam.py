@@ -8,20 +8,20 @@
 
 No gradient passes through the fast flow's own steps. The optimum is the base tilted by exp(kappa Q). The two flows
 have no LayerNorm. `joint_clip`, `separate_start` and `online_ranking` together take the form of QGF's code
-(zhouzypaul/qgf, bc44a67), with which updates then agree number by number. This file does not know of horizons and
-discounts.
+(zhouzypaul/qgf, bc44a67), with which it then agrees number by number. This file does not know of horizons.
 """
 
-from typing import ClassVar, NamedTuple
+import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner, clip_together, polyak
-from guidedflow.algorithms.parts import cloning
-from guidedflow.algorithms.parts.adjoints import carried_back, deviation, noisy_path, times
+from guidedflow.algorithms.parts import adjoints
+from guidedflow.algorithms.parts.adjoints import Noise, carried_back, deviation, noisy_path
 from guidedflow.algorithms.parts.cloning import flow_loss
 from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.algorithms.parts.implicit_values import ImplicitValues, Values
@@ -31,10 +31,7 @@ from guidedflow.networks import Aggregate, RawTime, VelocityField
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.policies.policy import Policy
 from guidedflow.settings import hyperparameters
-from guidedflow.types import Action, Metrics, Scalar, Transition
-
-LARGEST_NORM = 1.0
-"""Where the norm of a gradient is clipped."""
+from guidedflow.types import Metrics, Scalar, Transition
 
 
 class State(NamedTuple):
@@ -44,17 +41,6 @@ class State(NamedTuple):
     base: Learner[VelocityField]
     target_base: VelocityField
     values: Values
-
-
-class Noise(NamedTuple):
-    """Every random number of one update; rows are transitions."""
-
-    path: Float[Array, "*batch steps action"]
-    """Where a path begins, and what is added on its way."""
-    flow_source: Float[Array, "*batch action"]
-    """x0, where the cloning path starts."""
-    flow_time: Float[Array, "*batch"]
-    """t in [0, 1)."""
 
 
 @hyperparameters
@@ -82,30 +68,25 @@ class QAM:
     ensemble: Ensemble = Ensemble()
     """Members of the critic, and how their values become one."""
 
-    shown: ClassVar[tuple[str, ...]] = ("critic_loss", "flow_loss", "adjoint_loss")
+    shown = ("critic_loss", "flow_loss", "adjoint_loss")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         flow_key, values_key = jax.random.split(key)
 
-        def flow(key: PRNGKeyArray) -> VelocityField:
-            return VelocityField(example.observation.shape, example.action.size, self.hidden, RawTime(), key=key)
-
-        base = flow(flow_key)
-        fast = flow(jax.random.fold_in(flow_key, 1)) if self.separate_start else base
+        sizes = example.observation.shape, example.action.size, self.hidden, RawTime()
+        base = VelocityField(*sizes, key=flow_key)
+        fast = VelocityField(*sizes, key=jax.random.fold_in(flow_key, 1)) if self.separate_start else base
         learners = Learner.init(fast, self.optimizer), Learner.init(base, self.optimizer)
         return State(*learners, base, self.values.init(example, values_key))
 
     def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
-        path_key, flow_key = jax.random.split(key)
-        size, actions = batch.action.shape
-        path = jax.random.normal(path_key, (size, self.flow_steps, actions))
-        return self.step(state, batch, Noise(path, *cloning.draw(batch, flow_key)))
+        return self.step(state, batch, adjoints.draw(batch, self.flow_steps, key))
 
     def policies(self, state: State) -> dict[str, Policy]:
         critic = state.values.critic.network if self.online_ranking else state.values.target_critic
-        combine, sampler = self.ensemble.acting(Aggregate.mean), Sampler(self.flow_steps)
-        flows = {"flow": state.fast.network, "base": state.base.network}
-        return {name: FlowPolicy(flow, critic, combine, sampler) for name, flow in flows.items()}
+        asked: dict[str, Any] = {"critic": critic, "aggregate": self.ensemble.acting(Aggregate.mean)}
+        fast = FlowPolicy(flow=state.fast.network, sampler=Sampler(self.flow_steps), **asked)
+        return {"flow": fast, "base": dataclasses.replace(fast, flow=state.base.network)}
 
     @property
     def values(self) -> ImplicitValues:
@@ -114,9 +95,9 @@ class QAM:
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
-        """Adam, after a clip of each network's gradient unless several are clipped together."""
+        """Adam, after a clip of each network's gradient at norm 1, unless several are clipped together."""
         adam = optax.adam(self.learning_rate)
-        return adam if self.joint_clip else optax.chain(optax.clip_by_global_norm(LARGEST_NORM), adam)
+        return adam if self.joint_clip else optax.chain(optax.clip_by_global_norm(1.0), adam)
 
     def step(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
         """One update with the given noise."""
@@ -127,29 +108,23 @@ class QAM:
             base, q = target_base.given(data.observation), target_critic.given(data.observation)
             points, end = noisy_path(fast.given(data.observation), base, noise.path)
             gradient = -self.kappa * jax.grad(lambda action: combine(q(clip(action))))(end)
-            adjoints = carried_back(base, points, gradient)
-            velocity = learned.given(data.observation)
+            carried = carried_back(base, points, gradient)
+            velocity, t = learned.given(data.observation), adjoints.times(self.flow_steps)
+            sigma = deviation(t, self.flow_steps)[:, None]
+            tilt = jax.vmap(lambda point, t: velocity(point, t) - base(point, t))(points, t)
+            loss = jnp.sum(jnp.square(tilt * 2 / sigma + sigma * carried))
+            return loss, {"adjoint_loss": loss, "adjoint": jnp.sqrt(jnp.mean(jnp.square(carried)))}
 
-            def error(point: Action, adjoint: Action, t: Scalar) -> Scalar:
-                sigma = deviation(t, self.flow_steps)
-                return jnp.sum(jnp.square((velocity(point, t) - base(point, t)) * 2 / sigma + sigma * adjoint))
-
-            loss = jnp.sum(jax.vmap(error)(points, adjoints, times(self.flow_steps)))
-            return loss, {"adjoint_loss": loss, "adjoint": jnp.sqrt(jnp.mean(jnp.square(adjoints)))}
-
-        flow_gradients, metrics = zip(
-            state.fast.gradient(adjoint_loss, batch.acting, noise),
-            state.base.gradient(flow_loss, batch.acting, noise),
-            strict=True,
-        )
+        fast_gradient, metrics = state.fast.gradient(adjoint_loss, batch.acting, noise)
+        base_gradient, base_metrics = state.base.gradient(flow_loss, batch.acting, noise)
         value_gradients, value_metrics = self.values.gradients(state.values, batch)
         if self.joint_clip:
-            flow_gradients = clip_together(LARGEST_NORM, *flow_gradients)
-            value_gradients = clip_together(LARGEST_NORM, *value_gradients)
+            fast_gradient, base_gradient = clip_together(1.0, fast_gradient, base_gradient)
+            value_gradients = clip_together(1.0, *value_gradients)
         after = State(
-            fast=state.fast.descend(self.optimizer, flow_gradients[0]),
-            base=state.base.descend(self.optimizer, flow_gradients[1]),
+            fast=state.fast.descend(self.optimizer, fast_gradient),
+            base=state.base.descend(self.optimizer, base_gradient),
             target_base=polyak(target_base, state.base.network, self.tau),
             values=self.values.descend(state.values, value_gradients),
         )
-        return after, {**value_metrics, **metrics[1], **metrics[0]}
+        return after, {**value_metrics, **base_metrics, **metrics}

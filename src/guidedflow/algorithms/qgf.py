@@ -11,7 +11,7 @@ between the paper's distribution of t and the code's. The weight is not trained,
 they are in the data.
 """
 
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import optax
@@ -34,7 +34,7 @@ from guidedflow.types import Metrics, Scalar, Transition
 
 
 class State(NamedTuple):
-    """What is learned."""
+    """Networks and optimiser states of QGF."""
 
     flow: Learner[VelocityField]
     values: Values
@@ -64,7 +64,7 @@ class QGF:
     ensemble: Ensemble = Ensemble()
     """Members of the critic, and how their values become one."""
 
-    shown: ClassVar[tuple[str, ...]] = ("critic_loss", "flow_loss")
+    shown = ("critic_loss", "flow_loss")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         shape, size = example.observation.shape, example.action.size

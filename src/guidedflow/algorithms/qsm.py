@@ -9,8 +9,6 @@ Critic, schedule and coefficients follow the comparison in Q-Guided Flow (arXiv 
 by number. This file does not know of horizons and discounts.
 """
 
-from typing import ClassVar
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -27,9 +25,6 @@ from guidedflow.networks import Aggregate, NoiseField
 from guidedflow.policies.policy import Policy
 from guidedflow.settings import hyperparameters
 from guidedflow.types import Metrics, Scalar, Transition
-
-LARGEST_NORM = 1.0
-"""Where the norm of a gradient is clipped."""
 
 
 @hyperparameters
@@ -59,7 +54,7 @@ class QSM:
     ensemble: Ensemble = Ensemble()
     """Members of the critic, and how their values become one."""
 
-    shown: ClassVar[tuple[str, ...]] = ("critic_loss", "noise_loss", "cloning_loss")
+    shown = ("critic_loss", "noise_loss", "cloning_loss")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         published = self.published_network
@@ -83,9 +78,9 @@ class QSM:
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
-        """Adam, after a clip of each network's gradient unless all are clipped together."""
+        """Adam, after a clip of each network's gradient at norm 1, unless all are clipped together."""
         adam = optax.adam(self.learning_rate)
-        return adam if self.joint_clip else optax.chain(optax.clip_by_global_norm(LARGEST_NORM), adam)
+        return adam if self.joint_clip else optax.chain(optax.clip_by_global_norm(1.0), adam)
 
     def step(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
         """One update with the given noise."""
@@ -104,6 +99,6 @@ class QSM:
         gradient, metrics = state.noise.gradient(noise_loss, batch.acting, noise)
         value_gradients, value_metrics = self.values.gradients(state.values, batch)
         if self.joint_clip:
-            gradient, value_gradients = clip_together(LARGEST_NORM, gradient, value_gradients)
+            gradient, value_gradients = clip_together(1.0, gradient, value_gradients)
         after = State(state.noise.descend(self.optimizer, gradient), self.values.descend(state.values, value_gradients))
         return after, {**value_metrics, **metrics}

@@ -8,7 +8,7 @@ only. In between Adam goes on for the actor with a gradient of zero, as one opti
 seohongpark/fql 719d044. This file does not know of horizons and discounts.
 """
 
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
 
 
 class State(NamedTuple):
-    """What is learned, and how many updates were made."""
+    """Networks and optimiser states of ReBRAC, and how many updates were made."""
 
     actor: Learner[MeanActor]
     target_actor: MeanActor
@@ -62,7 +62,7 @@ class ReBRAC:
     ensemble: Ensemble = Ensemble()
     """Members of the critic, and how their values become one."""
 
-    shown: ClassVar[tuple[str, ...]] = ("critic_loss", "actor_loss", "q_loss")
+    shown = ("critic_loss", "actor_loss", "q_loss")
 
     def __post_init__(self) -> None:
         check_settings(self, smoothing=(0, 10), smoothing_limit=(0, 2), actor_interval=(1, 1000))
@@ -80,7 +80,7 @@ class ReBRAC:
 
     def policies(self, state: State) -> dict[str, Policy]:
         actor, combine = state.actor.network, self.ensemble.acting(self.aggregate)
-        return {"actor": ActorPolicy(actor, state.target_critic, combine, Sampler())}
+        return {"actor": ActorPolicy(actor=actor, critic=state.target_critic, aggregate=combine, sampler=Sampler())}
 
     @property
     def optimizer(self) -> optax.GradientTransformation:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from guidedflow.networks.encoders import Encoder, encoder_of
 from guidedflow.networks.mlp import MLP, NORMED, Style
 from guidedflow.networks.times import TimeEmbedding
-from guidedflow.settings import Choice, hyperparameters
+from guidedflow.settings import Choice
 from guidedflow.types import Action, Observation, Scalar, Time
 
 
@@ -168,11 +168,10 @@ class Aggregate(Choice):
     pessimistic = enum.member(pessimistic)
 
 
-@hyperparameters
-class LowerBound:
+class LowerBound(eqx.Module):
     """`Aggregate.pessimistic` with a chosen rho, which is a leaf of the policy that acts by it."""
 
-    rho: float = 1.0
+    rho: float | Scalar
     """Standard deviations of the members that are subtracted from their mean."""
 
     def __call__(self, values: Float[Array, " members"]) -> Scalar:

@@ -8,13 +8,34 @@ The path is the flow's memoryless diffusion, whose last step is one of the base 
 come from.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from guidedflow.types import Action, Scalar, Velocity
+from guidedflow.algorithms.parts import cloning
+from guidedflow.types import Action, Scalar, Transition, Velocity
 
 Steps = Float[Array, "steps action"]
+
+
+class Noise(NamedTuple):
+    """Every random number of one update; rows are transitions."""
+
+    path: Float[Array, "*batch steps action"]
+    """Where a path begins, and what is added on its way."""
+    flow_source: Float[Array, "*batch action"]
+    """x0, where the cloning path starts."""
+    flow_time: Float[Array, "*batch"]
+    """t in [0, 1)."""
+
+
+def draw(batch: Transition, steps: int, key: PRNGKeyArray) -> Noise:
+    """The noise of an update on `batch`, for paths of so many steps."""
+    path_key, flow_key = jax.random.split(key)
+    size, actions = batch.action.shape
+    return Noise(jax.random.normal(path_key, (size, steps, actions)), *cloning.draw(batch, flow_key))
 
 
 def times(steps: int) -> Float[Array, " steps"]:
@@ -22,7 +43,7 @@ def times(steps: int) -> Float[Array, " steps"]:
     return jnp.arange(steps, dtype=jnp.float32) / steps
 
 
-def deviation(t: Scalar, steps: int) -> Scalar:
+def deviation(t: Float[Array, "*times"], steps: int) -> Float[Array, "*times"]:
     """sigma_t."""
     h = 1 / steps
     return jnp.sqrt(2 * (1 - t + h) / (t + h))

@@ -19,7 +19,7 @@ from guidedflow.types import Transition
 
 
 class State(NamedTuple):
-    """What is learned."""
+    """Networks and optimiser states of FQL and GFP."""
 
     actor: Learner[OneStepActor]
     flow: Learner[VelocityField]
