@@ -167,9 +167,7 @@ class GFP:
 
         def critic_loss(critic: Critic, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
             next_values = target_critic.given(data.next_observation)
-            bootstrap = self.target(
-                lambda action: for_target(next_values(action)), act, imitate, data, noise.next_action
-            )
+            bootstrap = self.target(lambda a: for_target(next_values(a)), act, imitate, data, noise.next_action)
             values = critic.given(data.observation)(data.action)
             loss = squared_error(values, data.reward + data.discount * bootstrap)
             return loss, {"critic_loss": loss, "q": jnp.mean(values)}
