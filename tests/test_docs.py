@@ -16,6 +16,7 @@ import pytest
 import guidedflow
 from guidedflow import algorithms, cli, recipes
 from guidedflow.algorithms import ALGORITHMS
+from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.flows.guidance import GUIDANCE
 from guidedflow.settings import to_plain
 
@@ -57,8 +58,13 @@ ALGORITHM_PAGES = sorted((DOCS / "algorithms").glob("*.md"))
 
 def meanings(name: str) -> dict[str, str]:
     """The settings of an algorithm, and what their docstrings say."""
-    tree = ast.parse(source(name))
-    body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == ALGORITHMS[name].__name__)
+    return documented(source(name), ALGORITHMS[name])
+
+
+def documented(code: str, cls: type) -> dict[str, str]:
+    """The fields of a class of settings, and the docstring below each."""
+    tree = ast.parse(code)
+    body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls.__name__)
     return {
         field.target.id: told.value.value
         for field, told in itertools.pairwise(body.body)
@@ -85,7 +91,8 @@ def settings(name: str) -> list[str]:
     for setting, default in to_plain(ALGORITHMS[name]()).items():
         found = [row[setting] for row in rows if setting in row]
         column = f" {spread(found) if found else '-'} |" if rows else ""
-        lines.append(f"| `{setting.replace('_', '-')}` | {recipes.in_words(default)} |{column} {told[setting]} |")
+        words = "[as published](../critics.md)" if isinstance(default, dict) else recipes.in_words(default)
+        lines.append(f"| `{setting.replace('_', '-')}` | {words} |{column} {told[setting]} |")
     return lines
 
 
@@ -131,6 +138,15 @@ def test_there_is_a_page_for_every_algorithm_and_the_readme_leads_to_it() -> Non
 @pytest.mark.parametrize("path", ALGORITHM_PAGES, ids=lambda path: path.stem)
 def test_settings_on_a_page_are_those_of_the_code_and_of_the_recipes(path: Path) -> None:
     assert table(path.read_text(), "Settings") == settings(path.stem)
+
+
+def test_the_page_on_critics_has_every_ingredient() -> None:
+    told = documented((SOURCE / "parts" / "ensemble.py").read_text(), Ensemble)
+    rows = [
+        f"| `{name.replace('_', '-')}` | {recipes.in_words(default)} | {told[name]} |"
+        for name, default in to_plain(Ensemble()).items()
+    ]
+    assert table((DOCS / "critics.md").read_text(), "Settings") == rows
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,9 @@ def from_plain(cls: type[T], plain: Mapping[str, Any]) -> T:
 
 
 def _restore(hint: Any, value: Any, where: str) -> Any:
+    choice = next((part for part in _parts(hint) if isinstance(part, type) and issubclass(part, Choice)), None)
+    if choice is not None and isinstance(value, str):
+        return _restore(choice, value, where)
     if isinstance(hint, type) and issubclass(hint, Choice):
         if not isinstance(value, str) or value not in hint.__members__:
             raise InputError(f"{where} is {value!r}; expected one of {', '.join(hint.__members__)}.")

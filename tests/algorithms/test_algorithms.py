@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from test_golden import parts
 from tiny_algorithm import small
 from tiny_data import line
 
-from guidedflow.algorithms import ALGORITHMS, FQL, GFP
-from guidedflow.algorithms.contract import Algorithm, initial_state
+from guidedflow.algorithms import ALGORITHMS, BC, FQL, GFP
+from guidedflow.algorithms.contract import Algorithm, initial_state, shown
 from guidedflow.algorithms.gfp import Reference, Target, Weight
-from guidedflow.algorithms.learner import Learner, polyak
+from guidedflow.algorithms.learner import Learner, clip_together, polyak
 from guidedflow.data.sampling.cutting import Cutting
 from guidedflow.data.transitions import Transitions
 from guidedflow.networks import Aggregate
@@ -252,6 +254,43 @@ def test_fql_with_normalized_q_does_not_see_the_scale_of_its_critic(transitions:
     update = jax.jit(algorithm.update)
     actors = [update(s, batch, key)[0].actor.network for s in (state, larger)]
     assert_equal(*actors, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("coasting", [False, True])
+def test_a_learner_that_steps_every_third_update_rests_or_coasts_between(coasting: bool) -> None:
+    optimizer = optax.adam(0.1)
+
+    @jax.jit
+    def update(learner: Learner[jax.Array], updates: jax.Array) -> tuple[Learner[jax.Array], dict[str, jax.Array]]:
+        def gradient() -> tuple[jax.Array, dict[str, jax.Array]]:
+            return jnp.ones(2), {"loss": jnp.float32(5)}
+
+        return learner.step_every(3, updates, optimizer, gradient, coasting=coasting)
+
+    learner, places, losses = Learner.init(jnp.zeros(2), optimizer), [0.0], []
+    for i in range(6):
+        learner, metrics = update(learner, jnp.int32(i))
+        places.append(float(learner.network[0]))
+        losses.append(float(metrics["loss"]))
+    moved = [before != after for before, after in itertools.pairwise(places)]
+    assert moved == [True] * 6 if coasting else moved == [True, False, False] * 2
+    assert int(learner.optimizer[0].count) == (6 if coasting else 2)  # type: ignore[index]
+    assert np.mean(losses) == 5
+
+
+def test_an_algorithm_chooses_what_the_progress_bar_shows(every: Algorithm[Any]) -> None:
+    _, metrics = remembered(every, 0)
+    assert set(shown(every)) & metrics.keys()
+    assert "shown" not in vars(every)  # it is no setting
+    if not isinstance(every, BC):
+        assert set(shown(every)) <= metrics.keys()
+
+
+def test_gradients_clipped_together_keep_their_ratio() -> None:
+    together = clip_together(1.0, jnp.array([3.0]), {"other": jnp.array([4.0])})
+    np.testing.assert_allclose(together[0], 0.6, rtol=1e-6)
+    np.testing.assert_allclose(together[1]["other"], 0.8, rtol=1e-6)
+    np.testing.assert_array_equal(clip_together(10.0, jnp.array([3.0]))[0], 3.0)
 
 
 def test_polyak_is_a_weighted_mean() -> None:

@@ -22,7 +22,7 @@ from guidedflow.types import Metrics, Transition
 
 
 class State(NamedTuple):
-    """What is learned."""
+    """Networks and optimiser states of BC."""
 
     flow: Learner[VelocityField]
 

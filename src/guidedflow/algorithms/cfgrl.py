@@ -1,6 +1,6 @@
 """CFGRL: classifier-free guidance as policy improvement (arXiv 2505.23458), as compared in Q-Guided Flow (2606.11087).
 
-    V, Q     `guidedflow.implicit`
+    V, Q     `parts.implicit_values`
     flow     1[A > 0] e(1) + 0.1 e(0),   e(o) = |v(s, o, a_t, t) - (a - x0)|^2 / d,   A = min_i Q'_i(s, a) - V(s)
     acting   v(s, 0, ...) + weight (v(s, 1, ...) - v(s, 0, ...))
 
@@ -18,12 +18,12 @@ from jaxtyping import PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner
 from guidedflow.algorithms.parts import cloning
-from guidedflow.algorithms.parts import implicit_values as implicit
 from guidedflow.algorithms.parts.cloning import Noise, Times
-from guidedflow.algorithms.parts.implicit_values import Values
+from guidedflow.algorithms.parts.ensemble import Ensemble
+from guidedflow.algorithms.parts.implicit_values import ImplicitValues, Values
 from guidedflow.algorithms.parts.losses import flow_matching_error
 from guidedflow.flows.sampling import Sampler
-from guidedflow.networks import FLOW_NORM_FIRST, NORM_FIRST, Aggregate, ConditionalField, Extrapolation, SwiftTime
+from guidedflow.networks import FLOW_NORM_FIRST, Aggregate, ConditionalField, Extrapolation, SwiftTime
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.policies.policy import Policy
 from guidedflow.settings import hyperparameters
@@ -34,7 +34,7 @@ UNCONDITIONAL = 0.1
 
 
 class State(NamedTuple):
-    """What is learned."""
+    """Networks and optimiser states of CFGRL."""
 
     flow: Learner[ConditionalField]
     values: Values
@@ -58,12 +58,16 @@ class CFGRL:
     """Euler steps from noise to action."""
     hidden: tuple[int, ...] = (1024, 1024, 1024, 1024)
     """Sizes of the hidden layers of every network."""
+    ensemble: Ensemble = Ensemble()
+    """Members of the critic, and how their values become one."""
+
+    shown = ("critic_loss", "flow_loss", "better")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         shape, size = example.observation.shape, example.action.size
         flow_key, values_key = jax.random.split(key)
         flow = ConditionalField(shape, size, self.hidden, SwiftTime(), style=FLOW_NORM_FIRST, key=flow_key)
-        values = implicit.init(example, self.hidden, self.optimizer, values_key, NORM_FIRST)
+        values = self.values.init(example, values_key)
         return State(Learner.init(flow, self.optimizer), values)
 
     def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
@@ -72,8 +76,15 @@ class CFGRL:
     def policies(self, state: State) -> dict[str, Policy]:
         flow, critic = Extrapolation(state.flow.network, self.weight), state.values.critic.network
         sampler = Sampler(self.flow_steps)
-        conditional = FlowPolicy(flow=flow, critic=critic, aggregate=Aggregate.min, sampler=sampler)
+        conditional = FlowPolicy(
+            flow=flow, critic=critic, aggregate=self.ensemble.acting(Aggregate.min), sampler=sampler
+        )
         return {"conditional": conditional, "flow": conditional.conditioned(0.0)}
+
+    @property
+    def values(self) -> ImplicitValues:
+        """How the values are learned."""
+        return ImplicitValues(self.optimizer, self.hidden, self.ensemble, self.expectile, self.tau)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -83,6 +94,7 @@ class CFGRL:
     def step(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
         """One update with the given noise."""
         target_critic, value = state.values.target_critic, state.values.value.network
+        combine = self.ensemble.actor(Aggregate.min)
 
         def flow_loss(flow: ConditionalField, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
             velocity = flow.given(data.observation)
@@ -90,13 +102,12 @@ class CFGRL:
             def error(label: int) -> Scalar:
                 return flow_matching_error(velocity(label), noise.flow_source, data.action, noise.flow_time)
 
-            advantage = jnp.min(target_critic.given(data.observation)(data.action)) - value(data.observation)
+            q = target_critic.given(data.observation)(data.action)
+            advantage = combine(q - value(data.observation))
             better = (advantage > 0).astype(jnp.float32)
             loss = better * error(1) + UNCONDITIONAL * error(0)
             return loss, {"flow_loss": loss, "better": better}
 
         flow, metrics = state.flow.step(self.optimizer, flow_loss, batch.acting, noise)
-        values, value_metrics = implicit.step(
-            state.values, batch, self.optimizer, expectile=self.expectile, tau=self.tau, over_members=jnp.mean
-        )
+        values, value_metrics = self.values.step(state.values, batch)
         return State(flow, values), {**value_metrics, **metrics}

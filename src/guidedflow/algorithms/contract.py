@@ -3,7 +3,7 @@
 An algorithm holds hyperparameters and no arrays. It knows transitions; it knows no dataset, no environment and no loop.
 """
 
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import jax
 from jaxtyping import PRNGKeyArray
@@ -30,6 +30,18 @@ class Algorithm(Protocol[State]):
     def policies(self, state: State) -> dict[str, Policy]:
         """The policies by name, the main one first."""
         ...
+
+
+@runtime_checkable
+class Shows(Protocol):
+    """An algorithm that chooses which of its metrics the progress bar shows, in this order."""
+
+    shown: ClassVar[tuple[str, ...]]
+
+
+def shown(algorithm: Algorithm[Any]) -> tuple[str, ...]:
+    """Names of the metrics that the progress bar shows; by default the usual losses, of those that there are."""
+    return algorithm.shown if isinstance(algorithm, Shows) else ("critic_loss", "flow_loss", "actor_loss", "q_loss")
 
 
 @jax.jit

@@ -18,6 +18,7 @@ from guidedflow.algorithms.learner import polyak
 from guidedflow.algorithms.parts import distillation
 from guidedflow.algorithms.parts.cloning import flow_loss
 from guidedflow.algorithms.parts.distillation import Noise, State
+from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.algorithms.parts.losses import squared_error, value_scale
 from guidedflow.flows.path import clip, integrate
 from guidedflow.networks import Aggregate, Critic, OneStepActor, RawTime
@@ -44,15 +45,19 @@ class FQL:
     """Euler steps from noise to action."""
     hidden: tuple[int, ...] = (512, 512, 512, 512)
     """Sizes of the hidden layers of every network."""
+    ensemble: Ensemble = Ensemble()
+    """Members of the critic, and how their values become one."""
+
+    shown = ("critic_loss", "flow_loss", "distillation_loss", "q_loss")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
-        return distillation.init(example, self.hidden, RawTime(), self.optimizer, key)
+        return distillation.init(example, self.hidden, RawTime(), self.optimizer, self.ensemble, key)
 
     def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
         return self.step(state, batch, distillation.draw(batch, key))
 
     def policies(self, state: State) -> dict[str, Policy]:
-        return distillation.policies(state, self.aggregate, self.flow_steps)
+        return distillation.policies(state, self.ensemble.acting(self.aggregate), self.flow_steps)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -65,35 +70,43 @@ class FQL:
             state.actor.network, state.flow.network, state.critic.network, state.target_critic
         )  # fmt: skip
 
+        for_target, for_actor = self.ensemble.target(self.aggregate), self.ensemble.actor(Aggregate.mean)
+
         def act(observation: Observation, noise: Array) -> Action:
             return clip(actor.given(observation)(noise))
 
-        def value(observation: Observation, action: Action) -> Scalar:
-            return jnp.mean(critic.given(observation)(action))
+        def imitate(observation: Observation, noise: Array) -> Action:
+            return clip(integrate(flow.given(observation), noise, self.flow_steps))
 
+        def value(observation: Observation, action: Action) -> Scalar:
+            return for_actor(critic.given(observation)(action))
+
+        # What both policies do at s with the same z: constants of every loss below.
+        acting = batch.acting
+        imitations = jax.vmap(imitate)(acting.observation, noise.action)
+        scale = jnp.ones(())
         if self.normalize_q:
-            observations = batch.acting.observation
-            scale = value_scale(jax.vmap(value)(observations, jax.vmap(act)(observations, noise.action)))
-        else:
-            scale = jnp.ones(())
+            proposals = jax.vmap(act)(acting.observation, noise.action)
+            scale = value_scale(jax.vmap(value)(acting.observation, proposals))
 
         def critic_loss(critic: Critic, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
             next_action = act(data.next_observation, noise.next_action)
-            next_value = self.aggregate(target_critic.given(data.next_observation)(next_action))
+            next_value = for_target(target_critic.given(data.next_observation)(next_action))
             values = critic.given(data.observation)(data.action)
             loss = squared_error(values, data.reward + data.discount * next_value)
             return loss, {"critic_loss": loss, "q": jnp.mean(values)}
 
-        def actor_loss(actor: OneStepActor, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
+        def actor_loss(
+            actor: OneStepActor, data: Transition, noise: Noise, imitation: Action
+        ) -> tuple[Scalar, Metrics]:
             action = actor.given(data.observation)(noise.action)
-            imitation = clip(integrate(flow.given(data.observation), noise.action, self.flow_steps))
             distillation = squared_error(action, imitation)
             q_loss = -scale * value(data.observation, clip(action))
             loss = self.alpha * distillation + q_loss
             return loss, {"actor_loss": loss, "distillation_loss": distillation, "q_loss": q_loss}
 
-        actor_learner, actor_metrics = state.actor.step(self.optimizer, actor_loss, batch.acting, noise)
-        flow_learner, flow_metrics = state.flow.step(self.optimizer, flow_loss, batch.acting, noise)
+        actor_learner, actor_metrics = state.actor.step(self.optimizer, actor_loss, acting, noise, imitations)
+        flow_learner, flow_metrics = state.flow.step(self.optimizer, flow_loss, acting, noise)
         critic_learner, critic_metrics = state.critic.step(self.optimizer, critic_loss, batch, noise)
         # The target follows the critic of before this step, as in the published code.
         next_state = State(actor_learner, flow_learner, critic_learner, polyak(target_critic, critic, self.tau))

@@ -17,11 +17,12 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.algorithms.learner import polyak
 from guidedflow.algorithms.parts import distillation
 from guidedflow.algorithms.parts.distillation import Noise, State
+from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.algorithms.parts.losses import (
     advantage_weight,
     clipped_advantage_weight,
@@ -40,19 +41,27 @@ Act = Callable[[Observation, Array], Action]
 """From an observation and noise to a clipped action."""
 
 
-def actor_target(value: Callable[[Action], Scalar], actor: Act, flow: Act, data: Transition, noise: Array) -> Scalar:
+TargetValue = Float[Array, "*members"]
+"""The value of an action for the target: one number, or one for each member with a target of its own."""
+
+
+def actor_target(
+    value: Callable[[Action], TargetValue], actor: Act, flow: Act, data: Transition, noise: Array
+) -> TargetValue:
     """Q'(s', actor(s')): Eq. 6."""
     return value(actor(data.next_observation, noise))
 
 
-def mean_target(value: Callable[[Action], Scalar], actor: Act, flow: Act, data: Transition, noise: Array) -> Scalar:
+def mean_target(
+    value: Callable[[Action], TargetValue], actor: Act, flow: Act, data: Transition, noise: Array
+) -> TargetValue:
     """The mean of Q'(s', actor(s')) and Q'(s', flow(s')): Eq. 7 as it is written."""
     return (value(actor(data.next_observation, noise)) + value(flow(data.next_observation, noise))) / 2
 
 
 def published_mean_target(
-    value: Callable[[Action], Scalar], actor: Act, flow: Act, data: Transition, noise: Array
-) -> Scalar:
+    value: Callable[[Action], TargetValue], actor: Act, flow: Act, data: Transition, noise: Array
+) -> TargetValue:
     """The mean of Q'(s', actor(s')) and Q'(s', flow(s)): Eq. 7 as all published numbers were made (appendix B.1)."""
     return (value(actor(data.next_observation, noise)) + value(flow(data.observation, noise))) / 2
 
@@ -114,15 +123,19 @@ class GFP:
     """Euler steps from noise to action."""
     hidden: tuple[int, ...] = (512, 512, 512, 512)
     """Sizes of the hidden layers of every network."""
+    ensemble: Ensemble = Ensemble()
+    """Members of the critic, and how their values become one."""
+
+    shown = ("critic_loss", "flow_loss", "distillation_loss", "q_loss")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
-        return distillation.init(example, self.hidden, SinusoidalTime(), self.optimizer, key)
+        return distillation.init(example, self.hidden, SinusoidalTime(), self.optimizer, self.ensemble, key)
 
     def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
         return self.step(state, batch, distillation.draw(batch, key))
 
     def policies(self, state: State) -> dict[str, Policy]:
-        return distillation.policies(state, self.aggregate, self.flow_steps)
+        return distillation.policies(state, self.ensemble.acting(self.aggregate), self.flow_steps)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -135,18 +148,16 @@ class GFP:
             state.actor.network, state.flow.network, state.critic.network, state.target_critic
         )  # fmt: skip
 
+        for_target, for_actor = self.ensemble.target(self.aggregate), self.ensemble.actor(self.aggregate)
+
         def act(observation: Observation, noise: Array) -> Action:
             return clip(actor.given(observation)(noise))
 
         def imitate(observation: Observation, noise: Array) -> Action:
             return clip(integrate(flow.given(observation), noise, self.flow_steps))
 
-        def value_given(critic: Critic, observation: Observation) -> Callable[[Action], Scalar]:
-            values = critic.given(observation)
-            return lambda action: self.aggregate(values(action))
-
         def value(observation: Observation, action: Action) -> Scalar:
-            return value_given(critic, observation)(action)
+            return for_actor(critic.given(observation)(action))
 
         # What both policies do at s with the same z: constants of every loss below.
         acting = batch.acting
@@ -155,8 +166,8 @@ class GFP:
         scale = value_scale(jax.vmap(value)(acting.observation, proposals))
 
         def critic_loss(critic: Critic, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
-            next_value = value_given(target_critic, data.next_observation)
-            bootstrap = self.target(next_value, act, imitate, data, noise.next_action)
+            next_values = target_critic.given(data.next_observation)
+            bootstrap = self.target(lambda a: for_target(next_values(a)), act, imitate, data, noise.next_action)
             values = critic.given(data.observation)(data.action)
             loss = squared_error(values, data.reward + data.discount * bootstrap)
             return loss, {"critic_loss": loss, "q": jnp.mean(values)}
@@ -164,9 +175,9 @@ class GFP:
         def flow_loss(
             flow: VelocityField, data: Transition, noise: Noise, proposal: Action, imitation: Action
         ) -> tuple[Scalar, Metrics]:
-            reference_value = value_given(target_critic, data.observation)
-            reference = self.reference(reference_value, proposal, imitation)
-            weight = self.weight(reference_value(data.action), reference, scale, self.temperature)
+            q = target_critic.given(data.observation)
+            reference = self.reference(lambda action: for_actor(q(action)), proposal, imitation)
+            weight = self.weight(for_actor(q(data.action)), reference, scale, self.temperature)
             velocity = flow.given(data.observation)
             loss = weight * flow_matching_error(velocity, noise.flow_source, data.action, noise.flow_time)
             return loss, {"flow_loss": loss, "weight": weight, "q_reference": reference}

@@ -1,7 +1,7 @@
 """IFQL: implicit flow Q-learning, the flow form of IDQL (arXiv 2304.10573) that FQL (arXiv 2502.02538) compares with.
 
-    V, Q     `guidedflow.implicit`
-    flow     `guidedflow.cloning`
+    V, Q     `parts.implicit_values`
+    flow     `parts.cloning`
     acting   the best, by min_i Q_i(s, a), of `candidates` samples of the flow
 
 Training is behaviour cloning beside a critic; only the choice among samples improves on the data. This file does not
@@ -11,15 +11,14 @@ know of horizons and discounts.
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 from jaxtyping import PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner
 from guidedflow.algorithms.parts import cloning
-from guidedflow.algorithms.parts import implicit_values as implicit
 from guidedflow.algorithms.parts.cloning import Noise, flow_loss
-from guidedflow.algorithms.parts.implicit_values import Values
+from guidedflow.algorithms.parts.ensemble import Ensemble
+from guidedflow.algorithms.parts.implicit_values import FQL_FORM, ImplicitValues, Values
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Aggregate, RawTime, VelocityField
 from guidedflow.policies.kinds import FlowPolicy
@@ -29,7 +28,7 @@ from guidedflow.types import Metrics, Transition
 
 
 class State(NamedTuple):
-    """What is learned."""
+    """Networks and optimiser states of IFQL."""
 
     flow: Learner[VelocityField]
     values: Values
@@ -51,11 +50,15 @@ class IFQL:
     """Euler steps from noise to action."""
     hidden: tuple[int, ...] = (512, 512, 512, 512)
     """Sizes of the hidden layers of every network."""
+    ensemble: Ensemble = Ensemble()
+    """Members of the critic, and how their values become one."""
+
+    shown = ("critic_loss", "flow_loss")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         flow_key, values_key = jax.random.split(key)
         flow = VelocityField(example.observation.shape, example.action.size, self.hidden, RawTime(), key=flow_key)
-        values = implicit.init(example, self.hidden, self.optimizer, values_key)
+        values = self.values.init(example, values_key)
         return State(Learner.init(flow, self.optimizer), values)
 
     def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
@@ -63,8 +66,13 @@ class IFQL:
 
     def policies(self, state: State) -> dict[str, Policy]:
         sampler = Sampler(self.flow_steps, candidates=self.candidates)
-        critic = state.values.critic.network
-        return {"flow": FlowPolicy(flow=state.flow.network, critic=critic, aggregate=Aggregate.min, sampler=sampler)}
+        flow, critic, combine = state.flow.network, state.values.critic.network, self.ensemble.acting(Aggregate.min)
+        return {"flow": FlowPolicy(flow=flow, critic=critic, aggregate=combine, sampler=sampler)}
+
+    @property
+    def values(self) -> ImplicitValues:
+        """How the values are learned."""
+        return ImplicitValues(self.optimizer, self.hidden, self.ensemble, self.expectile, self.tau, FQL_FORM)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -74,7 +82,5 @@ class IFQL:
     def step(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
         """One update with the given noise."""
         flow, flow_metrics = state.flow.step(self.optimizer, flow_loss, batch.acting, noise)
-        values, value_metrics = implicit.step(
-            state.values, batch, self.optimizer, expectile=self.expectile, tau=self.tau, over_members=jnp.sum
-        )
+        values, value_metrics = self.values.step(state.values, batch)
         return State(flow, values), {**value_metrics, **flow_metrics}

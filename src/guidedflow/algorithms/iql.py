@@ -1,6 +1,6 @@
 """IQL: Implicit Q-Learning (arXiv 2110.06169), as FQL (arXiv 2502.02538) and GFP (arXiv 2512.03973) compare with it.
 
-    V, Q     `guidedflow.implicit`
+    V, Q     `parts.implicit_values`
     actor    awr       -min(exp(alpha A), 100) log pi(a | s),   A = min_i Q_i(s, a) - V(s)
              ddpgbc    -min_i Q_i(s, mu(s)) / mean |Q| - alpha log pi(a | s)
 
@@ -11,7 +11,6 @@ mean, learns a deviation and decays the actor's rate. This file does not know of
 
 import enum
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -20,44 +19,26 @@ import optax
 from jaxtyping import PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner
-from guidedflow.algorithms.parts import implicit_values as implicit
-from guidedflow.algorithms.parts.implicit_values import Values
-from guidedflow.algorithms.parts.losses import value_scale
+from guidedflow.algorithms.parts.ensemble import Ensemble
+from guidedflow.algorithms.parts.implicit_values import FQL_FORM, ImplicitValues, Values
+from guidedflow.algorithms.parts.losses import squared_error, value_scale
 from guidedflow.flows.path import clip
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Aggregate, MeanActor, Style, glorot
 from guidedflow.policies.kinds import ActorPolicy
 from guidedflow.policies.policy import Policy
 from guidedflow.settings import Choice, hyperparameters
-from guidedflow.types import Action, Metrics, Scalar, Transition
-
-LARGEST_WEIGHT = 100.0
-"""Where the exponential of an advantage is cut."""
+from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
 
 
-def awr(
-    mean: Action,
-    action: Action,
-    advantage: Scalar,
-    value: Callable[[Action], Scalar],
-    scale: Scalar,
-    alpha: float | Scalar,
-) -> Scalar:
+def awr(likelihood: Scalar, advantage: Scalar, climbed: Scalar, alpha: float | Scalar) -> Scalar:
     """Advantage-weighted regression: the data's actions, the better ones more."""
-    weight = jnp.minimum(jnp.exp(alpha * advantage), LARGEST_WEIGHT)
-    return -weight * log_likelihood(mean, action)
+    return -jnp.minimum(jnp.exp(alpha * advantage), 100.0) * likelihood
 
 
-def ddpgbc(
-    mean: Action,
-    action: Action,
-    advantage: Scalar,
-    value: Callable[[Action], Scalar],
-    scale: Scalar,
-    alpha: float | Scalar,
-) -> Scalar:
+def ddpgbc(likelihood: Scalar, advantage: Scalar, climbed: Scalar, alpha: float | Scalar) -> Scalar:
     """Climb the critic, and stay near the data (DDPG+BC)."""
-    return -scale * value(clip(mean)) - alpha * log_likelihood(mean, action)
+    return -climbed - alpha * likelihood
 
 
 class Extraction(Choice):
@@ -73,7 +54,7 @@ def log_likelihood(mean: Action, action: Action) -> Scalar:
 
 
 class State(NamedTuple):
-    """What is learned."""
+    """Networks and optimiser states of IQL."""
 
     actor: Learner[MeanActor]
     values: Values
@@ -95,12 +76,16 @@ class IQL:
     """Step size of Adam, for all networks."""
     hidden: tuple[int, ...] = (512, 512, 512, 512)
     """Sizes of the hidden layers of every network."""
+    ensemble: Ensemble = Ensemble()
+    """Members of the critic, and how their values become one."""
+
+    shown = ("critic_loss", "actor_loss", "error")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         actor_key, values_key = jax.random.split(key)
         shape, size = example.observation.shape, example.action.size
         actor = MeanActor(shape, size, self.hidden, style=Style(head=glorot(1e-2)), key=actor_key)
-        values = implicit.init(example, self.hidden, self.optimizer, values_key)
+        values = self.values.init(example, values_key)
         return State(Learner.init(actor, self.optimizer), values)
 
     def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
@@ -108,7 +93,13 @@ class IQL:
 
     def policies(self, state: State) -> dict[str, Policy]:
         actor, critic = state.actor.network, state.values.target_critic
-        return {"actor": ActorPolicy(actor=actor, critic=critic, aggregate=Aggregate.min, sampler=Sampler())}
+        combine = self.ensemble.acting(Aggregate.min)
+        return {"actor": ActorPolicy(actor=actor, critic=critic, aggregate=combine, sampler=Sampler())}
+
+    @property
+    def values(self) -> ImplicitValues:
+        """How the values are learned."""
+        return ImplicitValues(self.optimizer, self.hidden, self.ensemble, self.expectile, self.tau, FQL_FORM)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -118,26 +109,21 @@ class IQL:
     def step(self, state: State, batch: Transition) -> tuple[State, Metrics]:
         """One update."""
         actor, critic, state_value = state.actor.network, state.values.critic.network, state.values.value.network
+        combine = self.ensemble.actor(Aggregate.min)
 
-        def value_given(data: Transition) -> Callable[[Action], Scalar]:
-            values = critic.given(data.observation)
-            return lambda action: jnp.min(values(action))
+        def value(observation: Observation, action: Action) -> Scalar:
+            return combine(critic.given(observation)(action))
 
-        def value_of_mean(data: Transition) -> Scalar:
-            mean = actor.given(data.observation)(data.action)
-            return value_given(data)(clip(mean))
-
-        scale = value_scale(jax.vmap(value_of_mean)(batch.acting))  # not computed where the loss does not use it
+        # Compiled away where the loss does not use it, as is `climbed` below.
+        scale = value_scale(jax.vmap(lambda s: value(s, clip(actor(s))))(batch.acting.observation))
 
         def actor_loss(actor: MeanActor, data: Transition) -> tuple[Scalar, Metrics]:
-            mean = actor.given(data.observation)(data.action)
-            value = value_given(data)
-            advantage = value(data.action) - state_value(data.observation)
-            loss = self.extraction(mean, data.action, advantage, value, scale, self.alpha)
-            return loss, {"actor_loss": loss, "advantage": advantage, "error": jnp.mean(jnp.square(mean - data.action))}
+            mean = actor(data.observation)
+            advantage = combine(critic.given(data.observation)(data.action) - state_value(data.observation))
+            climbed = scale * value(data.observation, clip(mean))
+            loss = self.extraction(log_likelihood(mean, data.action), advantage, climbed, self.alpha)
+            return loss, {"actor_loss": loss, "advantage": advantage, "error": squared_error(mean, data.action)}
 
         actor_learner, actor_metrics = state.actor.step(self.optimizer, actor_loss, batch.acting)
-        values, value_metrics = implicit.step(
-            state.values, batch, self.optimizer, expectile=self.expectile, tau=self.tau, over_members=jnp.sum
-        )
+        values, value_metrics = self.values.step(state.values, batch)
         return State(actor_learner, values), {**value_metrics, **actor_metrics}

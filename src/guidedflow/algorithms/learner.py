@@ -6,15 +6,12 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Int
 
 from guidedflow.types import Metrics, Scalar
 
 Network = TypeVar("Network")
-
-
 Loss = Callable[..., tuple[Scalar, Metrics]]
-
-
 """loss(network, *data of one transition) -> its loss, and what is worth reporting."""
 
 
@@ -53,6 +50,37 @@ class Learner(NamedTuple, Generic[Network]):
         """One step down the mean of `loss` over a batch."""
         gradient, metrics = self.gradient(loss, *data)
         return self.descend(optimizer, gradient), metrics
+
+    def step_every(
+        self,
+        interval: int,
+        updates: Int[Array, ""],
+        optimizer: optax.GradientTransformation,
+        gradient: Callable[[], tuple[Network, Metrics]],
+        *,
+        coasting: bool = False,
+    ) -> tuple["Learner[Network]", Metrics]:
+        """One step along `gradient()` in every `interval`-th update, `updates` of which were made before.
+
+        In the other updates `gradient` is not computed and nothing moves (TD3, arXiv 1802.09477). If `coasting`, the
+        optimiser sees a gradient of zero instead: its moments decay and move the network, as in one optimiser of
+        several networks. Metrics are scaled such that their mean over updates is the mean over the steps taken.
+        """
+        due = updates % interval == 0
+        shapes = jax.eval_shape(gradient)
+        direction, metrics = jax.lax.cond(
+            due, gradient, lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        )
+        after = self.descend(optimizer, direction)
+        if not coasting:
+            after = jax.tree.map(lambda new, old: jnp.where(due, new, old), after, self)
+        return after, {name: metric * interval for name, metric in metrics.items()}
+
+
+def clip_together(limit: float, *gradients: Any) -> tuple[Any, ...]:
+    """Gradients of several networks, scaled by one factor where their joint norm exceeds `limit`."""
+    clipped, _ = optax.clip_by_global_norm(limit).update(gradients, optax.EmptyState())
+    return tuple(clipped)
 
 
 def polyak(target: Network, online: Network, tau: float | Scalar) -> Network:

@@ -1,55 +1,46 @@
 """QAM: Q-learning with Adjoint Matching (arXiv 2601.14234), as compared in Q-Guided Flow (arXiv 2606.11087).
 
-    V, Q     `guidedflow.implicit`
-    base     flow matching on the data; b' is its Polyak copy
-    fast     sum over t of |(v_fast - b') 2 / sigma_t + sigma_t adj_t|^2 along the fast flow's own noisy paths
+    V, Q       `parts.implicit_values`
+    base       flow matching on the data; b' is its Polyak copy
+    path       x_t of the fast flow's memoryless diffusion, its last step without noise and by b'
+    adjoint    adj = -kappa grad Q' at the end of the path, carried back to each x_t through b' alone
+    fast       sum over t of |(v_fast(x_t, t) - b'(x_t, t)) 2 / sigma_t + sigma_t adj_t|^2
 
-The paths are those of the flow's memoryless diffusion, x <- x + h (2 v - x / (t + h)) + sqrt(h) sigma_t noise, with
-sigma_t^2 = 2 (1 - t + h) / (t + h), and a last step without noise by b'. The adjoint starts as -kappa grad Q at the
-path's end and is carried back through b' alone, so no gradient passes through the fast flow's own steps. The optimum is
-the base tilted by exp(kappa Q). The two flows have no LayerNorm. This file does not know of horizons and discounts.
+No gradient passes through the fast flow's own steps. The optimum is the base tilted by exp(kappa Q). The two flows
+have no LayerNorm. `joint_clip`, `separate_start` and `online_ranking` together take the form of QGF's code
+(zhouzypaul/qgf, bc44a67), with which it then agrees number by number. This file does not know of horizons.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
-from guidedflow.algorithms.learner import Learner, polyak
-from guidedflow.algorithms.parts import cloning
-from guidedflow.algorithms.parts import implicit_values as implicit
+from guidedflow.algorithms.learner import Learner, clip_together, polyak
+from guidedflow.algorithms.parts import adjoints
+from guidedflow.algorithms.parts.adjoints import Noise, carried_back, deviation, noisy_path
 from guidedflow.algorithms.parts.cloning import flow_loss
-from guidedflow.algorithms.parts.implicit_values import Values
+from guidedflow.algorithms.parts.ensemble import Ensemble
+from guidedflow.algorithms.parts.implicit_values import ImplicitValues, Values
 from guidedflow.flows.path import clip
 from guidedflow.flows.sampling import Sampler
-from guidedflow.networks import NORM_FIRST, Aggregate, RawTime, VelocityField
+from guidedflow.networks import Aggregate, RawTime, VelocityField
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.policies.policy import Policy
 from guidedflow.settings import hyperparameters
-from guidedflow.types import Action, Metrics, Scalar, Transition, Velocity
+from guidedflow.types import Metrics, Scalar, Transition
 
 
 class State(NamedTuple):
-    """What is learned."""
+    """Networks and optimiser states of QAM."""
 
     fast: Learner[VelocityField]
     base: Learner[VelocityField]
     target_base: VelocityField
     values: Values
-
-
-class Noise(NamedTuple):
-    """Every random number of one update; rows are transitions."""
-
-    path: Float[Array, "*batch steps action"]
-    """Where a path begins, and what is added on its way."""
-    flow_source: Float[Array, "*batch action"]
-    """x0, where the cloning path starts."""
-    flow_time: Float[Array, "*batch"]
-    """t in [0, 1)."""
 
 
 @hyperparameters
@@ -66,91 +57,74 @@ class QAM:
     """Step size of Adam, for all networks."""
     flow_steps: int = 10
     """Euler steps from noise to action."""
+    joint_clip: bool = False
+    """Clip the gradients of both flows together, and of both values, as QGF's release does, not of each network."""
+    separate_start: bool = False
+    """Begin the fast flow with weights of its own, as QGF's release does, instead of those of the base."""
+    online_ranking: bool = False
+    """Act by the online critic, as QGF's release does, instead of the target critic."""
     hidden: tuple[int, ...] = (1024, 1024, 1024, 1024)
     """Sizes of the hidden layers of every network."""
+    ensemble: Ensemble = Ensemble()
+    """Members of the critic, and how their values become one."""
+
+    shown = ("critic_loss", "flow_loss", "adjoint_loss")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
-        shape, size = example.observation.shape, example.action.size
         flow_key, values_key = jax.random.split(key)
-        base = VelocityField(shape, size, self.hidden, RawTime(), key=flow_key)
-        values = implicit.init(example, self.hidden, self.optimizer, values_key, NORM_FIRST)
-        return State(Learner.init(base, self.optimizer), Learner.init(base, self.optimizer), base, values)
+
+        sizes = example.observation.shape, example.action.size, self.hidden, RawTime()
+        base = VelocityField(*sizes, key=flow_key)
+        fast = VelocityField(*sizes, key=jax.random.fold_in(flow_key, 1)) if self.separate_start else base
+        learners = Learner.init(fast, self.optimizer), Learner.init(base, self.optimizer)
+        return State(*learners, base, self.values.init(example, values_key))
 
     def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
-        path_key, flow_key = jax.random.split(key)
-        size, actions = batch.action.shape
-        path = jax.random.normal(path_key, (size, self.flow_steps, actions))
-        return self.step(state, batch, Noise(path, *cloning.draw(batch, flow_key)))
+        return self.step(state, batch, adjoints.draw(batch, self.flow_steps, key))
 
     def policies(self, state: State) -> dict[str, Policy]:
-        def policy(flow: VelocityField) -> Policy:
-            critic, sampler = state.values.target_critic, Sampler(self.flow_steps)
-            return FlowPolicy(flow=flow, critic=critic, aggregate=Aggregate.mean, sampler=sampler)
+        critic = state.values.critic.network if self.online_ranking else state.values.target_critic
+        asked: dict[str, Any] = {"critic": critic, "aggregate": self.ensemble.acting(Aggregate.mean)}
+        fast = FlowPolicy(flow=state.fast.network, sampler=Sampler(self.flow_steps), **asked)
+        return {"flow": fast, "base": dataclasses.replace(fast, flow=state.base.network)}
 
-        return {"flow": policy(state.fast.network), "base": policy(state.base.network)}
+    @property
+    def values(self) -> ImplicitValues:
+        """How the values are learned."""
+        return ImplicitValues(self.optimizer, self.hidden, self.ensemble, self.expectile, self.tau)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
-        """Adam after a clip of the gradient's norm at 1, one state a network."""
-        return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(self.learning_rate))
+        """Adam, after a clip of each network's gradient at norm 1, unless several are clipped together."""
+        adam = optax.adam(self.learning_rate)
+        return adam if self.joint_clip else optax.chain(optax.clip_by_global_norm(1.0), adam)
 
     def step(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
         """One update with the given noise."""
         target_base, target_critic, fast = state.target_base, state.values.target_critic, state.fast.network
+        combine = self.ensemble.actor(Aggregate.mean)
 
         def adjoint_loss(learned: VelocityField, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
-            base, values = target_base.given(data.observation), target_critic.given(data.observation)
-            points, adjoints = self.adjoints(
-                fast.given(data.observation), base, lambda action: jnp.mean(values(action)), noise.path
-            )
-            velocity = learned.given(data.observation)
+            base, q = target_base.given(data.observation), target_critic.given(data.observation)
+            points, end = noisy_path(fast.given(data.observation), base, noise.path)
+            gradient = -self.kappa * jax.grad(lambda action: combine(q(clip(action))))(end)
+            carried = carried_back(base, points, gradient)
+            velocity, t = learned.given(data.observation), adjoints.times(self.flow_steps)
+            sigma = deviation(t, self.flow_steps)[:, None]
+            tilt = jax.vmap(lambda point, t: velocity(point, t) - base(point, t))(points, t)
+            loss = jnp.sum(jnp.square(tilt * 2 / sigma + sigma * carried))
+            return loss, {"adjoint_loss": loss, "adjoint": jnp.sqrt(jnp.mean(jnp.square(carried)))}
 
-            def error(point: Action, adjoint: Action, t: Scalar) -> Scalar:
-                sigma = self.deviation(t)
-                return jnp.sum(jnp.square((velocity(point, t) - base(point, t)) * 2 / sigma + sigma * adjoint))
-
-            loss = jnp.sum(jax.vmap(error)(points, adjoints, self.times))
-            return loss, {"adjoint_loss": loss, "adjoint": jnp.sqrt(jnp.mean(jnp.square(adjoints)))}
-
-        fast_learner, metrics = state.fast.step(self.optimizer, adjoint_loss, batch.acting, noise)
-        base, base_metrics = state.base.step(self.optimizer, flow_loss, batch.acting, noise)
-        values, value_metrics = implicit.step(
-            state.values, batch, self.optimizer, expectile=self.expectile, tau=self.tau, over_members=jnp.mean
+        fast_gradient, metrics = state.fast.gradient(adjoint_loss, batch.acting, noise)
+        base_gradient, base_metrics = state.base.gradient(flow_loss, batch.acting, noise)
+        value_gradients, value_metrics = self.values.gradients(state.values, batch)
+        if self.joint_clip:
+            fast_gradient, base_gradient = clip_together(1.0, fast_gradient, base_gradient)
+            value_gradients = clip_together(1.0, *value_gradients)
+        after = State(
+            fast=state.fast.descend(self.optimizer, fast_gradient),
+            base=state.base.descend(self.optimizer, base_gradient),
+            target_base=polyak(target_base, state.base.network, self.tau),
+            values=self.values.descend(state.values, value_gradients),
         )
-        after = State(fast_learner, base, polyak(target_base, state.base.network, self.tau), values)
         return after, {**value_metrics, **base_metrics, **metrics}
-
-    @property
-    def times(self) -> Float[Array, " steps"]:
-        """Where the steps begin."""
-        return jnp.arange(self.flow_steps, dtype=jnp.float32) / self.flow_steps
-
-    def deviation(self, t: Scalar) -> Scalar:
-        """sigma_t."""
-        h = 1 / self.flow_steps
-        return jnp.sqrt(2 * (1 - t + h) / (t + h))
-
-    def adjoints(
-        self, fast: Velocity, base: Velocity, value: Callable[[Action], Scalar], noise: Float[Array, "steps action"]
-    ) -> tuple[Float[Array, "steps action"], Float[Array, "steps action"]]:
-        """Where each step of one noisy path of the fast flow begins, from t = 0 on, and the adjoint there."""
-        h = 1 / self.flow_steps
-
-        def forward(point: Action, data: tuple[Scalar, Action]) -> tuple[Action, Action]:
-            t, fresh = data
-            drift = 2 * fast(point, t) - point / (t + h)
-            return point + h * drift + jnp.sqrt(h) * self.deviation(t) * fresh, point
-
-        last, points = jax.lax.scan(forward, noise[0], (self.times[:-1], noise[1:]))
-        points = jnp.concatenate([points, last[None]])
-        end = last + h * base(last, self.times[-1])
-
-        def backward(adjoint: Action, data: tuple[Scalar, Action]) -> tuple[Action, Action]:
-            t, point = data
-            _, pull_back = jax.vjp(lambda point: 2 * base(point, t + h) - point / (t + h), point)
-            earlier = adjoint + h * pull_back(adjoint)[0]
-            return earlier, earlier
-
-        start = -self.kappa * jax.grad(lambda action: value(clip(action)))(end)
-        _, adjoints = jax.lax.scan(backward, start, (self.times, points), reverse=True)
-        return points, adjoints

@@ -1,7 +1,7 @@
 """QGF: Q-Guided Flow (arXiv 2606.11087). A flow clones the data, and a critic beside it steers it at test time only.
 
-    flow      `guidedflow.cloning`
-    V, Q      `guidedflow.implicit`
+    flow      `parts.cloning`
+    V, Q      `parts.implicit_values`
     robust    | R(s, a_t, t) - min_i Q'_i(s, a) |^2,   a_t on the flow's path: a critic of noisy actions (RobustQ)
     acting    the flow's velocity + weight * grad Q'(s, a1) at the predicted clean action a1
 
@@ -14,15 +14,14 @@ they are in the data.
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 from jaxtyping import PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner
 from guidedflow.algorithms.parts import cloning
-from guidedflow.algorithms.parts import implicit_values as implicit
 from guidedflow.algorithms.parts.cloning import Noise, Times, flow_loss
-from guidedflow.algorithms.parts.implicit_values import Values
+from guidedflow.algorithms.parts.ensemble import Ensemble
+from guidedflow.algorithms.parts.implicit_values import ImplicitValues, Values
 from guidedflow.algorithms.parts.losses import squared_error
 from guidedflow.flows.guidance import DenoisedGradient, NoisyGradient
 from guidedflow.flows.path import straight_path
@@ -35,7 +34,7 @@ from guidedflow.types import Metrics, Scalar, Transition
 
 
 class State(NamedTuple):
-    """What is learned."""
+    """Networks and optimiser states of QGF."""
 
     flow: Learner[VelocityField]
     values: Values
@@ -62,12 +61,16 @@ class QGF:
     """Euler steps from noise to action."""
     hidden: tuple[int, ...] = (1024, 1024, 1024, 1024)
     """Sizes of the hidden layers of every network."""
+    ensemble: Ensemble = Ensemble()
+    """Members of the critic, and how their values become one."""
+
+    shown = ("critic_loss", "flow_loss")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         shape, size = example.observation.shape, example.action.size
         flow_key, values_key, robust_key = jax.random.split(key, 3)
         flow = VelocityField(shape, size, self.hidden, SwiftTime(), style=FLOW_NORM_FIRST, key=flow_key)
-        values = implicit.init(example, self.hidden, self.optimizer, values_key, NORM_FIRST)
+        values = self.values.init(example, values_key)
         robust = None
         if self.robust:
             noisy_critic = NoisyCritic(shape, size, self.hidden, SwiftTime(), style=NORM_FIRST, key=robust_key)
@@ -80,14 +83,20 @@ class QGF:
 
     def policies(self, state: State) -> dict[str, Policy]:
         flow, critic = state.flow.network, state.values.target_critic
-        unguided = FlowPolicy(flow=flow, critic=critic, aggregate=Aggregate.min, sampler=Sampler(self.flow_steps))
+        combine = self.ensemble.acting(Aggregate.min)
+        unguided = FlowPolicy(flow=flow, critic=critic, aggregate=combine, sampler=Sampler(self.flow_steps))
         guided = unguided.with_sampler(Sampler(self.flow_steps, DenoisedGradient(self.weight)))
         policies: dict[str, Policy] = {"guided": guided, "flow": unguided}
         if state.robust is not None:
             sampler = Sampler(self.flow_steps, NoisyGradient(self.weight))
             judge = state.robust.network
-            policies["robust"] = FlowPolicy(flow=flow, critic=judge, aggregate=Aggregate.min, sampler=sampler)
+            policies["robust"] = FlowPolicy(flow=flow, critic=judge, aggregate=combine, sampler=sampler)
         return policies
+
+    @property
+    def values(self) -> ImplicitValues:
+        """How the values are learned."""
+        return ImplicitValues(self.optimizer, self.hidden, self.ensemble, self.expectile, self.tau)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -96,18 +105,16 @@ class QGF:
 
     def step(self, state: State, batch: Transition, noise: Noise, robust_noise: Noise) -> tuple[State, Metrics]:
         """One update with the given noise: of the flow, and of the critic of noisy actions."""
-        target_critic = state.values.target_critic
+        target_critic, combine = state.values.target_critic, self.ensemble.actor(Aggregate.min)
 
         def robust_loss(critic: NoisyCritic, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
             point, _ = straight_path(noise.flow_source, data.action, noise.flow_time)
-            clean = jnp.min(target_critic.given(data.observation)(data.action))
+            clean = combine(target_critic.given(data.observation)(data.action))
             loss = squared_error(critic.given(data.observation)(point, noise.flow_time), clean)
             return loss, {"robust_loss": loss}
 
         flow, metrics = state.flow.step(self.optimizer, flow_loss, batch.acting, noise)
-        values, value_metrics = implicit.step(
-            state.values, batch, self.optimizer, expectile=self.expectile, tau=self.tau, over_members=jnp.mean
-        )
+        values, value_metrics = self.values.step(state.values, batch)
         robust = state.robust
         if robust is not None:
             robust, robust_metrics = robust.step(self.optimizer, robust_loss, batch, robust_noise)

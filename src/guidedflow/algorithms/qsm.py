@@ -1,24 +1,30 @@
 """QSM+BC: Q-Score Matching (arXiv 2312.11752), beside cloning.
 
-    V, Q     `guidedflow.implicit`
+    V, Q     `parts.implicit_values`
     noise    |eps(s, a_t, t) + kappa grad Q'(s, a_t)|^2 / d + alpha |eps(s, a_t, t) - noise|^2 / d
     acting   the denoised action
 
-Critic, schedule, clipping and coefficients follow the comparison in Q-Guided Flow (arXiv 2606.11087); its code clips
-the gradients of actor and critics as two groups, this one those of each network. This file does not know of horizons
-and discounts.
+Critic, schedule and coefficients follow the comparison in Q-Guided Flow (arXiv 2606.11087). `joint_clip` and
+`published_network` together take the form of its code (zhouzypaul/qgf, bc44a67), with which updates then agree number
+by number. This file does not know of horizons and discounts.
 """
 
+import jax
+import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
+from guidedflow.algorithms.learner import clip_together
 from guidedflow.algorithms.parts import denoising
 from guidedflow.algorithms.parts.denoising import Noise, State
+from guidedflow.algorithms.parts.ensemble import Ensemble
+from guidedflow.algorithms.parts.implicit_values import ImplicitValues
 from guidedflow.algorithms.parts.losses import squared_error
-from guidedflow.flows.diffusion import Schedule
+from guidedflow.flows.diffusion import Schedule, diffuse
+from guidedflow.networks import Aggregate, NoiseField
 from guidedflow.policies.policy import Policy
 from guidedflow.settings import hyperparameters
-from guidedflow.types import Action, Metrics, Scalar, Transition
+from guidedflow.types import Metrics, Scalar, Transition
 
 
 @hyperparameters
@@ -39,34 +45,60 @@ class QSM:
     """Steps between action and noise."""
     published_denoising: bool = False
     """Act by the sampler of QGF's release instead of DDPM's; see `diffusion.Schedule`."""
+    joint_clip: bool = False
+    """Clip the norm of all gradients together, as QGF's release does, instead of each network's."""
+    published_network: bool = False
+    """Noise network of QGF's release: noisy action first, as many layers for the time as for the rest."""
     hidden: tuple[int, ...] = (1024, 1024, 1024, 1024)
     """Sizes of the hidden layers of every network."""
+    ensemble: Ensemble = Ensemble()
+    """Members of the critic, and how their values become one."""
+
+    shown = ("critic_loss", "noise_loss", "cloning_loss")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
-        return denoising.init(example, self.hidden, self.optimizer, key)
+        published = self.published_network
+        return denoising.init(example, self.hidden, self.optimizer, self.values, key, published_network=published)
 
     def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
         return self.step(state, batch, denoising.draw(batch, self.schedule, key))
 
     def policies(self, state: State) -> dict[str, Policy]:
-        return denoising.policies(state, self.schedule)
+        return denoising.policies(state, self.schedule, self.ensemble.acting(Aggregate.min))
 
     @property
     def schedule(self) -> Schedule:
-        """Of the diffusion."""
+        """Noise of each step of the diffusion."""
         return Schedule(self.diffusion_steps, self.published_denoising)
 
     @property
+    def values(self) -> ImplicitValues:
+        """How the values are learned."""
+        return ImplicitValues(self.optimizer, self.hidden, self.ensemble, self.expectile, self.tau)
+
+    @property
     def optimizer(self) -> optax.GradientTransformation:
-        """Adam after a clip of the gradient's norm at 1, one state a network."""
-        return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(self.learning_rate))
+        """Adam, after a clip of each network's gradient at norm 1, unless all are clipped together."""
+        adam = optax.adam(self.learning_rate)
+        return adam if self.joint_clip else optax.chain(optax.clip_by_global_norm(1.0), adam)
 
     def step(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
         """One update with the given noise."""
+        target_critic, combine = state.values.target_critic, self.ensemble.actor(Aggregate.mean)
 
-        def lesson(guess: Action, gradient: Action, t: Int[Array, ""], error: Scalar) -> Scalar:
-            return squared_error(guess, -self.kappa * gradient) + self.alpha * error
+        def noise_loss(predictor: NoiseField, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
+            noisy = diffuse(self.schedule, data.action, noise.noise, noise.time)
+            epsilon = predictor.given(data.observation)(noisy, noise.time.astype(jnp.float32))
+            q = target_critic.given(data.observation)
+            q_gradient = jax.grad(lambda action: combine(q(action)))(noisy)
+            guidance = squared_error(epsilon, -self.kappa * q_gradient)
+            cloning = squared_error(epsilon, noise.noise)
+            loss = guidance + self.alpha * cloning
+            return loss, {"noise_loss": loss, "cloning_loss": cloning}
 
-        return denoising.step(
-            state, batch, noise, self.schedule, lesson, self.optimizer, expectile=self.expectile, tau=self.tau
-        )
+        gradient, metrics = state.noise.gradient(noise_loss, batch.acting, noise)
+        value_gradients, value_metrics = self.values.gradients(state.values, batch)
+        if self.joint_clip:
+            gradient, value_gradients = clip_together(1.0, gradient, value_gradients)
+        after = State(state.noise.descend(self.optimizer, gradient), self.values.descend(state.values, value_gradients))
+        return after, {**value_metrics, **metrics}

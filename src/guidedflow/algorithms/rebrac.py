@@ -8,7 +8,7 @@ only. In between Adam goes on for the actor with a gradient of zero, as one opti
 seohongpark/fql 719d044. This file does not know of horizons and discounts.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner, polyak
+from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.algorithms.parts.losses import squared_error, value_scale
 from guidedflow.flows.path import clip
 from guidedflow.flows.sampling import Sampler
@@ -27,7 +28,7 @@ from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
 
 
 class State(NamedTuple):
-    """What is learned, and how many updates were made."""
+    """Networks and optimiser states of ReBRAC, and how many updates were made."""
 
     actor: Learner[MeanActor]
     target_actor: MeanActor
@@ -58,6 +59,10 @@ class ReBRAC:
     """Step size of Adam, for all networks."""
     hidden: tuple[int, ...] = (512, 512, 512, 512)
     """Sizes of the hidden layers of every network."""
+    ensemble: Ensemble = Ensemble()
+    """Members of the critic, and how their values become one."""
+
+    shown = ("critic_loss", "actor_loss", "q_loss")
 
     def __post_init__(self) -> None:
         check_settings(self, smoothing=(0, 10), smoothing_limit=(0, 2), actor_interval=(1, 1000))
@@ -66,7 +71,7 @@ class ReBRAC:
         shape, size = example.observation.shape, example.action.size
         actor_key, critic_key = jax.random.split(key)
         actor = MeanActor(shape, size, self.hidden, squash=True, style=Style(head=glorot(1e-2)), key=actor_key)
-        critic = Critic(shape, size, self.hidden, key=critic_key)
+        critic = Critic(shape, size, self.hidden, size=self.ensemble.members, key=critic_key)
         learners = Learner.init(actor, self.optimizer), Learner.init(critic, self.optimizer)
         return State(learners[0], actor, learners[1], critic, jnp.zeros((), jnp.int32))
 
@@ -74,8 +79,8 @@ class ReBRAC:
         return self.step(state, batch, jax.random.normal(key, batch.action.shape))
 
     def policies(self, state: State) -> dict[str, Policy]:
-        actor, critic = state.actor.network, state.target_critic
-        return {"actor": ActorPolicy(actor=actor, critic=critic, aggregate=self.aggregate, sampler=Sampler())}
+        actor, combine = state.actor.network, self.ensemble.acting(self.aggregate)
+        return {"actor": ActorPolicy(actor=actor, critic=state.target_critic, aggregate=combine, sampler=Sampler())}
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -87,53 +92,36 @@ class ReBRAC:
         actor, critic, target_actor, target_critic = (
             state.actor.network, state.critic.network, state.target_actor, state.target_critic
         )  # fmt: skip
-
-        acting = batch.acting
-
-        def act(actor: MeanActor, observation: Observation, like: Action) -> Action:
-            return actor.given(observation)(like)
+        for_target, for_actor = self.ensemble.target(self.aggregate), self.ensemble.actor(self.aggregate)
 
         def critic_loss(critic: Critic, data: Transition, noise: Array) -> tuple[Scalar, Metrics]:
             smoothing = jnp.clip(self.smoothing * noise, -self.smoothing_limit, self.smoothing_limit)
-            next_action = clip(act(target_actor, data.next_observation, noise) + smoothing)
+            next_action = clip(target_actor(data.next_observation) + smoothing)
             distance = jnp.sum(jnp.square(next_action - data.next_action))
-            next_value = self.aggregate(target_critic.given(data.next_observation)(next_action))
+            next_value = for_target(target_critic.given(data.next_observation)(next_action))
             target = data.reward + data.discount * (next_value - self.alpha_critic * distance)
             values = critic.given(data.observation)(data.action)
             loss = squared_error(values, target)
             return loss, {"critic_loss": loss, "q": jnp.mean(values)}
 
-        def value(actor: MeanActor, data: Transition) -> tuple[Scalar, Action]:
-            action = act(actor, data.observation, data.action)
-            return self.aggregate(critic.given(data.observation)(action)), action
+        def value(observation: Observation, action: Action) -> Scalar:
+            return for_actor(critic.given(observation)(action))
 
-        def actor_step() -> tuple[MeanActor, Metrics]:
-            scale = value_scale(jax.vmap(lambda data: value(actor, data)[0])(acting))
+        def actor_gradient() -> tuple[MeanActor, Metrics]:
+            scale = value_scale(jax.vmap(lambda s: value(s, actor(s)))(batch.acting.observation))
 
             def actor_loss(actor: MeanActor, data: Transition) -> tuple[Scalar, Metrics]:
-                q, action = value(actor, data)
-                q_loss, distance = -scale * q, jnp.sum(jnp.square(action - data.action))
-                loss = q_loss + self.alpha_actor * distance
+                action = actor(data.observation)
+                q_loss, distance = -scale * value(data.observation, action), jnp.sum(jnp.square(action - data.action))
+                loss = self.alpha_actor * distance + q_loss
                 return loss, {"actor_loss": loss, "q_loss": q_loss, "distance": distance}
 
-            return state.actor.gradient(actor_loss, acting)
+            return state.actor.gradient(actor_loss, batch.acting)
 
-        due = state.updates % self.actor_interval == 0
-        shape = jax.eval_shape(actor_step)
-        gradient, metrics = jax.lax.cond(due, actor_step, lambda: _zeros(shape))
-        # What is reported over an interval is the mean over the steps that the actor took.
-        metrics = {name: metric * self.actor_interval for name, metric in metrics.items()}
+        every, updates = self.actor_interval, state.updates
         critic_learner, critic_metrics = state.critic.step(self.optimizer, critic_loss, batch, noise)
-        tau = jnp.where(due, self.tau, 0.0)
-        after = State(
-            actor=state.actor.descend(self.optimizer, gradient),
-            target_actor=polyak(target_actor, actor, tau),
-            critic=critic_learner,
-            target_critic=polyak(target_critic, critic, tau),
-            updates=state.updates + 1,
-        )
+        actor_learner, metrics = state.actor.step_every(every, updates, self.optimizer, actor_gradient, coasting=True)
+        tau = jnp.where(updates % every == 0, self.tau, 0.0)
+        target_actor, target_critic = polyak(target_actor, actor, tau), polyak(target_critic, critic, tau)
+        after = State(actor_learner, target_actor, critic_learner, target_critic, updates + 1)
         return after, {**critic_metrics, **metrics}
-
-
-def _zeros(shape: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape)

@@ -6,7 +6,16 @@ This package does not know how its networks are trained.
 """
 
 from guidedflow.networks.actors import MeanActor, OneStepActor
-from guidedflow.networks.critics import Aggregate, Critic, NoisyCritic, StateValue, Values
+from guidedflow.networks.critics import (
+    Aggregate,
+    Combine,
+    Critic,
+    LowerBound,
+    NoisyCritic,
+    StateValue,
+    StateValues,
+    Values,
+)
 from guidedflow.networks.encoders import Encoder, Impala, Unencoded, encoder_of
 from guidedflow.networks.fields import ConditionalField, Extrapolation, Field, NoiseField, VelocityField
 from guidedflow.networks.mlp import (
@@ -30,6 +39,7 @@ __all__ = [
     "NORM_FIRST",
     "PLAIN",
     "Aggregate",
+    "Combine",
     "ConditionalField",
     "Critic",
     "Encoder",
@@ -38,6 +48,7 @@ __all__ = [
     "Impala",
     "LayerNorm",
     "Linear",
+    "LowerBound",
     "MeanActor",
     "NoiseField",
     "NoisyCritic",
@@ -46,6 +57,7 @@ __all__ = [
     "RawTime",
     "SinusoidalTime",
     "StateValue",
+    "StateValues",
     "Style",
     "SwiftTime",
     "TimeEmbedding",

@@ -43,7 +43,7 @@ class OneStepActor(eqx.Module):
 
 
 class MeanActor(eqx.Module):
-    """mu(observation): a deterministic actor, which ignores the noise that it is given; through tanh if `squash`."""
+    """mu(observation): a deterministic actor; through tanh if `squash`."""
 
     encoder: Encoder
     mlp: MLP
@@ -68,8 +68,11 @@ class MeanActor(eqx.Module):
         self.action_size = action_size
         self.squash = squash
 
-    def given(self, observation: Observation) -> Callable[[Noise], Action]:
-        """The action, the same for each noise."""
+    def __call__(self, observation: Observation) -> Action:
         mean = self.mlp(self.encoder(observation))
-        action = jnp.tanh(mean) if self.squash else mean
+        return jnp.tanh(mean) if self.squash else mean
+
+    def given(self, observation: Observation) -> Callable[[Noise], Action]:
+        """The action as a function of noise, as policies ask for it: the same for each noise."""
+        action = self(observation)
         return lambda noise: action

@@ -48,6 +48,31 @@ class StateValue(eqx.Module):
         return self.mlp(self.encoder(observation))[0]
 
 
+class StateValues(eqx.Module):
+    """v_i(observation): a state's value for each member of a critic, from independently initialised MLPs."""
+
+    encoder: Encoder
+    members: tuple[MLP, ...]
+
+    def __init__(
+        self,
+        observation_shape: tuple[int, ...],
+        hidden: Sequence[int],
+        *,
+        size: int = 2,
+        style: Style = NORMED,
+        encoder: Encoder | None = None,
+        key: PRNGKeyArray,
+    ):
+        self.encoder = encoder or encoder_of(observation_shape, key)
+        keys = jax.random.split(key, size)
+        self.members = tuple(MLP(self.encoder.size, hidden, 1, style=style, key=key) for key in keys)
+
+    def __call__(self, observation: Observation) -> Float[Array, " members"]:
+        features = self.encoder(observation)
+        return jnp.concatenate([member(features) for member in self.members])
+
+
 class Critic(eqx.Module):
     """q(observation, action): an ensemble of independently initialised MLPs, with LayerNorm if the style has it.
 
@@ -124,8 +149,34 @@ class NoisyCritic(eqx.Module):
         return values
 
 
+def pessimistic(values: Float[Array, " members"], rho: float | Scalar = 1.0) -> Scalar:
+    """mean - rho * std, the population's; at rho = 1 the minimum of two members.
+
+    Where all members agree the deviation has no gradient, and none is passed on.
+    """
+    variance = jnp.var(values)
+    agree = variance == 0
+    return jnp.mean(values) - rho * jnp.where(agree, 0.0, jnp.sqrt(jnp.where(agree, 1.0, variance)))
+
+
+@jax.tree_util.register_static
 class Aggregate(Choice):
-    """How the values of a critic's members become one."""
+    """How the values of a critic's members become one; a pytree without leaves."""
 
     mean = enum.member(jnp.mean)
     min = enum.member(jnp.min)
+    pessimistic = enum.member(pessimistic)
+
+
+class LowerBound(eqx.Module):
+    """`Aggregate.pessimistic` with a chosen rho, which is a leaf of the policy that acts by it."""
+
+    rho: float | Scalar
+    """Standard deviations of the members that are subtracted from their mean."""
+
+    def __call__(self, values: Float[Array, " members"]) -> Scalar:
+        return pessimistic(values, self.rho)
+
+
+Combine = Aggregate | LowerBound
+"""The values of a critic's members -> one value."""

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Any
 
-import equinox as eqx
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -12,7 +11,7 @@ from guidedflow.flows.diffusion import Schedule, denoise
 from guidedflow.flows.guidance import Unguided
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import (
-    Aggregate,
+    Combine,
     Critic,
     Extrapolation,
     Field,
@@ -30,7 +29,7 @@ class FlowPolicy(Policy):
 
     flow: Field
     critic: Critic | NoisyCritic | None
-    aggregate: Aggregate = eqx.field(static=True)
+    aggregate: Combine
     sampler: Sampler
 
     @property
@@ -72,7 +71,7 @@ class DiffusionPolicy(Policy):
     field: NoiseField
     schedule: Schedule
     critic: Critic | NoisyCritic | None
-    aggregate: Aggregate = eqx.field(static=True)
+    aggregate: Combine
     sampler: Sampler
 
     @property
@@ -106,7 +105,7 @@ class ActorPolicy(Policy):
 
     actor: OneStepActor | MeanActor
     critic: Critic | NoisyCritic | None
-    aggregate: Aggregate = eqx.field(static=True)
+    aggregate: Combine
     sampler: Sampler
 
     @property

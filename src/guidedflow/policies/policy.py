@@ -14,7 +14,7 @@ from jaxtyping import PRNGKeyArray
 
 from guidedflow.errors import InputError
 from guidedflow.flows.sampling import Sampler
-from guidedflow.networks import Aggregate, Critic, Linear, NoisyCritic
+from guidedflow.networks import Combine, Critic, Linear, NoisyCritic
 from guidedflow.policies.inputs import as_observation, check_key
 from guidedflow.types import Action, Observation
 
@@ -24,7 +24,7 @@ class Policy(eqx.Module):
 
     sampler: eqx.AbstractVar[Sampler]
     critic: eqx.AbstractVar[Critic | NoisyCritic | None]
-    aggregate: eqx.AbstractVar[Aggregate]
+    aggregate: eqx.AbstractVar[Combine]
 
     @property
     @abc.abstractmethod
@@ -67,7 +67,7 @@ class Policy(eqx.Module):
         """How it acts, as the columns of a row of results; what does not apply is None."""
         return self.sampler.columns()
 
-    def with_critic(self, critic: Critic | NoisyCritic, aggregate: Aggregate) -> "Policy":
+    def with_critic(self, critic: Critic | NoisyCritic, aggregate: Combine) -> "Policy":
         """The same policy, asking another critic; one of other sizes is an `InputError`."""
         ours, theirs = ((*part.observation_shape, part.action_size) for part in (self, critic))
         if ours != theirs:

@@ -6,7 +6,7 @@ import equinox as eqx
 from jaxtyping import PRNGKeyArray
 
 from guidedflow.flows.sampling import Sampler
-from guidedflow.networks import Aggregate, Critic, NoisyCritic
+from guidedflow.networks import Combine, Critic, NoisyCritic
 from guidedflow.normalization import ActionScale
 from guidedflow.policies.policy import Policy
 from guidedflow.types import Action, Observation
@@ -30,7 +30,7 @@ class Rescaled(Policy):
         return self.inner.critic
 
     @property  # type: ignore[misc]
-    def aggregate(self) -> Aggregate:  # type: ignore[override]
+    def aggregate(self) -> Combine:  # type: ignore[override]
         return self.inner.aggregate
 
     @property
@@ -47,7 +47,7 @@ class Rescaled(Policy):
     def with_sampler(self, sampler: Sampler) -> "Policy":
         return Rescaled(self.inner.with_sampler(sampler), self.scale)
 
-    def with_critic(self, critic: Critic | NoisyCritic, aggregate: Aggregate) -> "Policy":
+    def with_critic(self, critic: Critic | NoisyCritic, aggregate: Combine) -> "Policy":
         return Rescaled(self.inner.with_critic(critic, aggregate), self.scale)
 
     def columns(self) -> dict[str, Any]:

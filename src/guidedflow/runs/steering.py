@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from guidedflow.errors import InputError, did_you_mean
-from guidedflow.networks import Aggregate
+from guidedflow.networks import Combine
 from guidedflow.policies.policy import Policy
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def warn_of_differences(critic: "Trained", run: "Trained", task: str) -> None:
         warnings.warn(f"the critic of {critic.run.path} was trained {'; '.join(differences)}", stacklevel=4)
 
 
-def critic_of(trained: "Trained", seeds: int) -> tuple[Any, Aggregate]:
+def critic_of(trained: "Trained", seeds: int) -> tuple[Any, Combine]:
     """The critic of a run for so many seeds, and how its members become one value; one seed's serves them all."""
     for policy in trained.policies().values():
         if policy.critic is not None:

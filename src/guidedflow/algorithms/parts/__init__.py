@@ -1,1 +1,1 @@
-"""What several papers' algorithms share."""
+"""What several papers share: values, cloning, distillation, denoising, losses, and the ingredients of a critic."""

@@ -10,15 +10,16 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner
+from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.flows.sampling import Sampler
-from guidedflow.networks import Aggregate, Critic, OneStepActor, TimeEmbedding, VelocityField
+from guidedflow.networks import Combine, Critic, OneStepActor, TimeEmbedding, VelocityField
 from guidedflow.policies.kinds import ActorPolicy, FlowPolicy
 from guidedflow.policies.policy import Policy
 from guidedflow.types import Transition
 
 
 class State(NamedTuple):
-    """What is learned."""
+    """Networks and optimiser states of FQL and GFP."""
 
     actor: Learner[OneStepActor]
     flow: Learner[VelocityField]
@@ -44,12 +45,13 @@ def init(
     hidden: tuple[int, ...],
     embedding: TimeEmbedding,
     optimizer: optax.GradientTransformation,
+    ensemble: Ensemble,
     key: PRNGKeyArray,
 ) -> State:
     """The state before the first update; the target critic begins as a copy of the critic."""
     shape, size = example.observation.shape, example.action.size
     actor_key, flow_key, critic_key = jax.random.split(key, 3)
-    critic = Critic(shape, size, hidden, key=critic_key)
+    critic = Critic(shape, size, hidden, size=ensemble.members, key=critic_key)
     return State(
         actor=Learner.init(OneStepActor(shape, size, hidden, key=actor_key), optimizer),
         flow=Learner.init(VelocityField(shape, size, hidden, embedding, key=flow_key), optimizer),
@@ -69,9 +71,9 @@ def draw(batch: Transition, key: PRNGKeyArray) -> Noise:
     )
 
 
-def policies(state: State, aggregate: Aggregate, flow_steps: int) -> dict[str, Policy]:
-    """The one-step actor and the flow, both able to ask the target critic."""
-    judge: dict[str, Any] = {"critic": state.target_critic, "aggregate": aggregate, "sampler": Sampler(flow_steps)}
+def policies(state: State, combine: Combine, flow_steps: int) -> dict[str, Policy]:
+    """The one-step actor and the flow, both with the target critic to choose and refine by."""
+    judge: dict[str, Any] = {"critic": state.target_critic, "aggregate": combine, "sampler": Sampler(flow_steps)}
     return {
         "actor": ActorPolicy(actor=state.actor.network, **judge),
         "flow": FlowPolicy(flow=state.flow.network, **judge),

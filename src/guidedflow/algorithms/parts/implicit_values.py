@@ -3,71 +3,101 @@
     V    w |min_i Q'_i(s, a) - V(s)|^2,   w = expectile if Q' > V else 1 - expectile
     Q    |Q_i(s, a) - (r + gamma V(s'))|^2, over members i
 
-Both at the parameters of before the step; Q' follows Q of before the step. All but BC, FQL, GFP and ReBRAC rest on
-them. This module does not know which policy the values are for.
+Both at the parameters of before the step; Q' follows Q of before the step. An algorithm holds `ImplicitValues` and
+steps its state by `step(values, batch)`. With targets of their own, each member i has a V_i, trained towards Q'_i.
+This module does not know which policy the values are for.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner, polyak
+from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.algorithms.parts.losses import expectile_error
-from guidedflow.networks import NORMED, Critic, StateValue, Style
+from guidedflow.networks import NORM_FIRST, NORMED, Aggregate, Critic, StateValue, StateValues, Style
 from guidedflow.types import Metrics, Scalar, Transition
 
 
 class Values(NamedTuple):
-    """What is learned."""
+    """Networks and optimiser states of the values."""
 
     critic: Learner[Critic]
     target_critic: Critic
-    value: Learner[StateValue]
+    value: Learner[StateValue] | Learner[StateValues]
 
 
-def init(
-    example: Transition,
-    hidden: tuple[int, ...],
-    optimizer: optax.GradientTransformation,
-    key: PRNGKeyArray,
-    style: Style = NORMED,
-) -> Values:
-    """The values before the first update; the target critic begins as a copy of the critic."""
-    shape, size = example.observation.shape, example.action.size
-    critic_key, value_key = jax.random.split(key)
-    critic = Critic(shape, size, hidden, style=style, key=critic_key)
-    value = StateValue(shape, hidden, style=style, key=value_key)
-    return Values(Learner.init(critic, optimizer), critic, Learner.init(value, optimizer))
+class Form(NamedTuple):
+    """What differs between two published forms of these values."""
+
+    style: Style
+    over_members: Callable[[jax.Array], jax.Array]
+    """The members' errors -> the critic's loss."""
 
 
-def step(
-    values: Values,
-    batch: Transition,
-    optimizer: optax.GradientTransformation,
-    *,
-    expectile: float | Scalar,
-    tau: float | Scalar,
-    over_members: Callable[[Float[Array, " members"]], Scalar],
-) -> tuple[Values, Metrics]:
-    """One update; `over_members` is the sum (as FQL and GFP publish IQL) or the mean (QGF) of the members' errors."""
-    critic, target_critic, value = values.critic.network, values.target_critic, values.value.network
+FQL_FORM = Form(NORMED, jnp.sum)
+"""IQL in the comparisons of FQL (arXiv 2502.02538) and GFP (2512.03973)."""
+QGF_FORM = Form(NORM_FIRST, jnp.mean)
+"""QGF (arXiv 2606.11087) and what it compares with."""
 
-    def value_loss(value: StateValue, data: Transition) -> tuple[Scalar, Metrics]:
-        v = value(data.observation)
-        loss = expectile_error(jnp.min(target_critic.given(data.observation)(data.action)) - v, expectile)
-        return loss, {"value_loss": loss, "v": v}
 
-    def critic_loss(critic: Critic, data: Transition) -> tuple[Scalar, Metrics]:
-        q = critic.given(data.observation)(data.action)
-        target = data.reward + data.discount * value(data.next_observation)
-        loss = over_members(jnp.square(q - target))
-        return loss, {"critic_loss": loss, "q": jnp.mean(q)}
+class ImplicitValues(NamedTuple):
+    """How values are learned: what an algorithm holds to step `Values` with its own settings."""
 
-    value_learner, value_metrics = values.value.step(optimizer, value_loss, batch)
-    critic_learner, critic_metrics = values.critic.step(optimizer, critic_loss, batch)
-    after = Values(critic_learner, polyak(target_critic, critic, tau), value_learner)
-    return after, {**critic_metrics, **value_metrics}
+    optimizer: optax.GradientTransformation
+    hidden: tuple[int, ...]
+    ensemble: Ensemble
+    expectile: float | Scalar
+    tau: float | Scalar
+    form: Form = QGF_FORM
+
+    def init(self, example: Transition, key: PRNGKeyArray) -> Values:
+        """The values before the first update; the target critic begins as a copy of the critic."""
+        shape, size, members = example.observation.shape, example.action.size, self.ensemble.members
+        critic_key, value_key = jax.random.split(key)
+        critic = Critic(shape, size, self.hidden, size=members, style=self.form.style, key=critic_key)
+        value: Any
+        if self.ensemble.own_targets:
+            value = StateValues(shape, self.hidden, size=members, style=self.form.style, key=value_key)
+        else:
+            value = StateValue(shape, self.hidden, style=self.form.style, key=value_key)
+        return Values(Learner.init(critic, self.optimizer), critic, Learner.init(value, self.optimizer))
+
+    def step(self, values: Values, batch: Transition) -> tuple[Values, Metrics]:
+        """One update of critic, value and target."""
+        gradients, metrics = self.gradients(values, batch)
+        return self.descend(values, gradients), metrics
+
+    def gradients(self, values: Values, batch: Transition) -> tuple[tuple[Any, Any], Metrics]:
+        """The gradients of critic and value over a batch, both at the parameters of before the step."""
+        target_critic, value = values.target_critic, values.value.network
+        combine = self.ensemble.target(Aggregate.min)
+
+        def value_loss(value: StateValue | StateValues, data: Transition) -> tuple[Scalar, Metrics]:
+            v = value(data.observation)
+            q = combine(target_critic.given(data.observation)(data.action))
+            loss = self.form.over_members(expectile_error(q - v, self.expectile))
+            return loss, {"value_loss": loss, "v": jnp.mean(v)}
+
+        def critic_loss(critic: Critic, data: Transition) -> tuple[Scalar, Metrics]:
+            q = critic.given(data.observation)(data.action)
+            target = data.reward + data.discount * value(data.next_observation)
+            loss = self.form.over_members(jnp.square(q - target))
+            return loss, {"critic_loss": loss, "q": jnp.mean(q)}
+
+        value_gradient, value_metrics = values.value.gradient(value_loss, batch)
+        critic_gradient, critic_metrics = values.critic.gradient(critic_loss, batch)
+        return (critic_gradient, value_gradient), {**critic_metrics, **value_metrics}
+
+    def descend(self, values: Values, gradients: tuple[Any, Any]) -> Values:
+        """One step along both gradients; the target critic follows the critic of before it."""
+        critic_gradient, value_gradient = gradients
+        return Values(
+            values.critic.descend(self.optimizer, critic_gradient),
+            polyak(values.target_critic, values.critic.network, self.tau),
+            values.value.descend(self.optimizer, value_gradient),
+        )

@@ -16,8 +16,8 @@ def squared_error(prediction: jax.Array, target: jax.Array) -> Scalar:
     return jnp.mean(jnp.square(prediction - target))
 
 
-def expectile_error(difference: Scalar, expectile: float | Scalar) -> Scalar:
-    """w difference^2, w = expectile above zero and 1 - expectile below (arXiv 2110.06169, Eq. 5)."""
+def expectile_error(difference: Float[Array, "*members"], expectile: float | Scalar) -> Float[Array, "*members"]:
+    """w difference^2, w = expectile above zero and 1 - expectile below (arXiv 2110.06169, Eq. 5), by element."""
     return jnp.where(difference > 0, expectile, 1 - expectile) * jnp.square(difference)
 
 
