@@ -206,14 +206,14 @@ def loaded(file: str, repeats: int) -> dict[str, float]:
     environment.close = lambda: None
     before = resident()
     with Peak() as peak:
-        dataset = ogbench.load(TASK, path)
+        dataset = ogbench.load(path, TASK)
     columns = sum(column.nbytes for column in dataset._columns().values())
     del dataset
     pairs = []
     for _ in range(repeats):
         floor = raw(path)
         start = time.perf_counter()
-        ogbench.load(TASK, path)
+        ogbench.load(path, TASK)
         pairs.append((time.perf_counter() - start, floor))
     return {
         "megabytes": columns / 1e6,

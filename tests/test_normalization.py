@@ -15,8 +15,8 @@ from tiny_data import line
 from guidedflow import load_policy
 from guidedflow.algorithms import BC, QGF
 from guidedflow.cli import main
-from guidedflow.data import box
-from guidedflow.data.box import ACTION_LIMIT, Outside
+from guidedflow.data.actions import ACTION_LIMIT, Outside
+from guidedflow.data.actions import inside as into_box
 from guidedflow.data.load import load_dataset, open_dataset
 from guidedflow.data.ondisk import mapper
 from guidedflow.data.ondisk.mapped import Mapped
@@ -80,9 +80,9 @@ def test_actions_outside_are_refused_clipped_or_rescaled():
     with pytest.raises(
         InputError, match="add --clip-actions to clip them, or --rescale-actions if they are in another"
     ):
-        box.inside(data)
-    assert box.inside(data, Outside.clipped).action_scale is None
-    rescaled = box.inside(data, Outside.rescaled)
+        into_box(data)
+    assert into_box(data, Outside.clipped).action_scale is None
+    rescaled = into_box(data, Outside.rescaled)
     steps = rescaled.actions[~rescaled.last]
     np.testing.assert_allclose(np.ptp(steps, axis=0), 2 * ACTION_LIMIT, atol=0.05)
     assert rescaled.action_scale == ActionScale.spanning(data.actions[~data.last])
@@ -92,7 +92,7 @@ def test_actions_outside_are_refused_clipped_or_rescaled():
 
 def test_a_policy_acts_in_the_units_of_its_data(tmp_path):
     """What a cloned flow does is spread over the range of the data's actions, around their middle."""
-    data = box.inside(in_degrees(), Outside.rescaled)
+    data = into_box(in_degrees(), Outside.rescaled)
     train(BC(hidden=(32, 32), flow_steps=5), data, Plan(steps=300, batch_size=64), out=tmp_path / "run")
     policy = load_policy(tmp_path / "run")
     assert isinstance(policy, Rescaled)
@@ -105,7 +105,7 @@ def test_a_policy_acts_in_the_units_of_its_data(tmp_path):
 
 
 def test_what_steers_works_in_the_box_and_what_acts_out_of_it(tmp_path):
-    trained = train(QGF(**SMALL), box.inside(in_degrees(), Outside.rescaled), PLAN, out=tmp_path / "run")
+    trained = train(QGF(**SMALL), into_box(in_degrees(), Outside.rescaled), PLAN, out=tmp_path / "run")
     inside = trained.steered("flow", Sampler(2, candidates=3))
     assert isinstance(inside, FlowPolicy)
     observation, key = line().observations[0], jax.random.key(1)
@@ -122,7 +122,7 @@ def test_what_steers_works_in_the_box_and_what_acts_out_of_it(tmp_path):
 
 
 def test_a_run_is_resumed_with_its_own_units_only(tmp_path):
-    data = box.inside(in_degrees(), Outside.rescaled)
+    data = into_box(in_degrees(), Outside.rescaled)
     whole = train(BC(**SMALL), data, PLAN, out=tmp_path / "whole").state
     half = dataclasses.replace(PLAN, steps=2)
     train(BC(**SMALL), data, half, out=tmp_path / "parts")
@@ -134,7 +134,7 @@ def test_a_run_is_resumed_with_its_own_units_only(tmp_path):
 
 
 def test_a_folder_on_disk_gives_the_same_actions(tmp_path):
-    memory = box.inside(in_degrees(), Outside.rescaled)
+    memory = into_box(in_degrees(), Outside.rescaled)
     mapper.write([in_degrees()], tmp_path / "line.mapped", "made")
     disk = open_dataset("line", tmp_path / "line.mapped", rescale_actions=True)
     assert isinstance(disk, Mapped)

@@ -27,7 +27,7 @@ MOMENTS = {
     "metrics": (tracking.Tracker, "log"),  # an interval is computed, nothing of it is written
     "save": (checkpoint, "save"),  # its metrics are written, its checkpoint is not
     "write": (files, "write_synced"),  # inside a save: one file of two is there
-    "sync": (files, "sync_folder"),  # inside a save: before or after the rename
+    "sync": (files, "sync"),  # inside a save: before or after the rename
 }
 
 

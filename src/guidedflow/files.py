@@ -8,6 +8,7 @@ This module does not know what is written, nor which files make a run.
 import contextlib
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,14 @@ from guidedflow.errors import InputError
 Row = Mapping[str, Any]
 
 
+class DamagedFile(InputError):
+    """A file that cannot be read, or does not hold what it should."""
+
+    def __init__(self, path: Path, expected: str, found: str) -> None:
+        super().__init__(f"{path} must be {expected}, found {found}")
+        self.path, self.found = path, found
+
+
 def write_synced(path: Path, data: bytes) -> None:
     """Write `data` to `path` and wait until the disk holds it; raises OSError and may leave a part of it."""
     with open(path, "wb") as file:
@@ -26,9 +35,9 @@ def write_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def sync_folder(folder: Path) -> None:
-    """Wait until the disk holds the names in `folder`, new and renamed ones included."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Wait until the disk holds what is in a file, or the names in a folder, new and renamed ones included."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -55,19 +64,50 @@ def folders_above(path: Path) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def replacing(path: Path, *, shared: bool = True) -> Iterator[Path]:
+    """A place beside `path` where a new file or folder is made, which then takes its name: all of it, or nothing.
+
+    A file is synced here, the files of a folder where they are written. `shared` says that several processes may do so
+    at once. Raises InputError where the disk refuses; whatever happens, nothing half-written is left.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part" if shared else f".{path.name}.part")
+    try:
+        yield part
+        sync(part)
+        rename(part, path)
+    except OSError as error:
+        raise InputError(f"{path} could not be written: {reason(error)}; nothing half-written is left") from error
+    finally:
+        remove_quietly(part)
+
+
+def rename(part: Path, path: Path) -> None:
+    """Give a file or folder its final name, in the place of what is there, and wait until the disk holds the name."""
+    os.replace(part, path)
+    sync(path.parent)
+
+
 def replace(path: Path, data: bytes, *, shared: bool = False) -> None:
     """Make `data` the contents of `path`, all of it or none; raises InputError where the disk refuses.
 
     Say `shared` where several processes may do so at once.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part" if shared else f".{path.name}.part")
+    with replacing(path, shared=shared) as part:
+        part.write_bytes(data)
+
+
+def read_json(path: Path, expected: str = "a JSON object") -> dict[str, Any]:
+    """The JSON object in a file. Raises `DamagedFile`, whose cause is an OSError where the disk refuses."""
     try:
-        write_synced(part, data)
-        os.replace(part, path)
-        sync_folder(path.parent)
+        value = json.loads(path.read_bytes())
     except OSError as error:
-        remove_quietly(part)
-        raise InputError(f"{path} could not be written: {reason(error)}; nothing half-written is left.") from error
+        raise DamagedFile(path, expected, f"a file that cannot be read ({reason(error)})") from error
+    except (ValueError, RecursionError) as error:
+        raise DamagedFile(path, expected, f"damage ({error})") from error
+    if not isinstance(value, dict):
+        raise DamagedFile(path, expected, f"a {type(value).__name__}")
+    return value
 
 
 def write_json(path: Path, value: Any, *, shared: bool = False) -> None:
@@ -130,7 +170,10 @@ def reason(error: OSError | ValueError) -> str:
 
 
 def remove_quietly(path: Path) -> None:
-    """Remove a leftover file where the disk lets us; the error that left it behind is the one to tell."""
+    """Remove a leftover file or folder where the disk lets us; the error that left it behind is the one to tell."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from guidedflow.data.convert import convert
 from guidedflow.data.dataset import Dataset
-from guidedflow.data.load import named, open_dataset, read_dataset
+from guidedflow.data.load import open_dataset, read_dataset
+from guidedflow.data.sources import named
 from guidedflow.errors import InputError
 
 PLACES = {"npz": "made.npz", "hdf5": "made.h5", "minari": "made", "minari-arrow": "made"}

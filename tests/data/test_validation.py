@@ -21,12 +21,12 @@ from pyarrow import parquet
 
 from guidedflow import cli, environments
 from guidedflow.cli import main
-from guidedflow.data import validation
 from guidedflow.data.convert import convert
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.formats.columns import Columns
 from guidedflow.data.load import load_dataset, read_dataset
 from guidedflow.data.sampling.cutting import Cutting
+from guidedflow.data.sources import Origin
 from guidedflow.data.validation import container, validate
 from guidedflow.data.validation.kinds import GROUPS, KINDS
 from guidedflow.data.validation.problem import Problems
@@ -653,7 +653,7 @@ def test_what_only_the_loader_knows_is_told_in_its_words(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise InputError("it does not like it")
 
-    monkeypatch.setattr(validation, "read_dataset", refuse)
+    monkeypatch.setattr(Origin, "read", refuse)
     problems = validate(npz(tmp_path), columns=Columns.parse(WORDS))
     assert [str(problem).partition("; ")[2] for problem in problems.errors] == ["it does not like it"]
 
@@ -706,9 +706,8 @@ def test_training_tells_warnings_once_and_stops_at_errors(tmp_path, capsys, monk
 def test_observations_that_no_network_takes_are_errors(tmp_path, seen):
     path = npz(tmp_path, log(obs=seen))
     columns = Columns.parse(WORDS)
-    observations = load_dataset("my-arm", path, columns=columns).observations
     with pytest.raises(InputError, match="expected float32 states"):
-        Cutting().check("my-arm", observations.shape[1:], observations.dtype, False)
+        Cutting().check(load_dataset("my-arm", path, columns=columns))
     assert validate(path, columns=columns).errors
 
 

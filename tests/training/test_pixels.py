@@ -20,7 +20,6 @@ from guidedflow.algorithms.contract import initial_state
 from guidedflow.cli import main
 from guidedflow.data.load import load_dataset
 from guidedflow.data.obtain import collect, oracles
-from guidedflow.data.sampling.crops import Cropped
 from guidedflow.environments.vector import Simulators
 from guidedflow.errors import InputError
 from guidedflow.runs.trained import Trained, load_policy
@@ -57,7 +56,7 @@ def test_every_algorithm_learns_and_acts_on_images(name: str) -> None:
 
 def test_no_program_holds_the_images_as_numbers_of_single_precision() -> None:
     """Bytes until the encoder, and there no more than a batch of them."""
-    batches = Cropped(film().cut(frame_stack=3), 0.5)
+    batches = dataclasses.replace(film().cut(frame_stack=3), crops=0.5)
     algorithm, seeds = FQL(hidden=(8,), flow_steps=2), jnp.arange(1)
     state = jax.eval_shape(initial_state, algorithm, batches.example(), seeds)
     program = jax.make_jaxpr(lambda state, batches: advance(algorithm, state, batches, seeds, 0, 3, 4))(state, batches)

@@ -6,22 +6,27 @@ This module does not know how arguments are read, nor what is in a file.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.console import Console
 
 from guidedflow.data.convert import Format, convert
 from guidedflow.data.formats.columns import Columns
-from guidedflow.data.load import Source, named, read_dataset, read_parts
 from guidedflow.data.obtain.collect import collect
 from guidedflow.data.obtain.download import download
 from guidedflow.data.obtain.inventory import folders, inventory
-from guidedflow.data.ondisk.mapped import Mapped, is_mapped
+from guidedflow.data.ondisk.mapped import Mapped
+from guidedflow.data.sources import SOURCES, Origin, locate, named
 from guidedflow.data.summary import draw, lines, summarize
 from guidedflow.data.validation import validate
 from guidedflow.progress import arrivals
 from guidedflow.results import tables
+
+if TYPE_CHECKING:
+    SourceName = str
+else:  # one a row of the table of sources
+    SourceName = Literal[tuple(SOURCES)]
 
 
 @dataclass(frozen=True)
@@ -101,11 +106,11 @@ class Show:
     """Print one JSON object on standard output."""
 
     def run(self) -> None:
-        task, path, columns = _named(self)
-        if path is not None and is_mapped(path) and self.plot is None:
-            told = Mapped.open(path, task).summary()
+        origin = _origin(self)
+        if origin.mapped and self.plot is None:
+            told = Mapped.open(origin.path, origin.task).summary()
         else:
-            dataset = read_dataset(task, path, columns=columns)
+            dataset = origin.read()
             told = summarize(dataset)
             if self.plot is not None:
                 told["plot"] = str(draw(dataset, self.plot))
@@ -170,7 +175,7 @@ class Convert:
     """File, folder, or name of a task; a folder of OGBench's shards needs --task too."""
     destination: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DST")]
     """File, or folder, that is not there yet."""
-    origin: Annotated[Source | None, tyro.conf.arg(name="from")] = None
+    origin: Annotated[SourceName | None, tyro.conf.arg(name="from")] = None
     """Which source it is; by default found out."""
     to: Format | None = None
     """Format; by default told by the suffix (.mapped: memory-mapped columns)."""
@@ -180,15 +185,14 @@ class Convert:
     """Which column of your own file is what, as for train."""
 
     def run(self) -> None:
-        task, path, columns = _named(self)
-        data = read_parts(task, path, columns=columns, source=self.origin)
-        print(convert(data, self.destination, self.to, str(path or task)))
+        origin = _origin(self, self.origin)
+        print(convert(origin.parts(), self.destination, self.to, str(origin.path)))
 
 
-def _named(command: Show | Convert) -> tuple[str, Path | None, Columns | None]:
-    """The task, file and columns of a dataset that a command names by its file or its task."""
+def _origin(command: Show | Convert, source: str | None = None) -> Origin:
+    """The data that a command names by its file or its task."""
     name, path = named(command.source)
-    return command.task or name, path, Columns.parse(command.columns) if command.columns else None
+    return locate(command.task or name, path, Columns.parse(command.columns) if command.columns else None, source)
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,15 @@ from rich.console import Console
 from guidedflow import environments, recipes
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.algorithms.contract import Algorithm
-from guidedflow.data import box
-from guidedflow.data.box import Outside
+from guidedflow.data import actions
+from guidedflow.data.actions import Outside
 from guidedflow.data.dataset import Dataset
-from guidedflow.data.formats.columns import Columns, complemented, keep
-from guidedflow.data.load import named, open_dataset
-from guidedflow.data.ondisk.mapped import Mapped, is_mapped
+from guidedflow.data.formats.columns import Columns
+from guidedflow.data.load import open_dataset
+from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.data.sampling.rebalance import Rebalance
 from guidedflow.data.sampling.windows import WINDOW, Window
+from guidedflow.data.sources import Origin, locate, named
 from guidedflow.data.validation import check
 from guidedflow.errors import InputError
 from guidedflow.recipes import Recipe
@@ -81,8 +82,11 @@ class Train:
     """Names of the settings that were typed beside a recipe."""
 
     def run(self) -> None:
-        self.refuse_idle()
-        dataset = self._load()
+        if self.plan.eval_interval:
+            environments.simulated(named(self.task, self.dataset)[0])
+        origin = locate(self.task, self.dataset, Columns.parse(self.columns) if self.columns else None)
+        self.refuse_idle(origin.mapped)
+        dataset = self._load(origin)
         record = None
         if self.recipe is not None:
             recipe = recipe_of(self)
@@ -102,10 +106,9 @@ class Train:
             rebalance=None if self.rebalance is None else Rebalance(self.rebalance, self.rebalance_base),
         )
 
-    def refuse_idle(self) -> None:
-        """Raise InputError for a flag that would change nothing."""
-        plan, (_, path) = self.plan, named(self.task, self.dataset)
-        beyond, folder = path is not None and is_mapped(path), "a folder of data convert --to mapped"
+    def refuse_idle(self, beyond: bool = False) -> None:
+        """Raise InputError for a flag that would change nothing; `beyond` memory, data are trained on from disk."""
+        plan, folder = self.plan, "a folder of data convert --to mapped"
         for flag, given, works, needs in (
             ("--chunk", plan.chunk, plan.horizon > 1, "--horizon 2 or more"),
             ("--rebalance-base", self.rebalance_base != Train.rebalance_base, self.rebalance, "--rebalance"),
@@ -117,20 +120,12 @@ class Train:
             if given and not works:
                 raise InputError(f"{flag} changes nothing without {needs}.")
 
-    def _load(self) -> Dataset | Mapped:
+    def _load(self, origin: Origin) -> Dataset | Mapped:
         """The dataset, whose columns' names are kept once nothing was found wrong with it."""
-        task, path = named(self.task, self.dataset)
-        if self.plan.eval_interval:
-            environments.simulated(task)
-        columns = Columns.parse(self.columns) if self.columns else None
-        if columns is not None and path is not None:
-            columns = complemented(path, columns)
-        dataset = open_dataset(
-            task, path, columns=columns, clip_actions=self.clip_actions, rescale_actions=self.rescale_actions
-        )
+        origin.check_names()
+        dataset = open_dataset(origin, clip_actions=self.clip_actions, rescale_actions=self.rescale_actions)
         self._validate(dataset)
-        if columns is not None and path is not None:
-            _keep(path, columns)
+        _keep(origin)
         return dataset
 
     def _validate(self, dataset: Dataset | Mapped) -> None:
@@ -138,7 +133,7 @@ class Train:
         plan, transitions, where = self.plan, len(dataset), ""
         if isinstance(dataset, Mapped):
             scale, dataset = dataset.action_scale, dataset.read(LOOKED_AT)
-            dataset = dataset if scale is None else box.inside(dataset, Outside.rescaled, scale)
+            dataset = dataset if scale is None else actions.inside(dataset, Outside.rescaled, scale)
         problems = check(dataset, discount=plan.discount, horizon=plan.horizon, chunk=plan.chunk)
         warnings, errors = problems.warnings, problems.errors
         if len(dataset) < transitions:  # what is true of some episodes may not be of all
@@ -150,10 +145,10 @@ class Train:
             raise InputError(str(errors[0]))
 
 
-def _keep(path: Path, columns: Columns) -> None:
+def _keep(origin: Origin) -> None:
     """Keep the names beside the file; where that cannot be, a warning tells it."""
     try:
-        keep(path, columns)
+        origin.keep_names()
     except InputError as error:
         told = f"warning: other commands will not know the names of the columns: {error}"
         console.print(told, markup=False, highlight=False, soft_wrap=True)

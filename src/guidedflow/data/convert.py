@@ -8,7 +8,6 @@ This module does not know where a dataset is from.
 """
 
 import dataclasses
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +21,7 @@ from guidedflow.data.formats import columns, minari
 from guidedflow.data.formats.arrays import needing
 from guidedflow.data.ondisk import mapper
 from guidedflow.errors import InputError
-from guidedflow.files import folders_above, reason, remove_quietly, sync_folder
+from guidedflow.files import folders_above, remove_quietly, replacing
 
 Format = Literal["npz", "hdf5", "minari", "minari-arrow", "mapped"]
 
@@ -86,7 +85,7 @@ def _check_goals(dataset: Dataset, to: Format) -> Dataset:
 
 def _without_goals(dataset: Dataset) -> Dataset:
     """The dataset without goals that its observations are: the name tells them again."""
-    return dataset if dataset.goals is None else dataclasses.replace(dataset, goals=None)
+    return dataset if dataset.goals is None else dataset.with_goals(itself=False)
 
 
 def _named_goals(dataset: Dataset) -> bool:
@@ -105,23 +104,13 @@ def _told(dataset: Dataset) -> columns.Columns:
 
 
 def _write(dataset: Dataset, path: Path, to: Format) -> None:
-    """The columns, written beside, synced and renamed."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """The columns."""
     stored: dict[str, NDArray[Any]] = {name: getattr(dataset, name) for name in _told(dataset).told().values()}
-    try:
-        with part.open("wb") as file:
-            if to == "npz":
-                np.savez(file, allow_pickle=False, **stored)
-            else:
-                _write_hdf5(file, stored, path)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {reason(error)}; nothing half-written is left") from error
-    finally:
-        remove_quietly(part)
+    with replacing(path) as part, part.open("wb") as file:
+        if to == "npz":
+            np.savez(file, allow_pickle=False, **stored)
+        else:
+            _write_hdf5(file, stored, path)
 
 
 def _write_hdf5(file: Any, stored: dict[str, NDArray[Any]], path: Path) -> None:

@@ -8,15 +8,37 @@ does not know of files, suites, environments or algorithms.
 import hashlib
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped
 
-from guidedflow.data.transitions import Transitions, cut, no_transition
+from guidedflow.data.transitions import Cut, Transitions, no_transition
 from guidedflow.errors import InputError
 from guidedflow.normalization import ActionScale
+
+TOLERANCE = 1e-6
+"""An action outside [-1, 1] by no more than this is rounded, and counts as inside."""
+
+
+class Excess(NamedTuple):
+    """How much of a dataset's actions lies outside [-1, 1]; final rows do not count."""
+
+    share: float
+    """Share of the numbers outside."""
+    row: int | None
+    """First row with such a number."""
+    largest: float
+    """Largest size of a number, also of one inside."""
+
+
+class UnfiniteColumn(InputError):
+    """A number of a column is NaN or infinite."""
+
+    def __init__(self, dataset: str, column: str, row: int) -> None:
+        super().__init__(f"dataset {dataset!r}: {column} is not finite in row {row}")
+        self.column, self.row = column, row
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -51,7 +73,6 @@ class Dataset:
             elif not isinstance(column, np.ndarray) and (column is not None or key not in ("goals", "weights")):
                 told = f"{key} must be an array, but is a {type(column).__name__}"
                 raise InputError(f"dataset {self.name!r}: {told}")
-        rows = len(self.observations)
         shapes = {"actions": ("float32", 2), "rewards": ("float32", 1), "masks": ("float32", 1), "last": ("bool", 1)}
         for key, (kind, rank) in shapes.items():
             found: np.ndarray = getattr(self, key)
@@ -60,24 +81,39 @@ class Dataset:
                 raise InputError(
                     f"dataset {self.name!r}: {key} must be {told}, but is {found.dtype}{list(found.shape)}"
                 )
+        self._check_columns()
+        self._check_limits()
+        if not len(self.last) or not self.last[-1]:
+            raise InputError(f"dataset {self.name!r}: the final row must end an episode, but `last` is not True there")
+
+    def _check_columns(self) -> None:
+        """Raise `InputError` for columns of different lengths, numbers that are not finite, and goals that do not fit.
+
+        A column that plays two parts is scanned once.
+        """
+        scanned: set[int] = set()
         for key, column in self._columns().items():
-            if len(column) != rows:
-                raise InputError(f"dataset {self.name!r}: {key} has {len(column)} rows, observations has {rows}")
-            if (row := first_unfinite_row(column)) is not None:
-                raise InputError(f"dataset {self.name!r}: {key} is not finite in row {row}")
+            if len(column) != len(self.observations):
+                raise InputError(
+                    f"dataset {self.name!r}: {key} has {len(column)} rows, observations has {len(self.observations)}"
+                )
+            if id(column) not in scanned and (row := first_unfinite_row(column)) is not None:
+                raise UnfiniteColumn(self.name, key, row)
+            scanned.add(id(column))
         seen, wanted = self.observations, self.goals
         if wanted is not None and (seen.dtype != wanted.dtype or seen.shape[:-1] != wanted.shape[:-1]):
             raise InputError(
                 f"dataset {self.name!r}: goals must be joined to the observations along their last axis, but they are "
                 f"{wanted.dtype}{list(wanted.shape)}, the observations {seen.dtype}{list(seen.shape)}"
             )
+
+    def _check_limits(self) -> None:
+        """Raise `InputError` for weights below 0 and masks outside [0, 1]."""
         limits = ("weights", self.weights, np.inf, "at least 0"), ("masks", self.masks, 1, "between 0 and 1")
         for key, column, high, told in limits:
             if column is not None and (wrong := (column < 0) | (column > high)).any():
                 row = int(np.argmax(wrong))
                 raise InputError(f"dataset {self.name!r}: {key} must be {told}, found {column[row]} in row {row}")
-        if rows == 0 or not self.last[-1]:
-            raise InputError(f"dataset {self.name!r}: the final row must end an episode, but `last` is not True there")
 
     def __len__(self) -> int:
         """Number of transitions."""
@@ -91,6 +127,16 @@ class Dataset:
     def goal_conditioned(self) -> bool:
         """Whether it is for reaching goals of its own, and not for rewards."""
         return self.goals is not None
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """Shape of one observation."""
+        return self.observations.shape[1:]
+
+    @property
+    def observation_dtype(self) -> np.dtype[Any]:
+        """Type of an observation's numbers."""
+        return self.observations.dtype
 
     @cached_property
     def episodes(self) -> int:
@@ -106,6 +152,32 @@ class Dataset:
             digest.update(np.ascontiguousarray(column).data)
         return digest.hexdigest()
 
+    @cached_property
+    def actions_outside(self) -> Excess:
+        """How much of its actions lies outside [-1, 1]."""
+        wrong = (np.abs(self.actions) > 1 + TOLERANCE) & ~self.last[:, None]
+        rows = np.flatnonzero(wrong.any(axis=1))
+        numbers = len(self) * self.actions.shape[1]
+        share = np.count_nonzero(wrong) / numbers if numbers else 0.0
+        largest = float(np.abs(self.actions[~self.last]).max(initial=0))
+        return Excess(share, int(rows[0]) if rows.size else None, largest)
+
+    def with_actions(self, actions: Float32[np.ndarray, "rows action"], scale: ActionScale | None) -> "Dataset":
+        """The dataset with these actions inside [-1, 1], mapped by `scale`; no column is checked a second time."""
+        made = self._derived(actions=actions, action_scale=scale)
+        made.__dict__["actions_outside"] = Excess(0.0, None, float(np.abs(actions[~self.last]).max(initial=0)))
+        return made
+
+    def with_goals(self, itself: bool) -> "Dataset":
+        """The dataset with its observations as goals, or without goals; no column is checked a second time."""
+        return self._derived(goals=self.observations if itself else None)
+
+    def _derived(self, **changes: Any) -> "Dataset":
+        """A copy with changes that need no check."""
+        made = object.__new__(Dataset)
+        made.__dict__.update({field.name: getattr(self, field.name) for field in fields(self)} | changes)
+        return made
+
     def cut(self, discount: float = 0.99, horizon: int = 1, chunk: bool = False, frame_stack: int = 1) -> "Transitions":
         """All transitions, on the device; `discount` is of one step.
 
@@ -115,11 +187,16 @@ class Dataset:
         observation is the last `frame_stack` of its episode, the oldest first, along the last axis; the episode's
         first stands in where there are none before it. Raises `InputError` where no episode is long enough for one.
         """
-        found = cut(self.rewards, self.masks, self.last, discount, horizon, chunk)
+        found = self.cut_rows(discount, horizon, chunk)
+        return Transitions.of(self.observations, self.actions, found, horizon if chunk else 1, frame_stack)
+
+    def cut_rows(self, discount: float, horizon: int, chunk: bool) -> Cut:
+        """Where the transitions of `cut` are. Raises `InputError` where no episode is long enough for one."""
+        found = Cut.of(self.rewards, self.masks, self.last, discount, horizon, chunk)
         if not len(found.starts):
             longest = int(np.max(np.diff(np.flatnonzero(self.last), prepend=-1))) - 1
             raise no_transition(self.name, horizon, longest)
-        return Transitions.of(self.observations, self.actions, found, horizon if chunk else 1, frame_stack)
+        return found
 
     def _columns(self) -> dict[str, np.ndarray]:
         columns = {field.name: getattr(self, field.name) for field in fields(self)}

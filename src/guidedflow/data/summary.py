@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from guidedflow.data import box
 from guidedflow.data.dataset import Dataset
 from guidedflow.errors import InputError
 from guidedflow.files import reason
@@ -23,7 +22,7 @@ def summarize(dataset: Dataset) -> dict[str, Any]:
     steps = ~dataset.last
     actions, rewards, masks = dataset.actions[steps], dataset.rewards[steps], dataset.masks[steps]
     lengths, returns = episodes(dataset)
-    share, row = box.outside(dataset)
+    share, row, _ = dataset.actions_outside
     shape = list(dataset.observations.shape[1:])
     return {
         "name": dataset.name,

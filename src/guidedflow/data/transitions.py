@@ -1,10 +1,11 @@
 """Transitions, as they are cut from episodes and drawn into batches.
 
-What follows a transition is settled here: horizon, discount, chunks, frames. No suite or file is known here.
+What follows a transition is settled here: horizon, discount, chunks, frames. So is what is done to a batch when it is
+drawn: goals and crops. No suite or file is known here.
 """
 
 from dataclasses import fields
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,21 +14,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int, Int32, PRNGKeyArray, Shaped
 
 from guidedflow.data.drawing import UNIFORM, Drawing
+from guidedflow.data.sampling.crops import crop_batch
+from guidedflow.data.sampling.goals import Goals, Mixture
 from guidedflow.errors import InputError
-from guidedflow.types import Transition
-
-
-@runtime_checkable
-class Batches(Protocol):
-    """What a compiled update draws from: a pytree of transitions, as they were cut or with something done to them."""
-
-    def example(self) -> Transition:
-        """One transition, without a batch axis: what an algorithm's `init` needs to know shapes."""
-        ...
-
-    def sample(self, key: PRNGKeyArray, batch_size: int) -> Transition:
-        """A batch, each field with a leading axis; to be traced inside a compiled update."""
-        ...
+from guidedflow.types import Scalar, Transition
 
 
 class Cut(NamedTuple):
@@ -42,31 +32,32 @@ class Cut(NamedTuple):
     ends: Int32[np.ndarray, " transitions"]
     """Final row of each transition's episode."""
 
-
-def cut(
-    rewards: Float32[np.ndarray, " rows"],
-    masks: Float32[np.ndarray, " rows"],
-    last: Bool[np.ndarray, " rows"],
-    discount: float,
-    horizon: int,
-    chunk: bool,
-) -> Cut:
-    """The transitions of whole episodes, in the order of their rows; see `Dataset.cut`."""
-    rows = np.arange(len(last), dtype=np.int32)
-    finals = np.flatnonzero(last).astype(np.int32)
-    episodes = np.searchsorted(finals, rows)
-    ends = finals[episodes]
-    starts = np.flatnonzero(rows + (horizon if chunk else 1) <= ends).astype(np.int32)
-    nexts = np.minimum(starts + np.int32(horizon), ends[starts])
-    sums, alive = rewards[starts].copy(), masks[starts].copy()
-    for ahead in range(1, horizon):
-        inside = np.flatnonzero(starts + ahead < nexts)
-        row = starts[inside] + ahead
-        sums[inside] += np.float32(discount**ahead) * alive[inside] * rewards[row]
-        alive[inside] *= masks[row]
-    powers = np.power(discount, np.arange(horizon + 1)).astype(np.float32)
-    firsts = np.append(np.int32(0), finals[:-1] + np.int32(1))[episodes[starts]]
-    return Cut(sums, alive * powers[nexts - starts], starts, nexts, firsts, ends[starts])
+    @classmethod
+    def of(
+        cls,
+        rewards: Float32[np.ndarray, " rows"],
+        masks: Float32[np.ndarray, " rows"],
+        last: Bool[np.ndarray, " rows"],
+        discount: float,
+        horizon: int,
+        chunk: bool,
+    ) -> "Cut":
+        """The transitions of whole episodes, in the order of their rows; see `Dataset.cut`."""
+        rows = np.arange(len(last), dtype=np.int32)
+        finals = np.flatnonzero(last).astype(np.int32)
+        episodes = np.searchsorted(finals, rows)
+        ends = finals[episodes]
+        starts = np.flatnonzero(rows + (horizon if chunk else 1) <= ends).astype(np.int32)
+        nexts = np.minimum(starts + np.int32(horizon), ends[starts])
+        sums, alive = rewards[starts].copy(), masks[starts].copy()
+        for ahead in range(1, horizon):
+            inside = np.flatnonzero(starts + ahead < nexts)
+            row = starts[inside] + ahead
+            sums[inside] += np.float32(discount**ahead) * alive[inside] * rewards[row]
+            alive[inside] *= masks[row]
+        powers = np.power(discount, np.arange(horizon + 1)).astype(np.float32)
+        firsts = np.append(np.int32(0), finals[:-1] + np.int32(1))[episodes[starts]]
+        return cls(sums, alive * powers[nexts - starts], starts, nexts, firsts, ends[starts])
 
 
 class Transitions(eqx.Module):
@@ -88,6 +79,10 @@ class Transitions(eqx.Module):
     """Rows that make an observation."""
     drawing: Drawing = UNIFORM
     """How batches are drawn."""
+    goals: Goals | None = None
+    """How goals are drawn for each transition, where the data is goal-conditioned."""
+    crops: float | Scalar | None = None
+    """Probability that the images of a batch are cropped; None: never."""
 
     @classmethod
     def of(
@@ -98,12 +93,13 @@ class Transitions(eqx.Module):
         chunk: int = 1,
         frames: int = 1,
         drawing: Drawing = UNIFORM,
+        goals: Goals | None = None,
+        crops: float | Scalar | None = None,
     ) -> "Transitions":
         """On the device, from rows on the host."""
         needed = {name: jnp.asarray(column) for name, column in cut._asdict().items() if name != "firsts" or frames > 1}
-        return cls(
-            jnp.asarray(observations), jnp.asarray(actions), **needed, chunk=chunk, frames=frames, drawing=drawing
-        )
+        rows = jnp.asarray(observations), jnp.asarray(actions)
+        return cls(*rows, **needed, chunk=chunk, frames=frames, drawing=drawing, goals=goals, crops=crops)
 
     def __len__(self) -> int:
         return self.starts.shape[0]
@@ -114,8 +110,19 @@ class Transitions(eqx.Module):
         return f"Transitions({', '.join(shapes)})"
 
     def example(self) -> Transition:
-        """The first transition, without a batch axis: what an algorithm's `init` needs to know shapes."""
-        return jax.tree.map(lambda column: column[0], self.take(jnp.zeros(1, jnp.int32)))
+        """The first transition, without a batch axis: what an algorithm's `init` needs to know shapes.
+
+        Where goals are drawn, its goal is its own state.
+        """
+        first = jnp.zeros(1, jnp.int32)
+        batch = self.take(first)
+        if self.goals is not None:
+            batch = self.relabelled(batch, first, self.starts[first], self.starts[first])
+        return jax.tree.map(lambda column: column[0], batch)
+
+    def at(self, step: int) -> "Transitions":
+        """What update `step` draws from: at every step all that is in memory."""
+        return self
 
     def draw(self, key: PRNGKeyArray, batch_size: int) -> Int[Array, " batch"]:
         """Indices of a batch, with replacement."""
@@ -157,8 +164,36 @@ class Transitions(eqx.Module):
         return self.actions[chunks].reshape(len(rows), -1)
 
     def sample(self, key: PRNGKeyArray, batch_size: int) -> Transition:
-        """A batch drawn with replacement; a gather, to be traced inside a compiled update."""
-        return self.take(self.draw(key, batch_size))
+        """A batch drawn with replacement, with goals and crops; to be traced inside a compiled update."""
+        if self.goals is None:
+            batch = self.take(self.draw(key, batch_size))
+        else:
+            draw_key, value_key, actor_key = jax.random.split(key, 3)
+            indices = self.draw(draw_key, batch_size)
+            value_rows = self.goal_rows(value_key, indices, self.goals.value)
+            actor_rows = self.goal_rows(actor_key, indices, self.goals.actor)
+            batch = self.relabelled(self.take(indices), indices, value_rows, actor_rows)
+        return batch if self.crops is None else crop_batch(batch, key, self.crops)
+
+    def goal_rows(self, key: PRNGKeyArray, indices: Int[Array, " batch"], mixture: Mixture) -> Int[Array, " batch"]:
+        """A goal for each transition, as a row."""
+        assert self.goals is not None
+        source_key, later_key, any_key = jax.random.split(key, 3)
+        anywhere = self.starts[self.draw(any_key, len(indices))]
+        here, final = self.starts[indices], self.ends[indices] - 1
+        return self.goals.rows(source_key, later_key, mixture, here, final, anywhere)
+
+    def relabelled(
+        self,
+        batch: Transition,
+        indices: Int[Array, " batch"],
+        value_goals: Int[Array, " batch"],
+        actor_goals: Int[Array, " batch"],
+    ) -> Transition:
+        """The transitions of these indices under goals that are these rows; the data's own rewards are left out."""
+        assert self.goals is not None
+        here, after = self.starts[indices], self.nexts[indices]
+        return self.goals.relabelled(batch, here, after, value_goals, actor_goals)
 
 
 def no_transition(name: str, horizon: int, longest: int) -> InputError:

@@ -60,11 +60,11 @@ def save(folder: Path, step: int, state: Any, keep: int | None = None) -> Path:
         part.mkdir()
         files.write_synced(part / TENSORS, data)
         files.write_synced(part / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
-        files.sync_folder(part)
+        files.sync(part)
         if final.exists():
             os.rename(final, folder / f".{step}.damaged.part")
         os.rename(part, final)
-        files.sync_folder(folder)
+        files.sync(folder)
     except OSError as error:
         raise InputError(
             f"Checkpoint {step} could not be saved in {folder}: {files.reason(error)}; the earlier ones are unharmed."
@@ -143,7 +143,7 @@ def _prepare(folder: Path) -> None:
     """Make `folder`, and clear it of what saves left there that were cut off."""
     if not folder.exists():
         folder.mkdir(parents=True)
-        files.sync_folder(folder.parent)
+        files.sync(folder.parent)
     for stale in folder.glob(".*.part"):
         shutil.rmtree(stale)
 

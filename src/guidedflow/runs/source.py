@@ -5,11 +5,12 @@ from pathlib import Path
 
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.formats.columns import Columns
-from guidedflow.data.load import at_home, open_dataset
+from guidedflow.data.load import open_dataset
 from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.data.sampling.feed import open_feed
 from guidedflow.data.sampling.windows import Window
-from guidedflow.data.transitions import Batches
+from guidedflow.data.sources import at_home
+from guidedflow.data.transitions import Transitions
 from guidedflow.errors import InputError
 from guidedflow.runs.configuration import Configuration
 
@@ -37,7 +38,7 @@ def load(
         raise
 
 
-def cut(configuration: Configuration, dataset: Dataset | Mapped) -> Batches:
+def cut(configuration: Configuration, dataset: Dataset | Mapped) -> Transitions:
     """A dataset as a run cut its own: its horizon, discount, frames and rule of goals.
 
     Of one on disk these are the transitions of one window, about 2^20 from all over it.

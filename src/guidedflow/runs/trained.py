@@ -15,7 +15,7 @@ from guidedflow.algorithms.contract import Algorithm, initial_state
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.formats.columns import Columns
 from guidedflow.data.ondisk.mapped import Mapped
-from guidedflow.data.transitions import Batches
+from guidedflow.data.transitions import Transitions
 from guidedflow.environments.vector import Simulators, open_simulators
 from guidedflow.errors import InputError
 from guidedflow.evaluation import video
@@ -176,7 +176,7 @@ class Trained:
         """
         return source.load(self.configuration, self.run.path, path, columns)
 
-    def cut(self, dataset: Dataset | Mapped) -> Batches:
+    def cut(self, dataset: Dataset | Mapped) -> Transitions:
         """A dataset as the run cut its own; of one on disk the transitions of one window, about 2^20."""
         return source.cut(self.configuration, dataset)
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, PyTree
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.formats.columns import Columns
 from guidedflow.data.ondisk.mapped import Mapped
-from guidedflow.data.transitions import Batches
+from guidedflow.data.transitions import Transitions
 from guidedflow.errors import InputError
 from guidedflow.flows.guidance import guidance_of
 from guidedflow.flows.sampling import Sampler
@@ -31,7 +31,7 @@ class Subject:
     trained: Trained
     policy: str
     base: FlowPolicy
-    transitions: Batches
+    transitions: Transitions
 
     @classmethod
     def open(

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from guidedflow import environments
-from guidedflow.algorithms.contract import Algorithm, initial_state
+from guidedflow.algorithms.contract import Algorithm, initial_state, shown
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.data.sampling.feed import open_feed
@@ -42,9 +42,6 @@ from guidedflow.training.plan import Plan
 from guidedflow.training.record import record
 from guidedflow.training.updates import advance, compiling
 from guidedflow.types import Transition
-
-SHOWN = ("critic_loss", "flow_loss", "distillation_loss", "q_loss")
-"""The losses that the progress bar shows, of those that an algorithm has."""
 
 
 def train(
@@ -89,7 +86,7 @@ def train(
                 simulators = stack.enter_context(opened)
             _check_simulators(simulators, dataset.name, example, plan)
         tracker = stack.enter_context(
-            Tracker(run.path, plan.each_seed, plan.steps, shown=SHOWN, wandb=plan.wandb, config=config)
+            Tracker(run.path, plan.each_seed, plan.steps, shown=shown(algorithm), wandb=plan.wandb, config=config)
         )
 
         # the state at the newest intact checkpoint, or at the start

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from guidedflow.algorithms.contract import Algorithm
-from guidedflow.data.transitions import Batches
+from guidedflow.data.transitions import Transitions
 from guidedflow.errors import InputError
 from guidedflow.keys import Stream, stream_key
 from guidedflow.results.intervals import TAKEN
@@ -51,7 +51,7 @@ def compiling() -> Iterator[Clock]:
 def advance(
     algorithm: Algorithm[Any],
     state: Any,
-    batches: Batches,
+    batches: Transitions,
     seeds: Int[Array, " seeds"],
     step: int | Int[Array, ""],
     count: int,

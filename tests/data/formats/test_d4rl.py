@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guidedflow.data import box
+from guidedflow.data.actions import ACTION_LIMIT
 from guidedflow.data.formats import d4rl
 from guidedflow.data.formats.arrays import open_arrays
-from guidedflow.data.load import load_dataset, named, read_dataset
+from guidedflow.data.load import load_dataset, read_dataset
+from guidedflow.data.sources import named
 from guidedflow.errors import InputError
 
 DOOR = "door-human-v1"
@@ -112,7 +113,7 @@ def test_without_timeouts_the_limit_of_the_task_is_counted(write):
     columns = recording(["-"] * 3 + ["t"] + ["-"] * 396)
     del columns["timeouts"]
     columns |= {"observations": np.zeros((400, 39)), "actions": np.zeros((400, 28))}
-    dataset = d4rl.load(DOOR, write(columns))
+    dataset = read_dataset(DOOR, write(columns))
     lengths = np.diff(np.flatnonzero(dataset.last), prepend=-1) - 1
     np.testing.assert_array_equal(lengths, [4, 199, 195])
     with pytest.raises(InputError, match="'timeouts' must be there"):
@@ -120,7 +121,7 @@ def test_without_timeouts_the_limit_of_the_task_is_counted(write):
 
 
 def test_human_demonstrations_of_opening_a_door(shared_data):
-    dataset = d4rl.load(DOOR, shared_data)  # found in a folder, by its name
+    dataset = read_dataset(DOOR, shared_data)  # found in a folder, by its name
     with h5py.File(shared_data / "door-human-v1.hdf5") as file:
         columns = {key: file[key][:] for key in ("observations", "actions", "rewards", "terminals", "timeouts")}
     kept = published(columns)
@@ -139,7 +140,7 @@ def test_actions_outside_the_box_are_clipped_only_when_asked(shared_data):
     for part in ("door-human-v1", "5.6 %", "row 4", "1.366", "--clip-actions"):
         assert part in str(told.value)
     raw, clipped = read_dataset(DOOR, path), load_dataset(DOOR, path, clip_actions=True)
-    np.testing.assert_array_equal(clipped.actions, raw.actions.clip(-box.ACTION_LIMIT, box.ACTION_LIMIT))
+    np.testing.assert_array_equal(clipped.actions, raw.actions.clip(-ACTION_LIMIT, ACTION_LIMIT))
     np.testing.assert_array_equal(clipped.observations, raw.observations)
 
 
@@ -147,7 +148,7 @@ def test_the_edge_of_the_box_is_inside(write):
     columns = recording("----")
     columns["actions"] = np.array([1.0, -1.0, 1 + 1e-7, 0.0])[:, None]
     dataset = load_dataset("my-arm", write(columns))
-    assert np.abs(dataset.actions).max() == box.ACTION_LIMIT
+    assert np.abs(dataset.actions).max() == ACTION_LIMIT
 
 
 @pytest.mark.parametrize(

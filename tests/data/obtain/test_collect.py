@@ -92,7 +92,7 @@ def test_ogbench_reads_the_files_and_its_rewards_are_ours(cube):
         task, dataset_path=str(cube[0]), dataset_only=True, cur_env=environments.make(task)
     )
     assert (len(train["rewards"]), len(validation["rewards"])) == (200, 100)
-    dataset = ogbench.load(task, cube[0])
+    dataset = ogbench.load(cube[0], task)
     starts = np.flatnonzero(~dataset.last)
     np.testing.assert_array_equal(dataset.rewards[starts], train["rewards"])
     np.testing.assert_array_equal(dataset.masks[starts], train["masks"])

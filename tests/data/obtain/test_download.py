@@ -485,7 +485,7 @@ def line(tmp_path, monkeypatch):
 def test_minaris_datasets_come_by_its_package_and_appear_whole(tmp_path, monkeypatch, line):
     package = Package(monkeypatch, line)
     assert download("arm/reach-v0") == [tmp_path / "minari/arm/reach-v0"]
-    assert len(minari.load("arm/reach-v0")) == len(line)
+    assert len(minari.load(tmp_path / "minari/arm/reach-v0", "arm/reach-v0")) == len(line)
     package.fault = AssertionError("asked twice")
     assert download("arm/reach-v0") == [tmp_path / "minari/arm/reach-v0"]
     assert names(tmp_path / "minari") == ["arm"]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_data import film
 
-from guidedflow.data.sampling.crops import PADDING, Cropped, crop
+from guidedflow.data.sampling.crops import PADDING, crop
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (6, 5, 2), np.uint8)
 KEYS = jax.random.split(jax.random.key(0), 200)
@@ -31,7 +31,9 @@ def test_the_crop_in_the_middle_is_the_image():
 def sampled(probability):
     """Batches of four from 200 keys, with crops of this probability."""
     draw = jax.jit(lambda batches, key: batches.sample(key, 4))
-    return jax.tree.map(np.asarray, jax.lax.map(lambda key: draw(Cropped(film().cut(), probability), key), KEYS))
+    return jax.tree.map(
+        np.asarray, jax.lax.map(lambda key: draw(dataclasses.replace(film().cut(), crops=probability), key), KEYS)
+    )
 
 
 def test_crops_of_probability_0_change_no_bit_and_others_only_the_images():
@@ -56,6 +58,6 @@ def test_both_observations_move_by_the_same_pixels_and_those_of_other_transition
     coordinates = np.stack(np.meshgrid(np.arange(6), np.arange(5), indexing="ij"), axis=-1).astype(np.uint8)
     data = film()
     data = dataclasses.replace(data, observations=np.broadcast_to(coordinates, data.observations.shape))
-    batch = Cropped(data.cut(), 1.0).sample(jax.random.key(1), 64)
+    batch = dataclasses.replace(data.cut(), crops=1.0).sample(jax.random.key(1), 64)
     np.testing.assert_array_equal(batch.observation, batch.next_observation)
     assert len(np.unique(batch.observation, axis=0)) > 20

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.sampling.cutting import Cutting
-from guidedflow.data.sampling.goals import Goals, GoalSampling
-from guidedflow.data.transitions import Batches, Transitions
+from guidedflow.data.sampling.feed import Feed
+from guidedflow.data.sampling.goals import GoalSampling
+from guidedflow.data.transitions import Transitions
 from guidedflow.errors import InputError
+from guidedflow.types import Transition
 
 ROWS = 20
 layouts = st.sets(st.integers(0, ROWS - 2), min_size=3, max_size=3).map(
@@ -25,7 +27,7 @@ SOURCES = ("cur", "traj", "random")
 
 def cut(
     dataset: Dataset, sampling: GoalSampling, discount: float = 0.99, horizon: int = 1, chunk: bool = False
-) -> Batches:
+) -> Transitions:
     return Cutting(discount, horizon, chunk, goals=sampling).of(dataset)
 
 
@@ -39,8 +41,14 @@ def counted(lengths: Sequence[int]) -> Dataset:
     return Dataset("counted", observations, rows[:, None] / 1000, useless, useless * 0, last, goals=observations)
 
 
-goal_rows, relabelled = jax.jit(Goals.goal_rows), jax.jit(Goals.relabelled)
-sample = jax.jit(Goals.sample, static_argnums=2)
+goal_rows = jax.jit(Transitions.goal_rows)
+sample = jax.jit(Transitions.sample, static_argnums=2)
+
+
+@jax.jit
+def relabelled(goals: Transitions, indices: jax.Array, value: jax.Array, actor: jax.Array) -> Transition:
+    """All transitions of these indices under given goals."""
+    return goals.relabelled(goals.take(indices), indices, value, actor)
 
 
 def only(source: str, geometric: bool = False, **changes: float | bool) -> GoalSampling:
@@ -51,13 +59,13 @@ def only(source: str, geometric: bool = False, **changes: float | bool) -> GoalS
     return GoalSampling(**chosen, value_geom_sample=geometric, **changes)  # type: ignore[arg-type]
 
 
-def made(lengths: Sequence[int], sampling: GoalSampling, *cutting: float) -> Goals:
+def made(lengths: Sequence[int], sampling: GoalSampling, *cutting: float) -> Transitions:
     goals = cut(counted(lengths), sampling, *cutting)  # type: ignore[arg-type]
-    assert isinstance(goals, Goals)
+    assert goals.goals is not None
     return goals
 
 
-def drawn(goals: Goals, number: int = 4096, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def drawn(goals: Transitions, number: int = 4096, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row of the state, row of the critic's goal, row of the policy's goal."""
     batch = sample(goals, jax.random.key(seed), number)
     assert batch.actor_observation is not None
@@ -71,9 +79,9 @@ def drawn(goals: Goals, number: int = 4096, seed: int = 0) -> tuple[np.ndarray, 
 def test_a_later_goal_is_of_the_same_episode_and_later(lengths: Sequence[int], geometric: bool, seed: int) -> None:
     dataset = counted(lengths)
     goals = made(lengths, only("traj", geometric), 0.7)
-    here = np.asarray(goals.transitions.starts)
+    here = np.asarray(goals.starts)
     for key in jax.random.split(jax.random.key(seed), 5):
-        later = np.asarray(goal_rows(goals, key, jnp.arange(len(goals)), goals.value))
+        later = np.asarray(goal_rows(goals, key, jnp.arange(len(goals)), goals.goals.value))
         np.testing.assert_array_equal(dataset.observations[later, 0], dataset.observations[here, 0])
         assert not dataset.last[later].any()
         final = dataset.last[here + 1]
@@ -101,9 +109,9 @@ def test_goals_come_from_each_source_as_often_as_set() -> None:
     goals = made([200] * 50, GoalSampling(0.2, 0.5, 0.3, False, 0.1, 0.2, 0.7), 0.99)
     number = 40_000
     indices = jnp.full(number, 10 * 200)
-    for mixture, (current, later) in ((goals.value, (0.2, 0.5)), (goals.actor, (0.1, 0.2))):
+    for mixture, (current, later) in ((goals.goals.value, (0.2, 0.5)), (goals.goals.actor, (0.1, 0.2))):
         rows = np.asarray(goal_rows(goals, jax.random.key(3), indices, mixture))
-        here = int(goals.transitions.starts[10 * 200])
+        here = int(goals.starts[10 * 200])
         found = np.mean(rows == here), np.mean((rows > here) & (rows < here + 200))
         elsewhere = (1 - current - later) / 50  # of the random ones fall into the episode all the same
         np.testing.assert_allclose(found, (current, later + elsewhere), atol=4 * 0.5 / number**0.5)
@@ -111,7 +119,7 @@ def test_goals_come_from_each_source_as_often_as_set() -> None:
 
 def test_uniformly_later_goals_are_uniform() -> None:
     goals = made([9], only("traj"), 0.9)
-    rows = np.asarray(goal_rows(goals, jax.random.key(0), jnp.full(8000, 2), goals.value))
+    rows = np.asarray(goal_rows(goals, jax.random.key(0), jnp.full(8000, 2), goals.goals.value))
     counts = np.bincount(rows, minlength=10)[3:9]
     assert counts.sum() == 8000
     assert np.sum(np.square(counts - 8000 / 6) / (8000 / 6)) < 20.5  # chi-squared of 5 degrees, 0.1 %
@@ -122,7 +130,7 @@ def test_geometrically_later_goals_have_the_discounts_rate(discount: float) -> N
     """P(k steps ahead) = (1 - discount) discount^(k - 1), and all beyond the last state at the last state."""
     length, number = 12, 20_000
     goals = made([length], only("traj", geometric=True), discount)
-    ahead = np.asarray(goal_rows(goals, jax.random.key(1), jnp.zeros(number, jnp.int32), goals.value))
+    ahead = np.asarray(goal_rows(goals, jax.random.key(1), jnp.zeros(number, jnp.int32), goals.goals.value))
     steps = np.arange(1, length)
     expected = (1 - discount) * discount ** (steps - 1)
     expected[-1] = discount ** (length - 2)
@@ -149,7 +157,7 @@ def test_returns_under_goals_equal_a_loop(
     value, actor = np.random.default_rng(seed).choice(rows, (2, len(goals)))
     found = jax.tree.map(np.asarray, relabelled(goals, jnp.arange(len(goals)), jnp.asarray(value), jnp.asarray(actor)))
     for i, goal in enumerate(value):
-        row, after = int(goals.transitions.starts[i]), int(goals.transitions.nexts[i])
+        row, after = int(goals.starts[i]), int(goals.nexts[i])
         total, weight = 0.0, 1.0
         for passed in range(row, after):
             success = float(passed == goal)
@@ -174,8 +182,8 @@ def test_a_step_is_rewarded_as_ogbench_publishes_it() -> None:
 
 def test_observations_are_stored_once_and_a_goal_is_joined_to_them() -> None:
     goals = made([4, 6], GoalSampling())
-    assert goals.goals is goals.transitions.observations
-    assert isinstance(goals, Batches)
+    assert goals.goals.goals is goals.observations
+    assert isinstance(goals, Feed)
     assert len(goals) == 10
     example, batch = goals.example(), sample(goals, jax.random.key(0), 3)
     assert [leaf.shape for leaf in example] == [leaf.shape[1:] for leaf in batch]
@@ -212,7 +220,6 @@ def test_data_without_goals_is_cut_as_ever() -> None:
     dataset = dataclasses.replace(counted([4, 6]), goals=None)
     plain, ours = dataset.cut(0.9, 2), cut(dataset, GoalSampling(), 0.9, 2)
     assert isinstance(ours, Transitions)
-    assert isinstance(plain, Batches)
     jax.tree.map(np.testing.assert_array_equal, plain, ours)
     batch = ours.sample(jax.random.key(0), 4)
     assert batch.acting is batch

@@ -238,7 +238,7 @@ def test_what_cannot_be_streamed_or_rebalanced_is_told(on_disk):
     with pytest.raises(
         InputError, match=r"actions must lie in \[-1, 1\], but 60 % of their numbers do not, the first in row 2"
     ):
-        streamed(on_disk(episodes([3, 2])), 8)
+        open_feed(on_disk(episodes([3, 2]))).__enter__()
     with streamed(on_disk(episodes([3, 2]), clip_actions=True), 8) as windows:
         assert float(windows.window(0).actions.max()) < 1
     for data in (plain, on_disk(plain)):

@@ -21,7 +21,6 @@ library wrote it also says the dataset's own name. This module does not know of 
 """
 
 import dataclasses
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -119,6 +118,23 @@ class Columns:
         return {role: name for role, name in dataclasses.asdict(self).items() if name is not None}
 
 
+@dataclass(frozen=True)
+class Roles:
+    """Which column is what, and what the source of a file says about its episodes."""
+
+    columns: Columns
+    of_d4rl: bool = False
+    """Whether ends mark time limits alone, and an observation that does not follow ends an episode too."""
+    goes_on: bool = False
+    """Whether episodes go on after their task ended, as in OGBench's files and D4RL's mazes."""
+    others: tuple[str, ...] = ()
+    """Further columns that the source needs."""
+
+
+class NamesDamaged(InputError):
+    """Names beside a file that cannot be read."""
+
+
 OURS = Columns(observations="observations", actions="actions", rewards="rewards", masks="masks", last="last")
 """The columns of a file that this library wrote; of a dataset that has weights, these too."""
 
@@ -129,12 +145,27 @@ def place(path: Path) -> Path:
     return path.with_name(f"{path.name}.columns.json")
 
 
+def home(task: str, file: Path | None) -> Path:
+    """The file. Raises `InputError` where none is named."""
+    if file is None:
+        raise InputError(f"data of your own for task {task!r} needs a file: name it by --dataset FILE")
+    return file
+
+
+def roles(file: Arrays, task: str, told: Columns) -> Roles:
+    """What the names say, and nothing else."""
+    return Roles(told)
+
+
 def kept(path: Path) -> Columns | None:
-    """The names that are kept beside a file, or None. Raises `InputError` for names that cannot be read."""
+    """The names that are kept beside a file, or None. Raises `NamesDamaged` for names that cannot be read."""
     named = _beside(path)
     if named is None:
         return None
-    return Columns.named({role: name for role, name in named.items() if role != _DATASET}, str(place(path)))
+    try:
+        return Columns.named({role: name for role, name in named.items() if role != _DATASET}, str(place(path)))
+    except InputError as error:
+        raise NamesDamaged(str(error)) from error
 
 
 def dataset_of(path: Path) -> str | None:
@@ -175,15 +206,10 @@ def keep(path: Path, columns: Columns, dataset: str | None = None) -> None:
 def _beside(path: Path) -> dict[str, Any] | None:
     """What is kept beside a file."""
     beside = place(path)
-    if not beside.is_file():
-        return None
     try:
-        named = json.loads(beside.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{beside} must be a JSON object of column names, found damage ({error})") from error
-    if not isinstance(named, dict):
-        raise InputError(f"{beside} must be a JSON object of column names, found {type(named).__name__}")
-    return named
+        return files.read_json(beside, "a JSON object of column names") if beside.is_file() else None
+    except files.DamagedFile as error:
+        raise NamesDamaged(str(error)) from error
 
 
 def read(file: Arrays, columns: Columns, name: str) -> Dataset:

@@ -27,6 +27,7 @@ from guidedflow import environments
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.formats import recording
 from guidedflow.data.formats.arrays import Arrays, open_arrays
+from guidedflow.data.formats.columns import Columns, Roles
 from guidedflow.errors import InputError
 
 COLUMNS = ("observations", "actions", "rewards", "terminals")
@@ -72,29 +73,62 @@ def task_of(file: Path) -> str | None:
     return next((task for task in mazes if address(task).endswith(f"/{file.name}")), None)
 
 
-def locate(task: str, path: Path | None = None) -> Path:
-    """The file of a task: `path`, or the one in the folder `path`, or in D4RL's own. Raises `InputError` if missing."""
-    place = (folder() if path is None else path).expanduser()
-    published = address(task)
-    names = [published.rsplit("/", 1)[1], f"{task}.hdf5"]
-    files = [place / name for name in names] if path is None or place.is_dir() else [place]
-    file = next((file for file in files if file.is_file()), files[0])
-    if not file.is_file():
-        raise InputError(
-            f"{file} does not exist: get it by `guidedflow data download {task}` or from {published}, or name a file "
-            "by --dataset"
-        )
-    return file
+def claims(task: str, place: Path | None) -> bool:
+    """Whether a task's data are D4RL's; a walker may also name other data, in a file of its own."""
+    return _is_task(task) or (is_walker(task) and (place is None or place.is_dir()))
 
 
-def load(task: str, path: Path | None = None) -> Dataset:
-    """The dataset of one of D4RL's tasks, with its actions as recorded.
+def resembles(file: Arrays) -> bool:
+    """Whether a file is in D4RL's layout."""
+    return file.format == "hdf5" and all(key in file for key in (*COLUMNS, "timeouts"))
+
+
+def home(task: str, place: Path | None = None) -> Path:
+    """The file of a task: the place, or its file there or in D4RL's own folder; it need not be there.
+
+    Raises `InputError` for a name that is none of D4RL's, where no file is named.
+    """
+    inside = place is None or place.is_dir()
+    if not is_walker(task) and not _is_task(task) and (inside or environments.known(task)):
+        raise InputError(f"{task!r} is no task of D4RL's; leave --from out, or name a file in D4RL's layout")
+    if place is not None and not inside:
+        return place.expanduser()
+    where = (folder() if place is None else place).expanduser()
+    files = [where / name for name in (address(task).rsplit("/", 1)[1], f"{task}.hdf5")]
+    return next((file for file in files if file.is_file()), files[0])
+
+
+def roles(file: Arrays, task: str, told: Columns) -> Roles:
+    """D4RL's own names."""
+    usual = {key: key for key in COLUMNS}
+    usual |= {role: key for role, key in (("ends", "timeouts"), ("next_observations",) * 2) if key in file}
+    return Roles(Columns(**usual), of_d4rl=True, goes_on=_is_maze(task))
+
+
+def load(path: Path, task: str) -> Dataset:
+    """The dataset of a file, by the rules of its task if it is one of D4RL's, with its actions as recorded.
 
     Raises `InputError` for a missing or damaged file, and for columns that are not D4RL's or do not fit each other.
     """
-    environment = "" if is_walker(task) else environments.parse(task).environment
-    with open_arrays(locate(task, path)) as file:
-        return read(file, task, environment.startswith("antmaze"), _LIMITS.get(environment, 1000))
+    known = is_walker(task) or _is_task(task)
+    if known and not path.is_file():
+        raise InputError(
+            f"{path} does not exist: get it by `guidedflow data download {task}` or from {address(task)}, or name a "
+            "file by --dataset"
+        )
+    environment = environments.parse(task).environment if _is_task(task) else ""
+    with open_arrays(path) as file:
+        return read(file, task, _is_maze(task), _LIMITS.get(environment, 1000) if known else None)
+
+
+def _is_task(task: str) -> bool:
+    """Whether a name is one of the tasks of D4RL's that have a simulator here."""
+    return environments.known(task) and environments.parse(task).suite == "d4rl"
+
+
+def _is_maze(task: str) -> bool:
+    """Whether it is one of the ant's mazes, where episodes go on at a goal."""
+    return _is_task(task) and environments.parse(task).environment.startswith("antmaze")
 
 
 def read(file: Arrays, name: str, antmaze: bool = False, limit: int | None = None) -> Dataset:

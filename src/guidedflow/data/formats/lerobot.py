@@ -7,7 +7,6 @@ every episode's end, solved or cut off, so masks come from `next.success` where 
 where it is not. Videos are left alone; the lerobot package is not needed. This module does not know what is learned.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,17 @@ from typing import Any
 import numpy as np
 
 from guidedflow.data.formats.arrays import Arrays, ParquetArrays
-from guidedflow.data.formats.columns import Columns
+from guidedflow.data.formats.columns import Columns, Roles
 from guidedflow.errors import InputError
-from guidedflow.files import reason
+from guidedflow.files import read_json
 
 VERSIONS = ("v3.",)
 
 _FIELD = re.compile(r"\{(chunk_index|file_index)(?::0?(\d+)d?)?\}")
+
+
+class OutsideFolder(InputError):
+    """Metadata that name a file outside their folder."""
 
 
 def is_lerobot(folder: Path) -> bool:
@@ -41,30 +44,22 @@ def open_lerobot(folder: Path) -> Arrays:
     return ParquetArrays(folder, [part(folder, template, chunk, file) for chunk, file in listing(folder)])
 
 
-def usual(file: Arrays) -> Columns:
-    """What LeRobot's own names say about the columns."""
+def roles(file: Arrays, task: str, told: Columns) -> Roles:
+    """What the names say that were told, and LeRobot's own where these say nothing."""
     seen = [name for name in ("observation.state", "observation.environment_state") if name in file]
-    return Columns(
+    usual = Columns(
         observations="+".join(seen) or None,
         actions="action" if "action" in file else None,
         rewards="next.reward" if "next.reward" in file else None,
         terminals="next.success" if "next.success" in file else None,
         episodes="episode_index",
     )
+    return Roles(told.over(usual))
 
 
 def info_of(folder: Path) -> dict[str, Any]:
     """What `meta/info.json` says."""
-    path = folder / "meta" / "info.json"
-    try:
-        info = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {reason(error)}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} must be JSON, found damage ({error})") from error
-    if not isinstance(info, dict):
-        raise InputError(f"{path} must be a JSON object, found {type(info).__name__}")
-    return info
+    return read_json(folder / "meta" / "info.json")
 
 
 def listing(folder: Path) -> list[tuple[int, int]]:
@@ -84,7 +79,7 @@ def part(folder: Path, template: str, chunk: int, file: int) -> Path:
     name = _FIELD.sub(lambda field: f"{number[field[1]]:0{int(field[2] or 1)}d}", template)
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise InputError(f"{folder}/meta/info.json must name files inside its folder, found data_path {template!r}")
+        raise OutsideFolder(f"{folder}/meta/info.json must name files inside its folder, found data_path {template!r}")
     if not path.is_file():
         raise InputError(f"{path} must be there, since meta/episodes lists it; the dataset is incomplete")
     return path

@@ -7,9 +7,7 @@ Observations of a dictionary or tuple stand side by side, in the order of their 
 environment that a dataset names is ever built, since its author chose that code. This module does not know what acts.
 """
 
-import json
 import os
-import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +16,24 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from guidedflow import environments
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.formats.arrays import DAMAGE, needing, words
 from guidedflow.errors import InputError
-from guidedflow.files import reason, sync_folder
+from guidedflow.files import DamagedFile, read_json, replacing
 
 FORMATS = ("hdf5", "arrow")
+
+
+class UnevenEpisode(InputError):
+    """An episode whose columns are not of the lengths that its rewards ask for."""
+
+    def __init__(self, data: Path, episode: object, steps: int, found: str) -> None:
+        super().__init__(
+            f"{data}: episode {episode} must have one observation more than its {steps} rewards and as many actions "
+            f"and flags, found {found}"
+        )
+        self.found = found
 
 
 def folder() -> Path:
@@ -36,34 +46,46 @@ def is_minari(path: Path) -> bool:
     return _data(path) is not None
 
 
-def locate(name: str, path: Path | None = None) -> Path:
-    """The folder of a dataset's data: in `path`, or under its name in `path` or in Minari's own folder."""
-    candidates = [folder() / name] if path is None else [path.expanduser(), path.expanduser() / name]
-    found = next((data for place in candidates if (data := _data(place)) is not None), None)
-    if found is None:
-        raise InputError(
-            f"{candidates[-1]} holds no Minari dataset: download it by `guidedflow data download {name}`, or name a "
-            "folder by --dataset"
-        )
-    return found
+def claims(task: str, place: Path | None) -> bool:
+    """Whether a name is that of one of Minari's datasets: known here, or in Minari's own folder."""
+    if environments.known(task):
+        return environments.parse(task).suite == "minari"
+    return place is None and is_minari(folder() / task)
+
+
+def home(name: str, place: Path | None = None) -> Path:
+    """The folder of a dataset: the place, or under its name in the place or in Minari's own; it need not be there."""
+    candidates = [folder() / name] if place is None else [place.expanduser(), place.expanduser() / name]
+    return next((path for path in candidates if is_minari(path)), candidates[-1])
 
 
 def recorded_name(path: Path) -> str | None:
     """The name that a folder gives its dataset."""
-    data = _data(path)
+    if (data := _data(path)) is None:
+        return None
     try:
-        name = {} if data is None else json.loads((data / "metadata.json").read_bytes()).get("dataset_id")
-    except (OSError, ValueError, RecursionError, AttributeError):  # told better when it is read
+        name = read_json(data / "metadata.json").get("dataset_id")
+    except DamagedFile:  # told better when it is read
         return None
     return name if isinstance(name, str) else None
 
 
-def load(name: str, path: Path | None = None) -> Dataset:
-    """A dataset, with its actions as recorded.
+def data_of(path: Path, name: str) -> Path:
+    """The folder of a dataset's data, in a folder of Minari's. Raises `InputError` where there is none."""
+    if (data := _data(path)) is None:
+        raise InputError(
+            f"{path} holds no Minari dataset: download it by `guidedflow data download {name}`, or name a folder by "
+            "--dataset"
+        )
+    return data
+
+
+def load(path: Path, name: str) -> Dataset:
+    """The dataset of a folder, with its actions as recorded.
 
     Raises `InputError` where it is missing, damaged, of a version that minari does not read, or not of boxes.
     """
-    data = locate(name, path)
+    data = data_of(path, name)
     with needing("minari", data, "minari"):
         from minari import supported_dataset_versions
         from minari.dataset.minari_storage import MinariStorage
@@ -102,9 +124,7 @@ def write(dataset: Dataset, path: Path, data_format: str = "hdf5") -> None:
         raise InputError(f"dataset {dataset.name!r}: Minari has no place for weights; convert to npz, hdf5 or mapped")
     if not np.isin(dataset.masks[~dataset.last], (0, 1)).all():
         raise InputError(f"dataset {dataset.name!r}: Minari has only masks of 0 and 1")
-    path = path.resolve()  # minari joins a relative one to itself
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path.resolve()) as part:  # minari joins a relative path to itself
         (part / "data").mkdir(parents=True)
         storage = MinariStorage.new(
             part / "data",
@@ -115,12 +135,6 @@ def write(dataset: Dataset, path: Path, data_format: str = "hdf5") -> None:
         )
         storage.update_episodes(_buffers(dataset))
         storage.update_metadata({"dataset_id": _identifier(dataset.name), "minari_version": minari.__version__})
-        os.replace(part, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {reason(error)}; nothing half-written is left") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def episode_columns(data: Path, space: gymnasium.Space[Any], episode: dict[str, Any]) -> dict[str, NDArray[Any]]:
@@ -129,10 +143,7 @@ def episode_columns(data: Path, space: gymnasium.Space[Any], episode: dict[str, 
     observations = _side_by_side(space, episode["observations"])
     lengths = {key: len(episode[key]) for key in ("actions", "terminations", "truncations")}
     if len(observations) != steps + 1 or set(lengths.values()) - {steps}:
-        raise InputError(
-            f"{data}: episode {episode['id']} must have one observation more than its {steps} rewards and as many "
-            f"actions and flags, found {len(observations)} observations, {lengths}"
-        )
+        raise UnevenEpisode(data, episode["id"], steps, f"{len(observations)} observations, {lengths}")
     ends = (episode["terminations"] | episode["truncations"]).astype(bool)
     inner = np.flatnonzero(ends[:-1]) + 1  # rows that are an end's successor, and also begin the next piece
     order = np.sort(np.concatenate([np.arange(steps + 1), inner]))
@@ -207,12 +218,9 @@ def _identifier(name: str) -> str:
 def _check(data: Path, versions: Collection[str]) -> None:
     """Raises `InputError` for another version, and where reading would build the environment that a dataset names."""
     path = data / "metadata.json"
-    try:
-        metadata = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} must be JSON, found damage ({error})") from error
+    metadata = read_json(path)
     for key in ("observation_space", "action_space", "data_format", "total_episodes"):
-        if not isinstance(metadata, dict) or key not in metadata:
+        if key not in metadata:
             raise InputError(
                 f"{path} must say its {key}, found none: it would have to be asked of the environment that the "
                 "dataset names, whose code is not run unasked"

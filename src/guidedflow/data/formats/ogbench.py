@@ -9,7 +9,7 @@ not know how a file was made, nor what is learned from it.
 """
 
 import re
-import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidedflow import environments
-from guidedflow.data.box import ACTION_LIMIT
-from guidedflow.data.dataset import Dataset, first_unfinite_row
-from guidedflow.data.formats.arrays import DAMAGE, ColumnError
+from guidedflow.data.actions import Outside, inside
+from guidedflow.data.dataset import Dataset, UnfiniteColumn, first_unfinite_row
+from guidedflow.data.formats.arrays import Arrays, ColumnError, NpzArrays
+from guidedflow.data.formats.columns import Columns, Roles
 from guidedflow.data.obtain.collect import FOLDER, collectable
 from guidedflow.environments import Task
 from guidedflow.errors import InputError
-from guidedflow.files import reason
 
 Shape = tuple[int, ...]
 
@@ -32,20 +32,50 @@ _SHARD = re.compile(r"-\d{3,}\.npz$")
 _TYPES = {"f": "float", "u": "uint8", "iu": "integer", "bfiu": "boolean"}
 
 
-def load(task: str, path: Path | None = None, validation: bool = False) -> Dataset:
-    """The dataset of a name, rewards and masks as relabelled by OGBench, actions clipped to `ACTION_LIMIT`.
+def home(task: str, place: Path | None = None) -> Path:
+    """The training file of a task: the place, or its file there or in OGBench's own folder; it need not be there.
+
+    A folder of shards stands for itself. Raises `InputError` where a shard in between is missing.
+    """
+    place, parsed = (FOLDER if place is None else place).expanduser(), environments.parse(task)
+    whole = place / f"{parsed.dataset}.npz"
+    if place.is_file() or place.suffix == ".npz" or (not whole.is_file() and shards(parsed, place)):
+        return place
+    return whole
+
+
+def parts(path: Path, task: str) -> Iterator[Dataset] | None:
+    """The datasets of a folder of shards, each read when it is asked for; None for a file."""
+    if not path.is_dir():
+        return None
+    return (load(file, task) for file in shards(environments.parse(task), path))
+
+
+def roles(file: Arrays, task: str, told: Columns) -> Roles:
+    """OGBench's own names."""
+    columns = Columns(observations="observations", actions="actions", last="terminals")
+    others = ("qpos", "button_states") if task.startswith(("scene", "puzzle")) else ("qpos",)
+    return Roles(columns, goes_on=True, others=others)
+
+
+def load(path: Path, task: str) -> Dataset:
+    """The dataset of a file, rewards and masks as relabelled by OGBench for the task, actions clipped to [-1, 1].
 
     Goal-conditioned data has no rewards (they are 0) and ends nowhere but where its recordings do (masks are 1).
-
-    `path` is the training file, or a folder that holds it under OGBench's name; by default OGBench's own folder. The
-    validation file lies beside it. Raises `InputError` for an unknown task, a missing file, and a file that is damaged
-    or belongs to another environment.
+    Raises `InputError` for an unknown task, a missing file, and a file that is damaged or belongs to another
+    environment.
     """
     parsed = environments.parse(task)
-    file = locate(parsed, path, validation)
+    if path.is_dir():
+        raise InputError(
+            f"{path} holds the shards of a dataset that may exceed memory: convert them once, by `guidedflow data "
+            f"convert {path} DST --task {task} --to mapped`, and train with --dataset DST"
+        )
+    if not path.is_file():
+        raise _missing(parsed, path)
     env = environments.make(task, goal=False)
     try:
-        with _Archive(file, _expected(parsed, env)) as archive:
+        with _Archive(path, _expected(parsed, env)) as archive:
             last = archive.ends()
             # What only relabelling needs is dropped before the large column is read.
             if parsed.goal_conditioned:
@@ -55,19 +85,15 @@ def load(task: str, path: Path | None = None, validation: bool = False) -> Datas
                 rewards, masks = _relabel(archive, parsed, env)
                 goals = None
             actions = archive.read("actions").astype(np.float32, copy=False)
-            observations = archive.read("observations")
+            observations = archive.read("observations").astype(env.observation_space.dtype, copy=False)
+            goals = observations if goals is None and parsed.goal_conditioned else goals
+            try:
+                made = Dataset(task, observations, actions, rewards, masks, last, goals)
+            except UnfiniteColumn as error:
+                raise archive.unfinite(error.column, error.row) from error
+            return inside(made, Outside.clipped)
     finally:
         env.close()
-    observations = observations.astype(env.observation_space.dtype, copy=False)
-    return Dataset(
-        name=task,
-        observations=observations,
-        actions=np.clip(actions, -ACTION_LIMIT, ACTION_LIMIT, out=actions),
-        rewards=rewards,
-        masks=masks,
-        last=last,
-        goals=observations if goals is None and parsed.goal_conditioned else goals,
-    )
 
 
 def shards(task: Task, folder: Path) -> list[Path]:
@@ -85,20 +111,16 @@ def shards(task: Task, folder: Path) -> list[Path]:
     return found
 
 
-def locate(task: Task, path: Path | None = None, validation: bool = False) -> Path:
-    """The file of a task's dataset. Raises `InputError`, with both ways to get it, where there is none."""
-    place = (FOLDER if path is None else Path(path)).expanduser()
-    file = place / f"{task.dataset}.npz" if path is None or place.is_dir() else place
-    if validation:
-        file = file.with_name(f"{file.stem}-val.npz")
-    if not file.is_file():
-        out = "" if path is None else f" --out {place}"
-        collect = f"collect it by `guidedflow data collect {task.dataset}{out}`, or "
-        raise InputError(
-            f"{file} does not exist: {collect if task.dataset in collectable() else ''}get OGBench's own by "
-            f"`guidedflow data download {task.dataset}{out if place.suffix != '.npz' else f' --out {place.parent}'}`"
-        )
-    return file
+def _missing(task: Task, file: Path) -> InputError:
+    """The sentence about a file that is not there, with both ways to get it."""
+    name = task.dataset
+    place = file.parent if file.name == f"{name}.npz" else file
+    own = file.parent == FOLDER.expanduser()
+    collect = f"collect it by `guidedflow data collect {name}{'' if own else f' --out {place}'}`, or "
+    return InputError(
+        f"{file} does not exist: {collect if name in collectable() else ''}get OGBench's own by "
+        f"`guidedflow data download {name}{'' if own else f' --out {file.parent}'}`"
+    )
 
 
 def _expected(task: Task, env: gymnasium.Env[Any, Any]) -> dict[str, tuple[Shape, str]]:
@@ -121,7 +143,7 @@ def _relabel(archive: "_Archive", task: Task, env: gymnasium.Env[Any, Any]) -> t
     """OGBench's rewards and masks, from the recorded states and the task's goal."""
     from ogbench.relabel_utils import relabel_dataset
 
-    columns = _states(archive)
+    columns = archive.states()
     relabel_dataset(task.environment, env, columns)
     return columns["rewards"], columns["masks"]
 
@@ -130,103 +152,64 @@ def _oracle(archive: "_Archive", task: Task, env: gymnasium.Env[Any, Any]) -> ND
     """What each row is as a goal, by OGBench's own account: where the body, the ball, the cubes and the buttons are."""
     from ogbench.relabel_utils import add_oracle_reps
 
-    columns = _states(archive)
+    columns = archive.states()
     add_oracle_reps(task.environment, env, columns)
     return columns["oracle_reps"]
 
 
-def _states(archive: "_Archive") -> dict[str, NDArray[Any]]:
-    """The recorded states of the simulator."""
-    return {key: archive.read(key) for key in ("qpos", "button_states") if key in archive.expected}
-
-
-class _Archive:
-    """An open file whose columns are all there, of the expected types and shapes and equally long, but still unread.
-
-    Every complaint is an `InputError` that names the file and the key, what was expected and what was found.
-    """
+class _Archive(NpzArrays):
+    """An open file whose columns are all there, of the expected types and shapes and equally long, but still unread."""
 
     def __init__(self, path: Path, expected: dict[str, tuple[Shape, str]]) -> None:
-        self.path, self.expected = path, expected
-        self._archive = _open(path)
+        super().__init__(path)
+        self.expected = expected
         try:
             self._check_headers()
         except BaseException:
-            self._archive.close()
+            self.close()
             raise
 
-    def __enter__(self) -> "_Archive":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._archive.close()
-
-    def read(self, key: str) -> NDArray[Any]:
-        """A column. Raises `InputError` if its bytes are damaged or a number is not finite."""
-        try:
-            column = self._archive[key]
-        except DAMAGE as error:
-            raise self._complaint(key, "be a readable array", f"damage ({error}); get it again") from error
-        if (row := first_unfinite_row(column)) is not None:
-            raise self._complaint(key, "be finite", f"NaN or infinity in row {row}")
-        return column
+    def states(self) -> dict[str, NDArray[Any]]:
+        """The recorded states of the simulator. Raises `ColumnError` for a number that is not finite."""
+        held = [key for key in ("qpos", "button_states") if key in self.expected]
+        columns: dict[str, NDArray[Any]] = {key: self.read(key) for key in held}
+        for key, column in columns.items():
+            if (row := first_unfinite_row(column)) is not None:
+                raise self.unfinite(key, row)
+        return columns
 
     def ends(self) -> NDArray[Any]:
-        """Where episodes end, as booleans."""
+        """Where episodes end, as booleans. Raises `ColumnError` unless the final row is an end."""
         terminals = self.read("terminals")
         last = terminals.astype(bool)
         if not np.array_equal(last, terminals):
-            raise self._complaint("terminals", "be 0 or 1", str(terminals[last != terminals][0]))
+            raise self.complaint("terminals", "be 0 or 1", str(terminals[last != terminals][0]))
         if not last.any():
-            raise self._complaint("terminals", "be 1 in the last row of each episode", f"0 in all {len(last)} rows")
+            raise self.complaint("terminals", "be 1 in the last row of each episode", f"0 in all {len(last)} rows")
         if not last[-1]:
-            raise self._complaint("terminals", "be 1 in the final row", "0, so the last episode is cut off")
+            raise self.complaint("terminals", "be 1 in the final row", "0, so the last episode is cut off")
         return last
+
+    def unfinite(self, key: str, row: int) -> ColumnError:
+        """The sentence about a number that is not finite."""
+        return self.complaint(key, "be finite", f"NaN or infinity in row {row}")
 
     def _check_headers(self) -> None:
         lengths = {}
         for key, (shape, kinds) in self.expected.items():
-            if key not in self._archive.files:
+            if key not in self:
                 use = ", since OGBench computes rewards from it" if key in ("qpos", "button_states") else ""
-                raise self._complaint(key, f"be there{use}", f"only {', '.join(self._archive.files) or 'nothing'}")
-            found, dtype = self._header(key)
+                raise self.complaint(key, f"be there{use}", f"only {', '.join(self.names) or 'nothing'}", "missing")
+            found, dtype = self.header(key)
             if dtype.hasobject:
-                raise self._complaint(key, "be numbers", "pickled objects, which are never loaded")
+                raise self.complaint(key, "be numbers", "pickled objects, which are never loaded", "pickled")
             if dtype.kind not in kinds:
-                raise self._complaint(key, f"be of type {_TYPES[kinds]}", str(dtype))
+                raise self.complaint(key, f"be of type {_TYPES[kinds]}", str(dtype))
             if len(found) == 0 or found[1:] != shape:
                 wanted = f"({', '.join(['rows', *map(str, shape)])})"
-                raise self._complaint(key, f"have the shape {wanted}", f"{found}; is it another environment's file?")
+                raise self.complaint(key, f"have the shape {wanted}", f"{found}; is it another environment's file?")
             lengths[key] = found[0]
         first, rows = next(iter(lengths.items()))
         for key, length in lengths.items():
             if length != rows or rows == 0:
-                raise self._complaint(key, f"have {rows or 'some'} rows as {first!r} has", str(length))
-
-    def _header(self, key: str) -> tuple[Shape, np.dtype]:
-        """Shape and type of a column, without reading it."""
-        versions = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        try:
-            with self._archive.zip.open(f"{key}.npy") as stream:
-                shape, _, dtype = versions[np.lib.format.read_magic(stream)](stream)
-        except DAMAGE as error:
-            raise self._complaint(key, "be a readable array", f"damage ({error}); get it again") from error
-        return shape, dtype
-
-    def _complaint(self, key: str, expected: str, found: str) -> InputError:
-        return ColumnError(self.path, key, expected, found)
-
-
-def _open(path: Path) -> Any:
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-            if magic[:2] != b"PK":
-                raise InputError(f"{path} must be an .npz archive of arrays, found a file that begins with {magic!r}")
-            if not zipfile.is_zipfile(file):
-                raise InputError(f"{path} must be a complete .npz archive, found one that is cut off; get it again")
-        return np.load(path, allow_pickle=False)
-    except zipfile.BadZipFile as error:
-        raise InputError(f"{path} must be a complete .npz archive, found damage ({error}); get it again") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {reason(error)}") from error
+                raise self.complaint(key, f"have {rows or 'some'} rows as {first!r} has", str(length))

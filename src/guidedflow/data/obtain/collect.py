@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from guidedflow.data.obtain.oracles import RECIPES, Episode, Recipe, collector, recipe
 from guidedflow.errors import InputError
-from guidedflow.files import reason, remove_quietly, sync_folder
+from guidedflow.files import reason, replacing
 from guidedflow.processes import available_cores, launching
 
 FOLDER = Path("~/.ogbench/data")
@@ -176,19 +176,8 @@ def _serve(connection: Connection, made: Recipe, seed: int) -> None:
 
 
 def _write(files: dict[Path, dict[str, NDArray[Any]]]) -> None:
-    """Store all files or none: written beside, synced, renamed. Not compressed, since noisy floats hardly shrink."""
-    parts = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in files}
-    try:
+    """Store all files or none. Not compressed, since noisy floats hardly shrink."""
+    with ExitStack() as stack:
         for path, columns in files.items():
-            with parts[path].open("wb") as file:
+            with stack.enter_context(replacing(path)).open("wb") as file:
                 np.savez(file, allow_pickle=False, **columns)
-                file.flush()
-                os.fsync(file.fileno())
-        for path, part in parts.items():
-            os.replace(part, path)
-            sync_folder(path.parent)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {reason(error)}; nothing half-written is left") from error
-    finally:
-        for part in parts.values():
-            remove_quietly(part)

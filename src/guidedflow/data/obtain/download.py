@@ -10,27 +10,26 @@ travels (`transfer`), nor what is in it.
 """
 
 import contextlib
-import json
 import os
 import re
-import shutil
 import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from importlib.resources import as_file, files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from guidedflow import environments
 from guidedflow.data.formats import d4rl, minari
 from guidedflow.data.formats.arrays import DAMAGE, needing, open_arrays
 from guidedflow.data.obtain.collect import FOLDER, collectable
-from guidedflow.data.obtain.transfer import Known, Patience, Report, fetch
+from guidedflow.data.obtain.transfer import Known, Patience, Report, Unavailable, fetch
 from guidedflow.errors import InputError, did_you_mean
-from guidedflow.files import reason
+from guidedflow.files import read_json, reason, rename
 
 LARGE = tuple(
     f"{name}-100m-v0"
@@ -83,9 +82,7 @@ def download(
         path, addresses = source.folder / local, [f"{each}/{remote}" for each in servers]
         try:
             fetch(addresses, path, _known(local), _whole, patience, report)
-        except InputError as error:
-            if str(error).startswith(str(path)):
-                raise
+        except Unavailable as error:
             raise InputError(_nobody(name, source, local, str(error))) from error
         paths.append(path)
     return paths
@@ -140,8 +137,8 @@ def published() -> dict[str, tuple[str, ...]]:
 
 @cache
 def _table() -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((files("guidedflow.data.obtain") / "servers.json").read_text(encoding="utf-8"))
-    return loaded
+    with as_file(files("guidedflow.data.obtain") / "servers.json") as path:
+        return read_json(path)
 
 
 def _known(file: str) -> Known:
@@ -188,26 +185,23 @@ def _minari(name: str, out: Path | None) -> Path:
         return path
     with needing("minari", name, "minari"):
         import minari as package
-    part = root / f".{name.replace('/', '-')}.{os.getpid()}.part"
     try:
-        part.mkdir(parents=True)
-        with _root(part), contextlib.redirect_stdout(sys.stderr):  # where the package tells what it does
-            package.download_dataset(name)
-        minari.load(name, part)  # each episode is there
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():  # another process was faster
-            return path
-        os.replace(part / name, path)
+        root.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=root, prefix=".", suffix=".part") as beside:
+            with _root(Path(beside)), contextlib.redirect_stdout(sys.stderr):  # where the package tells what it does
+                package.download_dataset(name)
+            minari.load(Path(beside) / name, name)  # each episode is there
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():  # else another process was faster
+                rename(Path(beside) / name, path)
     except InputError as error:
-        told = str(error).replace(str(part), str(root))
+        told = str(error).replace(str(beside), str(root))
         raise InputError(f"{name} arrived, but is not whole: {told}") from error
     except OSError as error:
         raise InputError(f"{name} could not be downloaded: {reason(error)}; try again later") from error
     except Exception as error:  # of the package, and of the packages of the clouds that it asks
         told = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{name} could not be downloaded by the minari package: {told}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return path
 
 

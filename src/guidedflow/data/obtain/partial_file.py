@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from guidedflow.files import remove_quietly, sync_folder
+from guidedflow.files import DamagedFile, read_json, remove_quietly, rename
 
 BLOCK = 2**20
 
@@ -39,10 +39,9 @@ class Part:
     def total(self) -> int | None:
         """Bytes of the whole, as the server said when the part was begun."""
         try:
-            note = json.loads(_beside(self.whole, ".json").read_bytes())
-        except (OSError, ValueError):
+            return read_json(_beside(self.whole, ".json")).get("bytes")
+        except DamagedFile:
             return None
-        return note.get("bytes") if isinstance(note, dict) else None
 
     def expect(self, total: int | None) -> None:
         """Keep in mind how large the whole will be."""
@@ -73,9 +72,8 @@ class Part:
 
     def finish(self) -> None:
         """Give the whole file its name."""
-        os.replace(self.place, self.whole)
+        rename(self.place, self.whole)
         remove_quietly(_beside(self.whole, ".json"))
-        sync_folder(self.whole.parent)
 
 
 @contextmanager

@@ -48,6 +48,10 @@ class Patience:
     """Seconds without a byte that count as broken off."""
 
 
+class Unavailable(InputError):
+    """No server gives all of a file; what each of them said."""
+
+
 class Refusal(Exception):
     """A server does not have the file, or not as it should be; another may."""
 
@@ -66,8 +70,8 @@ def fetch(
 ) -> bool:
     """Get a file from the first of the addresses that gives all of it; False if it was there already.
 
-    `check` looks at the whole file and says what is wrong with it, if anything. Raises `InputError` where no server
-    gives the file, and where the disk refuses.
+    `check` looks at the whole file and says what is wrong with it, if anything. Raises `Unavailable` where no server
+    gives the file, and `InputError` where the disk refuses.
     """
     known, patience = known or Known(), patience or Patience()
     if path.exists():
@@ -88,7 +92,7 @@ def fetch(
                     return True
     except OSError as error:
         raise InputError(f"{path} cannot be written: {reason(error)}; what has arrived is kept") from error
-    raise InputError("; ".join(complaints))
+    raise Unavailable("; ".join(complaints))
 
 
 def _from(

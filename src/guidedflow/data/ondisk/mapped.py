@@ -9,7 +9,6 @@ The fingerprint is that of the same `Dataset` in memory, without goals. Nothing 
 how a folder is written, nor what is done with rows.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,10 +19,10 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 
-from guidedflow.data.dataset import Dataset
+from guidedflow.data.dataset import Dataset, Excess
 from guidedflow.data.summary import spread
 from guidedflow.errors import InputError
-from guidedflow.files import reason
+from guidedflow.files import DamagedFile, read_json, reason
 from guidedflow.normalization import ActionScale
 
 MANIFEST = "manifest.json"
@@ -85,6 +84,22 @@ class Mapped:
                 f"{self.path} does not tell the range of its actions in each dimension; convert it again"
             ) from None
         return ActionScale(low, high)
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """Shape of one observation."""
+        return tuple(self.manifest["columns"]["observations"]["shape"][1:])
+
+    @property
+    def observation_dtype(self) -> np.dtype[Any]:
+        """Type of an observation's numbers."""
+        return np.dtype(self.manifest["columns"]["observations"]["type"])
+
+    @property
+    def actions_outside(self) -> Excess:
+        """How much of the actions that are trained on lies outside [-1, 1]: nothing, if they are clipped or mapped."""
+        excess = Excess(**self.manifest["actions_outside"])
+        return excess._replace(share=0.0, row=None) if self.clip_actions or self.action_scale is not None else excess
 
     @cached_property
     def ends(self) -> Int64[np.ndarray, " episodes"]:
@@ -157,15 +172,30 @@ def is_mapped(path: Path) -> bool:
     return (path / MANIFEST).is_file()
 
 
+def home(task: str, folder: Path | None) -> Path:
+    """The folder. Raises `InputError` where none is named."""
+    if folder is None:
+        raise InputError(f"a dataset that was converted is a folder, but {task!r} is none; name it by its path")
+    return folder
+
+
+def recorded_name(path: Path) -> str | None:
+    """The name of the dataset in a folder; None for another folder. Raises `InputError` for a damaged manifest."""
+    return str(_manifest(path)["name"]) if is_mapped(path) else None
+
+
 def _manifest(path: Path) -> dict[str, Any]:
     file = path / MANIFEST
     try:
-        manifest = json.loads(file.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path} is not a converted dataset: {MANIFEST} cannot be read: {reason(error)}") from error
-    except (ValueError, RecursionError):
-        raise InputError(f"{path} is not a converted dataset: its {MANIFEST} is not JSON") from None
-    if not isinstance(manifest, dict) or MARK not in manifest:
+        manifest = read_json(file)
+    except DamagedFile as error:
+        told = f"its {MANIFEST} is not JSON"
+        if isinstance(cause := error.__cause__, OSError):
+            told = f"{MANIFEST} cannot be read: {reason(cause)}"
+        elif cause is None:
+            told = f"its {MANIFEST} has no entry {MARK!r}"
+        raise InputError(f"{path} is not a converted dataset: {told}") from error
+    if MARK not in manifest:
         raise InputError(f"{path} is not a converted dataset: its {MANIFEST} has no entry {MARK!r}")
     if manifest[MARK] != FORMAT:
         raise InputError(f"{file} has format {manifest[MARK]!r}; this version of guidedflow reads {FORMAT}")

@@ -7,7 +7,6 @@ know where a part is from, nor how the folder is read.
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,12 +15,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from guidedflow.data import box
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.ondisk.mapped import FORMAT, MANIFEST, MARK
 from guidedflow.data.summary import episodes
 from guidedflow.errors import InputError
-from guidedflow.files import reason, sync_folder, write_synced
+from guidedflow.files import replacing, write_synced
 
 _STRETCH = 2**24  # bytes that are hashed at a time
 
@@ -31,8 +29,7 @@ def write(parts: Iterable[Dataset], path: Path, source: str) -> Path:
 
     Only one part at a time is asked for. Raises `InputError` for parts of different shapes, and where the disk refuses.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as beside:
         beside.mkdir()
         with _Writer(beside) as writer:
             for part in parts:
@@ -42,13 +39,6 @@ def write(parts: Iterable[Dataset], path: Path, source: str) -> Path:
         manifest = {MARK: FORMAT, **manifest, "source": source}
         manifest["fingerprint"] = _fingerprint(beside, manifest["columns"])
         write_synced(beside / MANIFEST, (json.dumps(manifest, indent=2, allow_nan=False) + "\n").encode())
-        sync_folder(beside)
-        os.replace(beside, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {reason(error)}; nothing half-written is left") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return path
 
 
@@ -88,10 +78,10 @@ class _Writer:
         counted = part.actions[~part.last]
         self._low = np.minimum(self._low, counted.min(axis=0, initial=np.inf))
         self._high = np.maximum(self._high, counted.max(axis=0, initial=-np.inf))
-        share, row = box.outside(part)
+        share, row, largest = part.actions_outside
         numbers = len(part) * part.actions.shape[1]
         if share and row is not None:
-            largest = max(self._outside["largest"], box.largest(part))
+            largest = max(self._outside["largest"], largest)
             first = self._rows + row if self._outside["row"] is None else self._outside["row"]
             self._outside = {"share": self._outside["share"] + share * numbers, "row": first, "largest": largest}
         self._rows += len(part.last)

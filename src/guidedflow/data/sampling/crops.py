@@ -4,15 +4,13 @@
     batch    all of it is cropped, with a given probability, or none of it; all observations of a transition alike
 
 As published with FQL (arXiv 2502.02538) and GFP (arXiv 2512.03973), with probability 0.5. This module does not know
-where its batches come from, nor who learns from them.
+where a batch comes from, nor who learns from it.
 """
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, Shaped
 
-from guidedflow.data.transitions import Batches
 from guidedflow.types import Scalar, Transition
 
 PADDING = 3
@@ -21,28 +19,18 @@ PADDING = 3
 _KEY = 0xC409  # so that the same transitions are drawn with crops and without
 
 
-class Cropped(eqx.Module):
-    """Batches whose images are cropped with this probability."""
+def crop_batch(batch: Transition, key: PRNGKeyArray, probability: float | Scalar) -> Transition:
+    """The batch that `key` drew, with its images cropped with this probability."""
+    size = len(batch.reward)
+    coin_key, place_key = jax.random.split(jax.random.fold_in(key, _KEY))
+    images = {name: image for name, image in batch._asdict().items() if "observation" in name and image is not None}
 
-    batches: Batches
-    probability: float | Scalar
+    def cropped() -> dict[str, Array]:
+        places = jax.random.randint(place_key, (size, 2), 0, 2 * PADDING + 1)
+        return {name: jax.vmap(crop)(image, places) for name, image in images.items()}
 
-    def example(self) -> Transition:
-        """A transition without a batch axis."""
-        return self.batches.example()
-
-    def sample(self, key: PRNGKeyArray, batch_size: int) -> Transition:
-        """The batch that the same key draws without crops, cropped or not."""
-        batch = self.batches.sample(key, batch_size)
-        coin_key, place_key = jax.random.split(jax.random.fold_in(key, _KEY))
-        images = {name: image for name, image in batch._asdict().items() if "observation" in name and image is not None}
-
-        def cropped() -> dict[str, Array]:
-            places = jax.random.randint(place_key, (batch_size, 2), 0, 2 * PADDING + 1)
-            return {name: jax.vmap(crop)(image, places) for name, image in images.items()}
-
-        seen = jax.lax.cond(jax.random.uniform(coin_key) < self.probability, cropped, lambda: images)
-        return batch._replace(**seen)
+    seen = jax.lax.cond(jax.random.uniform(coin_key) < probability, cropped, lambda: images)
+    return batch._replace(**seen)
 
 
 def crop(

@@ -1,26 +1,25 @@
-"""How a dataset becomes the batches of a run: where it is cut, what is seen of it, and what is done to it when drawn.
+"""How a dataset becomes the transitions of a run: where it is cut, what is seen of it, what is done when it is drawn.
 
     cut      transitions of some steps, as chunks or not, whose observations are one frame or several
-    told     under goals, if the data is goal-conditioned
-    cropped  images at random, if they are to be augmented
+    goals    drawn for each transition, if the data is goal-conditioned
+    crops    of images at random, if they are to be augmented
 
 This module does not know where a dataset is from, nor who learns from it.
 """
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Shaped
+from jaxtyping import Array, Float32, Shaped
 
 from guidedflow.data.dataset import Dataset
-from guidedflow.data.drawing import UNIFORM, Drawing
-from guidedflow.data.sampling import goals
-from guidedflow.data.sampling.crops import Cropped
-from guidedflow.data.sampling.goals import GoalSampling
-from guidedflow.data.transitions import Batches, Transitions
+from guidedflow.data.drawing import UNIFORM, Drawing, Weighted
+from guidedflow.data.ondisk.mapped import Mapped
+from guidedflow.data.sampling.goals import Goals, GoalSampling
+from guidedflow.data.sampling.rebalance import Weights, no_weight
+from guidedflow.data.transitions import Cut, Transitions
 from guidedflow.errors import InputError
 
 
@@ -40,8 +39,9 @@ class Cutting:
         """What says where transitions begin and end."""
         return {"discount": self.discount, "horizon": self.horizon, "chunk": self.chunk}
 
-    def check(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], goal_conditioned: bool) -> None:
+    def check(self, dataset: Dataset | Mapped) -> None:
         """Raise `InputError` for observations that no network takes, and for settings that would change nothing."""
+        name, shape, dtype = dataset.name, dataset.observation_shape, dataset.observation_dtype
         if (len(shape), dtype.kind) not in ((1, "f"), (3, "u")):
             raise InputError(
                 f"{name!r} has observations of shape {shape} and type {dtype}; expected float32 states, (numbers,), "
@@ -49,26 +49,46 @@ class Cutting:
             )
         if self.augment and len(shape) == 1:
             raise InputError(f"{name!r} has states, which cannot be cropped; leave --augment out.")
-        if not goal_conditioned and self.goals != GoalSampling():
+        if not dataset.goal_conditioned and self.goals != GoalSampling():
             raise InputError(
                 f"The settings of goals change nothing for {name!r}, which has rewards of its own; leave them out, "
                 "or name goal-conditioned data, such as cube-single-play-v0."
             )
 
-    def dress(self, transitions: Transitions, wanted: Shaped[Array, " rows *goal"] | None) -> Batches:
-        """Transitions that were cut so: told goals of these rows, if there are any, and cropped, if it is asked for."""
-        batches: Batches = transitions
-        if wanted is not None:
-            batches = goals.told(transitions, wanted, self.goals, self.discount, self.horizon)
-        return Cropped(batches, self.augment) if self.augment else batches
+    def transitions(
+        self,
+        observations: Shaped[Array | np.ndarray, " rows *observation"],
+        actions: Float32[Array | np.ndarray, "rows action"],
+        cut: Cut,
+        drawing: Drawing = UNIFORM,
+        goals: Shaped[Array | np.ndarray, " rows *goal"] | None = None,
+    ) -> Transitions:
+        """Rows that were cut so, on the device: with these goals, if there are any, and cropped if it is asked for.
 
-    def of(self, dataset: Dataset, drawing: Drawing = UNIFORM) -> Batches:
-        """All of a dataset in memory; by default each transition has the same chance."""
-        transitions = dataclasses.replace(dataset.cut(**self.spans, frame_stack=self.frame_stack), drawing=drawing)
-        if dataset.goals is None:
-            return self.dress(transitions, None)
-        seen = transitions.observations
-        return self.dress(transitions, seen if dataset.goals is dataset.observations else jnp.asarray(dataset.goals))
+        Goals that are the observations are on the device once.
+        """
+        seen = jnp.asarray(observations)
+        if goals is None:
+            told = None
+        else:
+            wanted = seen if goals is observations else jnp.asarray(goals)
+            told = Goals.of(wanted, self.goals, self.discount, self.horizon)
+        chunk = self.horizon if self.chunk else 1
+        return Transitions.of(seen, actions, cut, chunk, self.frame_stack, drawing, told, self.augment or None)
+
+    def of(self, dataset: Dataset, weights: Weights | None = None) -> Transitions:
+        """All of a dataset in memory; by default each transition has the same chance.
+
+        Raises `InputError` where no episode is long enough, and where no transition has a weight.
+        """
+        found = dataset.cut_rows(**self.spans)
+        drawing: Drawing = UNIFORM
+        if weights is not None:
+            each = weights(found.starts)
+            if not each.any():
+                raise no_weight(dataset.name)
+            drawing = Weighted.of(each)
+        return self.transitions(dataset.observations, dataset.actions, found, drawing, dataset.goals)
 
 
 CUTTING = Cutting()

@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
-from guidedflow.data.transitions import Transitions
 from guidedflow.errors import InputError
 from guidedflow.settings import check_ranges
 from guidedflow.types import Transition
@@ -67,9 +66,8 @@ class Mixture(eqx.Module):
 
 
 class Goals(eqx.Module):
-    """Transitions that are told goals when they are drawn; a pytree, as `Transitions` are."""
+    """The rows that goals are, how they are drawn, and what reaching one is worth; a pytree of numbers."""
 
-    transitions: Transitions
     goals: Shaped[Array, " rows *goal"]
     """What each row of the data is as a goal."""
     value: Mixture
@@ -83,52 +81,58 @@ class Goals(eqx.Module):
     penalty: float
     """Reward of a step that does not begin at the goal; one at the goal earns 1 more."""
 
-    def __len__(self) -> int:
-        return len(self.transitions)
-
-    def __repr__(self) -> str:
-        return f"Goals({self.transitions!r}, goals={self.goals.shape})"
-
-    def example(self) -> Transition:
-        """The first transition with itself as its goal, without a batch axis."""
-        first = jnp.zeros(1, jnp.int32)
-        here = self.transitions.starts[first]
-        return jax.tree.map(lambda column: column[0], self.relabelled(first, here, here))
-
-    def sample(self, key: PRNGKeyArray, batch_size: int) -> Transition:
-        """A batch drawn as the transitions draw it, each with a goal for the critic and another for the policy."""
-        draw_key, value_key, actor_key = jax.random.split(key, 3)
-        indices = self.transitions.draw(draw_key, batch_size)
-        return self.relabelled(
-            indices, self.goal_rows(value_key, indices, self.value), self.goal_rows(actor_key, indices, self.actor)
+    @classmethod
+    def of(cls, goals: Shaped[Array, " rows *goal"], sampling: GoalSampling, discount: float, horizon: int) -> "Goals":
+        """Goals for transitions of this discount and horizon."""
+        powers = np.power(discount, np.arange(horizon + 1))
+        sums = np.concatenate([[0.0], np.cumsum(powers[:-1])])
+        return cls(
+            goals=goals,
+            value=Mixture(sampling.value_p_curgoal, sampling.value_p_randomgoal, sampling.value_geom_sample),
+            actor=Mixture(sampling.actor_p_curgoal, sampling.actor_p_randomgoal, sampling.actor_geom_sample),
+            rate=float(-np.log(np.clip(discount, 1e-300, 1 - 1e-12))),
+            powers=jnp.asarray(powers.astype(np.float32)),
+            sums=jnp.asarray(sums.astype(np.float32)),
+            penalty=-1.0 if sampling.gc_negative else 0.0,
         )
 
-    def goal_rows(self, key: PRNGKeyArray, indices: Int[Array, " batch"], mixture: Mixture) -> Int[Array, " batch"]:
-        """A goal for each transition, as a row; the last state of an episode with an action is its own later one."""
-        source_key, later_key, any_key = jax.random.split(key, 3)
-        cut, shape = self.transitions, indices.shape
-        here, final = cut.starts[indices], cut.ends[indices] - 1
+    def rows(
+        self,
+        source_key: PRNGKeyArray,
+        later_key: PRNGKeyArray,
+        mixture: Mixture,
+        here: Int[Array, " batch"],
+        final: Int[Array, " batch"],
+        anywhere: Int[Array, " batch"],
+    ) -> Int[Array, " batch"]:
+        """A goal for each row `here`: itself, a later one up to `final`, or the row `anywhere`.
+
+        `final` is the last row of the episode from which an action was taken; it is its own later one.
+        """
+        shape = here.shape
         if mixture.geometric:
             # Compared before it is a whole number, since a discount of 1 makes it infinite.
             steps = 1 + jnp.floor(jax.random.exponential(later_key, shape) / self.rate)
             later = here + jnp.minimum(steps, (final - here).astype(steps.dtype)).astype(here.dtype)
         else:
             later = jax.random.randint(later_key, shape, jnp.minimum(here + 1, final), final + 1)
-        anywhere = cut.starts[cut.draw(any_key, len(indices))]
         source = jax.random.uniform(source_key, shape)
         apart = jnp.where(source >= 1 - mixture.elsewhere, anywhere, later)
         return jnp.where(source < mixture.current, here, apart)
 
     def relabelled(
-        self, indices: Int[Array, " batch"], value_goals: Int[Array, " batch"], actor_goals: Int[Array, " batch"]
+        self,
+        batch: Transition,
+        here: Int[Array, " batch"],
+        after: Int[Array, " batch"],
+        value_goals: Int[Array, " batch"],
+        actor_goals: Int[Array, " batch"],
     ) -> Transition:
-        """The transitions of these indices under goals that are these rows; the data's own rewards are left out.
+        """Transitions from rows `here` to rows `after` under goals that are these rows; their own rewards are left out.
 
         A goal that lies among the rows that a transition passes ends it there: the sum of rewards, and the future.
         """
-        cut, batch = self.transitions, self.transitions.take(indices)
-        here, ahead = cut.starts[indices], value_goals - cut.starts[indices]
-        steps = cut.nexts[indices] - here
+        ahead, steps = value_goals - here, after - here
         reached = (ahead >= 0) & (ahead < steps)
         steps = jnp.where(reached, ahead, steps)
         power, goal = self.powers[steps], self.goals[value_goals]
@@ -139,28 +143,6 @@ class Goals(eqx.Module):
             next_observation=_join(batch.next_observation, goal),
             actor_observation=_join(batch.observation, self.goals[actor_goals]),
         )
-
-
-def told(
-    transitions: Transitions,
-    goals: Shaped[Array, " rows *goal"],
-    sampling: GoalSampling,
-    discount: float,
-    horizon: int,
-) -> Goals:
-    """Transitions of this discount and horizon, told goals that are rows of `goals`."""
-    powers = np.power(discount, np.arange(horizon + 1))
-    sums = np.concatenate([[0.0], np.cumsum(powers[:-1])])
-    return Goals(
-        transitions=transitions,
-        goals=goals,
-        value=Mixture(sampling.value_p_curgoal, sampling.value_p_randomgoal, sampling.value_geom_sample),
-        actor=Mixture(sampling.actor_p_curgoal, sampling.actor_p_randomgoal, sampling.actor_geom_sample),
-        rate=float(-np.log(np.clip(discount, 1e-300, 1 - 1e-12))),
-        powers=jnp.asarray(powers.astype(np.float32)),
-        sums=jnp.asarray(sums.astype(np.float32)),
-        penalty=-1.0 if sampling.gc_negative else 0.0,
-    )
 
 
 def _join(observation: Shaped[Array, "..."], goal: Shaped[Array, "..."]) -> Shaped[Array, "..."]:

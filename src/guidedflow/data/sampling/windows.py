@@ -21,13 +21,13 @@ import numpy as np
 from jaxtyping import Array, Int64, Shaped
 from numpy.typing import NDArray
 
-from guidedflow.data import box
+from guidedflow.data.actions import ACTION_LIMIT
 from guidedflow.data.drawing import Drawing, Slots, Weighted
 from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.data.sampling.blocks import Blocks, drawn
 from guidedflow.data.sampling.cutting import Cutting
 from guidedflow.data.sampling.rebalance import Weights, no_weight
-from guidedflow.data.transitions import Batches, Cut, Transitions, cut, no_transition
+from guidedflow.data.transitions import Cut, Transitions, no_transition
 from guidedflow.errors import InputError
 from guidedflow.settings import check_ranges
 from guidedflow.types import Transition
@@ -78,15 +78,12 @@ class Windows:
         self.blocks = Blocks.of(data.ends, max(1, window.transitions // window.blocks), horizon, chunk, split)
         if not self.blocks.counts.any():
             raise no_transition(data.name, horizon, int(np.max(np.diff(data.ends, prepend=-1))) - 1)
-        outside = data.manifest["actions_outside"]
-        if outside["share"] and not data.clip_actions and data.action_scale is None:
-            raise box.complaint(data.name, **outside)
         self.mass = self.blocks.counts.astype(np.float64) if weights is None else self._masses(weights)
         self.slots = min(window.blocks, int(np.count_nonzero(self.mass)))
         self._steps = steps
         self._number = -1
-        self._now: Batches | None = None
-        self._next: tuple[int, Future[Batches]] | None = None
+        self._now: Transitions | None = None
+        self._next: tuple[int, Future[Transitions]] | None = None
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="windows")
 
     def __enter__(self) -> "Windows":
@@ -95,7 +92,7 @@ class Windows:
     def __exit__(self, *exception: object) -> None:
         self._reader.shutdown(wait=True, cancel_futures=True)
 
-    def at(self, step: int) -> Batches:
+    def at(self, step: int) -> Transitions:
         """What update `step` draws from; begins to read what follows."""
         number = step // self.updates
         if number != self._number:
@@ -108,24 +105,23 @@ class Windows:
         assert self._now is not None
         return self._now
 
-    def window(self, number: int) -> Batches:
+    def window(self, number: int) -> Transitions:
         """A window by its number."""
         return self.read(drawn(self.mass, self.seed, number * self.slots, (number + 1) * self.slots))
 
-    def read(self, blocks: Int64[np.ndarray, " slots"]) -> Batches:
+    def read(self, blocks: Int64[np.ndarray, " slots"]) -> Transitions:
         """These blocks, each in a slot."""
         width = int(self.blocks.counts.max())
         table, drawing = self._table(blocks, width)
         observations, actions = self._column("observations", blocks), self._column("actions", blocks)
-        frames = self._cutting.frame_stack
-        transitions = Transitions.of(observations, actions, table, self._chunk, frames, drawing)
-        return self._cutting.dress(transitions, transitions.observations if self.data.goal_conditioned else None)
+        goals = observations if self.data.goal_conditioned else None
+        return self._cutting.transitions(observations, actions, table, drawing, goals)
 
     def example(self) -> Transition:
         """The first transition of the first block that may be drawn."""
         return self.read(np.flatnonzero(self.mass)[:1]).example()
 
-    def _awaited(self, number: int) -> Batches:
+    def _awaited(self, number: int) -> Transitions:
         if self._next is not None and self._next[0] == number:
             return self._next[1].result()
         return self._reader.submit(self.window, number).result()
@@ -151,7 +147,7 @@ class Windows:
         """Those of a block, whose own come first; its final row ends an episode for the time being."""
         rewards, masks, last = (self._rows(name, block) for name in ("rewards", "masks", "last"))
         last[-1] = True
-        return cut(rewards, masks, last, **self._cutting.spans)
+        return Cut.of(rewards, masks, last, **self._cutting.spans)
 
     def _column(self, name: str, blocks: Int64[np.ndarray, " slots"]) -> Shaped[Array, " rows *rest"]:
         """The rows of the blocks, those of slot m from row m * longest on."""
@@ -164,7 +160,7 @@ class Windows:
         if name == "actions":
             if self.data.action_scale is not None:
                 rows = self.data.action_scale.to_box(rows)
-            np.clip(rows, -box.ACTION_LIMIT, box.ACTION_LIMIT, out=rows)
+            np.clip(rows, -ACTION_LIMIT, ACTION_LIMIT, out=rows)
         return jax.block_until_ready(jnp.asarray(rows))
 
     def _rows(self, name: str, block: int) -> NDArray[Any]:

@@ -8,14 +8,13 @@ import errno
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from guidedflow.data.formats.arrays import Arrays, NpzArrays, open_arrays
 from guidedflow.data.validation.problem import Problems
-from guidedflow.errors import InputError
-from guidedflow.files import reason
+from guidedflow.files import DamagedFile, reason
 
 _BEGINNINGS = {
     b"\x80\x02": ("pickle", "a pickle"),
@@ -86,14 +85,12 @@ def _begins(path: Path, problems: Problems) -> bool:
 
 
 @contextmanager
-def opened(path: Path, problems: Problems) -> Iterator[Arrays | None]:
+def opened(path: Path, problems: Problems, reader: Callable[[Path], Arrays] = open_arrays) -> Iterator[Arrays | None]:
     """The columns of a file that `look` has seen, or None where it is damaged; what is odd about it is told."""
     try:
-        file = open_arrays(path)
-    except InputError as error:
-        if error.__cause__ is None or isinstance(error.__cause__, ImportError):
-            raise  # a package that is missing is no fault of the file
-        problems.add("cut-off", path, found=f"damage ({error.__cause__})")
+        file = reader(path)
+    except DamagedFile as error:  # a package that is missing is no fault of the file
+        problems.add("cut-off", path, found=error.found)
         yield None
         return
     with file:
@@ -115,19 +112,8 @@ def survey(file: Arrays, problems: Problems) -> None:
     if isinstance(file, NpzArrays):
         for name in file.strangers:
             problems.add("foreign-member", file.path, name, found="a member that is no array")
-    for name, what in file.left_out.items():
-        problems.add(_LINKS[what.split(",")[0]], file.path, name, found=what)
-
-
-_LINKS = {
-    "a link to another file": "external-link",
-    "a link inside the file": "broken-link",
-    "a group inside itself": "recursive-group",
-    "a virtual dataset": "virtual-column",
-    "data of another file": "external-storage",
-    "a type without data": "foreign-member",
-}
-"""What `Arrays.left_out` says, up to its comma, and the kinds of problem that these are."""
+    for name, left_out in file.left_out.items():
+        problems.add(left_out.kind, file.path, name, found=left_out.words)
 
 
 def _is_text(first: bytes) -> bool:

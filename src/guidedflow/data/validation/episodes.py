@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from guidedflow.data.box import Outside
+from guidedflow.data.actions import Outside
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.summary import episodes
 from guidedflow.data.validation.problem import Problems

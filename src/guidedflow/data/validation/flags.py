@@ -4,34 +4,17 @@ What is told are rows of the file. This module does not know of suites, nor how 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from guidedflow.data.box import Outside
 from guidedflow.data.formats import recording
-from guidedflow.data.formats.columns import Columns
+from guidedflow.data.formats.columns import Roles
 from guidedflow.data.validation.problem import Problems
 
 Flags = Mapping[str, NDArray[np.bool_]]
-
-
-@dataclass(frozen=True)
-class Roles:
-    """Which column is what, and what the source says about episodes."""
-
-    columns: Columns
-    of_d4rl: bool = False
-    """Whether ends mark time limits alone, and an observation that does not follow ends an episode too."""
-    goes_on: bool = False
-    """Whether episodes go on after their task ended, as in OGBench's files and D4RL's mazes."""
-    outside: Outside = Outside.refused
-    """What will become of actions outside [-1, 1]."""
-    others: tuple[str, ...] = ()
-    """Further columns that the source needs."""
 
 
 def flag_of(path: Path, name: str, column: NDArray[Any], problems: Problems) -> NDArray[np.bool_] | None:

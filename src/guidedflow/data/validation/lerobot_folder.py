@@ -15,14 +15,15 @@ from guidedflow.data.validation import container
 from guidedflow.data.validation.problem import Problems
 from guidedflow.data.validation.rows import read
 from guidedflow.errors import InputError
+from guidedflow.files import DamagedFile
 
 
 def check(folder: Path, problems: Problems) -> bool:
     """Whether a folder's metadata lead to its files; what is wrong with either is told."""
     try:
         info = lerobot.info_of(folder)
-    except InputError as error:
-        problems.add("info-damaged", folder / "meta" / "info.json", found=str(error).rpartition("found ")[2])
+    except DamagedFile as error:
+        problems.add("info-damaged", folder / "meta" / "info.json", found=error.found)
         return False
     version = str(info.get("codebase_version"))
     if not version.startswith(lerobot.VERSIONS):
@@ -41,10 +42,10 @@ def check(folder: Path, problems: Problems) -> bool:
     for chunk, number in listed:
         try:
             parts.append(lerobot.part(folder, template, chunk, number))
-        except InputError as error:
-            outside = "inside its folder" in str(error)
-            kind, found = ("path-outside", template) if outside else ("missing-part", f"no file {number} of {chunk}")
-            problems.add(kind, folder, found=found)
+        except lerobot.OutsideFolder:
+            problems.add("path-outside", folder, found=template)
+        except InputError:
+            problems.add("missing-part", folder, found=f"no file {number} of {chunk}")
     _check_parts(parts, info, folder, problems)
     return not problems.errors
 

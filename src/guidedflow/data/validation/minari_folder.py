@@ -4,7 +4,6 @@ The spaces are read from the metadata alone: no environment that a dataset names
 what an episode is worth.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 from guidedflow.data.formats import minari
 from guidedflow.data.formats.arrays import DAMAGE, needing
 from guidedflow.data.validation.problem import Problems
-from guidedflow.errors import InputError
+from guidedflow.files import DamagedFile, read_json
 
 _KEYS = ("observation_space", "action_space", "data_format", "total_episodes", "minari_version")
 _DATA = {"hdf5": "main_data.hdf5"}
@@ -27,7 +26,7 @@ def is_alike(folder: Path) -> bool:
 
 def check(name: str, path: Path, problems: Problems) -> None:
     """Metadata, and the lengths of each episode."""
-    data = minari.locate(name, path)
+    data = minari.data_of(path, name)
     metadata = _metadata(data, problems)
     if metadata is None:
         return
@@ -42,12 +41,9 @@ def check(name: str, path: Path, problems: Problems) -> None:
 def _metadata(data: Path, problems: Problems) -> dict[str, Any] | None:
     path = data / "metadata.json"
     try:
-        metadata = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        problems.add("metadata-damaged", path, found=f"damage ({error})")
-        return None
-    if not isinstance(metadata, dict):
-        problems.add("metadata-damaged", path, found=f"a {type(metadata).__name__}")
+        metadata = read_json(path)
+    except DamagedFile as error:
+        problems.add("metadata-damaged", path, found=error.found)
         return None
     missing = [key for key in _KEYS if key not in metadata]
     for key in missing:
@@ -111,8 +107,8 @@ def _check_episodes(data: Path, metadata: dict[str, Any], problems: Problems) ->
             steps += len(episode["rewards"])
             try:
                 columns = minari.episode_columns(data, storage.observation_space, episode)
-            except InputError as error:
-                problems.add("episode-lengths", data, f"episode_{index}", found=str(error).rpartition("found ")[2])
+            except minari.UnevenEpisode as error:
+                problems.add("episode-lengths", data, f"episode_{index}", found=error.found)
                 continue
             for key in ("observations", "actions", "rewards"):
                 wrong = ~np.isfinite(columns[key].reshape(len(columns[key]), -1)).all(1)

@@ -5,15 +5,13 @@ does not know what is in a column.
 """
 
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from guidedflow.data.formats.arrays import DAMAGE
+from guidedflow.data.formats.arrays import NpzArrays
 from guidedflow.data.validation import container
 from guidedflow.data.validation.problem import Problems
+from guidedflow.errors import InputError
 
 _SLICE = re.compile(r".+-(\d{3})\.npz")
 
@@ -61,19 +59,11 @@ def check_validation(path: Path, problems: Problems) -> None:
 
 def _directory(path: Path) -> tuple[dict[str, Any], object] | None:
     """Types and shapes of rows, and checksums, of the arrays of an npz file; None where it is damaged."""
-    headers: dict[str, Any] = {}
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-            for info in members:
-                with archive.open(info) as stream:
-                    version = np.lib.format.read_magic(stream)
-                    old = version == (1, 0)
-                    header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
-                    shape, _, dtype = header(stream)
-                headers[info.filename.removesuffix(".npy")] = (shape[1:], dtype.str)
-            return headers, frozenset((info.filename, info.CRC, info.file_size) for info in members)
-    except DAMAGE:
+        with NpzArrays(path) as archive:
+            headers = {name: archive.header(name) for name in archive.names}
+            return {name: (shape[1:], dtype.str) for name, (shape, dtype) in headers.items()}, archive.checksums
+    except InputError:
         return None
 
 

@@ -4,18 +4,16 @@ Each column is read once. What is told are rows of the file, so that they can be
 to `flags`. This module does not know of suites, nor what an episode is worth.
 """
 
-import zipfile
-import zlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from guidedflow.data.box import TOLERANCE, Outside
-from guidedflow.data.dataset import first_unfinite_row
-from guidedflow.data.formats.arrays import Arrays, ColumnError, Oversized
-from guidedflow.data.formats.columns import NONE, joined
-from guidedflow.data.validation.flags import Ends, Roles, flag_of
+from guidedflow.data.actions import Outside
+from guidedflow.data.dataset import TOLERANCE, first_unfinite_row
+from guidedflow.data.formats.arrays import Arrays, ColumnError, Fault
+from guidedflow.data.formats.columns import NONE, Roles, joined
+from guidedflow.data.validation.flags import Ends, flag_of
 from guidedflow.data.validation.problem import Problems
 from guidedflow.errors import did_you_mean
 
@@ -23,8 +21,8 @@ MATRICES = ("observations", "actions", "next_observations", "goals")
 FLAGS = ("terminals", "masks", "ends", "last")
 
 
-def check(file: Arrays, roles: Roles, problems: Problems) -> None:
-    """Everything about the rows of a file."""
+def check(file: Arrays, roles: Roles, problems: Problems, outside: Outside = Outside.refused) -> None:
+    """Everything about the rows of a file; `outside` says what will become of actions outside [-1, 1]."""
     columns = {role: name for role, name in roles.columns.told().items() if not _is_number(role, name, file)}
     _check_parts(file, columns, problems)
     read = {role: _read(file, role, name, problems) for role, name in columns.items()}
@@ -37,7 +35,7 @@ def check(file: Arrays, roles: Roles, problems: Problems) -> None:
     if "actions" in found:
         last = found.get("last", np.zeros(len(found["actions"]), bool)).astype(bool).reshape(-1)
         counted = ~last if len(last) == len(found["actions"]) else np.ones(len(found["actions"]), bool)
-        check_bounds(file.path, columns["actions"], found["actions"], problems, counted, roles.outside)
+        check_bounds(file.path, columns["actions"], found["actions"], problems, counted, outside)
     flags = {role: flag_of(file.path, columns[role], found[role], problems) for role in FLAGS if role in found}
     agreed = {role: flag for role, flag in flags.items() if flag is not None}
     if len({len(column) for column in found.values()}) == 1 and agreed:
@@ -48,15 +46,16 @@ def read(file: Arrays, name: str, problems: Problems) -> NDArray[Any] | None:
     """A column of numbers, or None where it cannot be one; why is told."""
     if name not in file:
         known = [*file.names, *file.left_out]
-        found = f"{file.left_out[name]}, which is not read" if name in file.left_out else "nothing of that name"
+        left_out = file.left_out.get(name)
+        found = "nothing of that name" if left_out is None else f"{left_out.words}, which is not read"
         names = ", ".join(file.names[:20]) or "no others"
         problems.add("missing-column", file.path, name, found=found, names=names, close=did_you_mean(name, known))
         return None
     try:
         column = file.read(name)
     except ColumnError as error:
-        kind, found = _why(error)
-        problems.add(kind, file.path, name, found=found)
+        found = error.found.removesuffix("; get the file again")
+        problems.add(_FAULTS[error.fault], file.path, name, found=found)
         return None
     if column.ndim == 0:
         problems.add("scalar-column", file.path, name, found=f"one number, {column[()]}")
@@ -68,29 +67,17 @@ def read(file: Arrays, name: str, problems: Problems) -> NDArray[Any] | None:
     return column
 
 
-def _why(error: ColumnError) -> tuple[str, str]:
-    """Which kind of problem a column is that cannot be read, and what was found."""
-    cause = error.__cause__
-    match cause:
-        case None:
-            kind = next((kind for kind, sign in _TYPES.items() if error.found.startswith(sign)), "record-column")
-            return kind, f"the type {error.found}"
-        case Oversized():
-            return "oversized-column", str(cause)
-        case zlib.error():
-            return "bad-checksum", f"damage ({cause})"
-        case zipfile.BadZipFile() if "CRC" in str(cause):
-            return "bad-checksum", f"damage ({cause})"
-        case OSError() if "filter" in str(cause) or "checksum" in str(cause):
-            return "bad-checksum", f"damage ({cause})"
-        case ValueError() if "Object arrays" in str(cause):
-            return "pickled-column", "pickled objects"
-        case ValueError() if "different lengths" in str(cause):
-            return "ragged-column", "rows of different lengths"
-    return "damaged-column", f"damage ({cause})"
-
-
-_TYPES = {"text-column": ("<U", ">U", "|S", "object", "StringDType"), "complex-column": ("complex",)}
+_FAULTS: dict[Fault, str] = {
+    "pickled": "pickled-column",
+    "text": "text-column",
+    "complex": "complex-column",
+    "record": "record-column",
+    "ragged": "ragged-column",
+    "checksum": "bad-checksum",
+    "oversized": "oversized-column",
+    "damaged": "damaged-column",
+}
+"""The kinds of problems that columns are which cannot be read."""
 
 
 def _is_number(role: str, name: str, file: Arrays) -> bool:

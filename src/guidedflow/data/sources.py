@@ -1,0 +1,262 @@
+"""Which source data are from: one table, a row a source; and what a task, a path or both mean, found once.
+
+    mapped     a folder that was converted                         ondisk.mapped
+    lerobot    a folder of LeRobot's                               formats.lerobot
+    own        a file whose columns are named, now or beside it    formats.columns
+    minari     a folder of Minari's, or the name of one            formats.minari
+    ogbench    a task of OGBench's, or a folder of its shards      formats.ogbench
+    d4rl       a task of D4RL's, or an HDF5 file in its layout     formats.d4rl
+
+Columns that are named mean data of one's own. Otherwise the first source counts that knows what lies at the path by a
+mark of its own, then the first that claims the name of the task, then the first whose columns the file has. This module
+does not know what is in a file, nor what becomes of a dataset.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from guidedflow import environments
+from guidedflow.data.dataset import Dataset
+from guidedflow.data.formats import columns, d4rl, lerobot, minari, ogbench
+from guidedflow.data.formats.arrays import Arrays, open_arrays
+from guidedflow.data.formats.columns import Columns, Roles
+from guidedflow.data.ondisk import mapped
+from guidedflow.data.ondisk.mapped import Mapped
+from guidedflow.errors import InputError, did_you_mean
+
+_SUFFIXES = (".npz", ".hdf5", ".h5", ".parquet", ".mapped")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One row: how data of a source are told, found and read."""
+
+    name: str
+    read: "Callable[[Origin], Dataset]"
+    """The dataset, with its actions as they were recorded."""
+    holds: Callable[[Path], bool] = lambda path: False
+    """Whether what lies at a path is of this source by a mark of its own."""
+    claims: Callable[[str, Path | None], bool] = lambda task, place: False
+    """Whether a task's data are of this source, wherever they lie."""
+    resembles: Callable[[Arrays], bool] = lambda file: False
+    """Whether a file has this source's columns."""
+    home: Callable[[str, Path | None], Path] = lambda task, place: place or Path(task)
+    """The file or folder of a task, at or in a place, by default in the source's own folder; it need not be there."""
+    recorded: Callable[[Path], str | None] = lambda path: None
+    """The name of the dataset that is written in it."""
+    open: Callable[[Path], Arrays] | None = None
+    """Its columns, if it has named ones."""
+    own: bool = False
+    """Whether its columns may be named by whoever made it."""
+    roles: Callable[[Arrays, str, Columns], Roles] = columns.roles
+    """Which of its columns is what, where some were named."""
+    parts: "Callable[[Origin], Iterable[Dataset] | None]" = lambda origin: None
+    """The datasets of a folder that may exceed memory, each made when it is asked for; None: it is one."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Data whose source is known: of which task, from where, and which column is what."""
+
+    task: str
+    path: Path
+    source: Source
+    columns: Columns
+    """The names that were given, and those kept beside the file where these say nothing."""
+    given: Columns | None = None
+    """The names that were given alone."""
+
+    @property
+    def mapped(self) -> bool:
+        """Whether it is a folder that may be trained on from disk."""
+        return self.source is MAPPED
+
+    def read(self) -> Dataset:
+        """The dataset in memory, actions as recorded (OGBench's are clipped), with goals if its task is about goals."""
+        dataset = self.source.read(self)
+        return dataset.with_goals(itself=True) if dataset.goals is None and by_goals(dataset.name) else dataset
+
+    def parts(self) -> Dataset | Iterable[Dataset]:
+        """The same, or the parts of a folder one after the other."""
+        parts = self.source.parts(self)
+        return self.read() if parts is None else parts
+
+    def check_names(self) -> None:
+        """Raise `InputError` if names of columns were given that contradict those kept beside the file."""
+        if self.given is not None:
+            columns.complemented(self.path, self.given)
+
+    def keep_names(self) -> None:
+        """Keep the given names of columns beside the file. Raises `InputError` where the disk refuses."""
+        if self.given is not None:
+            columns.keep(self.path, self.given)
+
+
+def locate(
+    task: Path | str, path: Path | str | None = None, given: Columns | None = None, source: str | None = None
+) -> Origin:
+    """Where the data of a task are, or of a file or folder that stands in the task's place; `source` names a row.
+
+    Raises `InputError` for a path with nothing there, for data whose source cannot be told, and for data of another
+    task, whose rewards are not those of this one.
+    """
+    name, place = named(task, path)
+    if source is not None and source not in SOURCES:
+        raise InputError(
+            f"there is no source {source!r}{did_you_mean(source, SOURCES)}; there are {', '.join(SOURCES)}"
+        )
+    found = _source(name, place, given) if source is None else SOURCES[source]
+    if given is not None and not found.own:
+        raise InputError(f"--columns names columns of a file of your own, but {name!r} is read as {source} data")
+    where = found.home(name, place)
+    _check_task(name, found.recorded(where), where)
+    return Origin(name, where, found, columns.names_of(where, given) if found.own else Columns(), given)
+
+
+def named(task: Path | str, path: Path | str | None = None) -> tuple[str, Path | None]:
+    """Task and file, where the task may be given as the path of a file or folder, which tells its name then.
+
+    Raises `InputError` for a path with nothing there.
+    """
+    name, place = str(task), Path(task if path is None else path).expanduser()
+    if path is not None:
+        return name, place
+    if environments.known(name) or not place.exists():
+        if ("/" in name or name.endswith(_SUFFIXES)) and not at_home(name):
+            closest = did_you_mean(name, environments.names())
+            raise InputError(f"there is no file or folder {name}, nor a task of that name{closest}")
+        return name, None
+    told = mapped.recorded_name(place) or columns.dataset_of(place) or d4rl.task_of(place)
+    return told or (place.name.removesuffix(place.suffix) if place.is_file() else place.resolve().name), place
+
+
+def at_home(task: str) -> bool:
+    """Whether the name alone says where its data lie: in the folder of its suite."""
+    return any(source.claims(task, None) for source in SOURCES.values())
+
+
+def home(task: str, folder: Path | None = None) -> Path:
+    """Where the data of a task lie, in a folder or by default in that of its suite, whether they do or not."""
+    source = next(source for source in SOURCES.values() if source.claims(task, folder))
+    return source.home(task, folder)
+
+
+def by_goals(task: str) -> bool:
+    """Whether a task is goal-conditioned. Raises `InputError` where its goals are none of its observations."""
+    if not environments.task_ids(task):
+        return False
+    if environments.parse(task).oracle:
+        raise InputError(
+            f"the goals of {task!r} are computed from the states in OGBench's own files; name such a file, or "
+            f"take whole observations as goals by the task {task.replace('-oraclerep', '')!r}"
+        )
+    return True
+
+
+def _source(task: str, place: Path | None, given: Columns | None) -> Source:
+    """The row that data are from; see the module's docstring. Raises `InputError` where that cannot be told."""
+    rows = SOURCES.values()
+    if given is not None:
+        return next((row for row in rows if row.own and place is not None and row.holds(place)), OWN)
+    if place is not None and (held := next((row for row in rows if row.holds(place)), None)):
+        return held
+    if claimed := next((row for row in rows if row.claims(task, place)), None):
+        return claimed
+    if place is None:
+        try:
+            environments.parse(task)
+        except InputError as error:
+            raise InputError(f"{error}, and data of your own is named by --dataset FILE") from None
+    assert place is not None
+    with open_arrays(place) as file:
+        if alike := next((row for row in rows if row.resembles(file)), None):
+            return alike
+        raise InputError(
+            f"{place} has the columns {', '.join(file.names[:30])}: say which is what by --columns "
+            f"observations=NAME actions=NAME rewards=NAME terminals=NAME ends=NAME, or by --task which suite's task it "
+            f"is, since {task!r} is none"
+        )
+
+
+def _check_task(task: str, recorded: str | None, place: Path) -> None:
+    """Raises `InputError` where what lies at `place` is recorded as another task's, since rewards are a task's."""
+    if recorded not in (None, task) and environments.known(task) and environments.known(str(recorded)):
+        raise InputError(
+            f"{place} was converted for {recorded}, whose rewards are not those of {task}; convert again with "
+            f"--task {task}, or train on --task {recorded}"
+        )
+
+
+def _of_suite(suite: str) -> Callable[[str, Path | None], bool]:
+    """Whether a task is one of a suite's."""
+    return lambda task, place: environments.known(task) and environments.parse(task).suite == suite
+
+
+def _read_named(origin: Origin) -> Dataset:
+    """A file of named columns."""
+    assert origin.source.open is not None
+    with origin.source.open(origin.path) as file:
+        return columns.read(file, origin.source.roles(file, origin.task, origin.columns).columns, origin.task)
+
+
+MAPPED = Source(
+    "mapped",
+    read=lambda origin: Mapped.open(origin.path, origin.task).read(),
+    holds=mapped.is_mapped,
+    home=mapped.home,
+    recorded=mapped.recorded_name,
+)
+
+OWN = Source(
+    "own",
+    read=_read_named,
+    open=open_arrays,
+    own=True,
+    holds=lambda path: columns.kept(path) is not None,
+    home=columns.home,
+    recorded=columns.dataset_of,
+)
+
+SOURCES = {
+    row.name: row
+    for row in (
+        MAPPED,
+        Source(
+            "lerobot",
+            read=_read_named,
+            open=lerobot.open_lerobot,
+            own=True,
+            roles=lerobot.roles,
+            holds=lerobot.is_lerobot,
+        ),
+        OWN,
+        Source(
+            "minari",
+            read=lambda origin: minari.load(origin.path, origin.task),
+            holds=minari.is_minari,
+            claims=minari.claims,
+            home=minari.home,
+            recorded=minari.recorded_name,
+        ),
+        Source(
+            "ogbench",
+            read=lambda origin: ogbench.load(origin.path, origin.task),
+            open=open_arrays,
+            roles=ogbench.roles,
+            claims=_of_suite("ogbench"),
+            home=ogbench.home,
+            parts=lambda origin: ogbench.parts(origin.path, origin.task),
+        ),
+        Source(
+            "d4rl",
+            read=lambda origin: d4rl.load(origin.path, origin.task),
+            open=open_arrays,
+            roles=d4rl.roles,
+            claims=d4rl.claims,
+            resembles=d4rl.resembles,
+            home=d4rl.home,
+        ),
+    )
+}
+"""The table."""

@@ -1,0 +1,1 @@
+"""Tests of the subfolders may import what test modules of this folder make."""
