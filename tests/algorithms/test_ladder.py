@@ -19,6 +19,8 @@ import pytest
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.algorithms.contract import initial_state
 from guidedflow.data.dataset import Dataset
+from guidedflow.flows.reflection import Reflection
+from guidedflow.flows.sources import Latent
 from guidedflow.policies.policy import Policy
 from guidedflow.training.updates import advance
 
@@ -34,15 +36,18 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "gfp": {"alpha": 0.3, "temperature": 0.1},
     "ifql": {},
     "iql": {"alpha": 10.0},
+    "lps": {"actor_hidden": (48, 48), "critic_hidden": (48, 48), "latent": Latent.uniform},
     "qam": {"kappa": 10.0},
     "qgf": {"weight": 2.0, "robust": True},
     "qsm": {"alpha": 10.0, "kappa": 15.0},
     "rebrac": {"alpha_actor": 0.05},
+    "reform": {"reflection": Reflection.projected},
 }
-"""For rewards of this size; the published ones are for returns of tens to hundreds."""
+"""For rewards of this size; the published ones are for returns of tens to hundreds. A sphere of one dimension has two
+points, and the published reflection of one dimension takes no step that leaves: so LPS and ReFORM have other ones."""
 
 MAIN = [name for name in ALGORITHMS if name != "bc"]
-FLOWS = {"bc": "flow", "cfgrl": "flow", "ifql": "flow", "qgf": "flow", "qam": "base", "fql": "flow"}
+FLOWS = {"bc": "flow", "cfgrl": "flow", "ifql": "flow", "qgf": "flow", "qam": "base", "fql": "flow", "reform": "flow"}
 """Plain clones; what GFP's flow makes of two equal modes is left to its critic's last digits."""
 
 FAST = ("bc", "gfp", "iql", "qgf")

@@ -14,10 +14,12 @@ from guidedflow.algorithms.fql import FQL
 from guidedflow.algorithms.gfp import GFP
 from guidedflow.algorithms.ifql import IFQL
 from guidedflow.algorithms.iql import IQL
+from guidedflow.algorithms.lps import LPS
 from guidedflow.algorithms.qam import QAM
 from guidedflow.algorithms.qgf import QGF
 from guidedflow.algorithms.qsm import QSM
 from guidedflow.algorithms.rebrac import ReBRAC
+from guidedflow.algorithms.reform import ReFORM
 
 ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
     "bc": BC,
@@ -28,10 +30,28 @@ ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
     "gfp": GFP,
     "ifql": IFQL,
     "iql": IQL,
+    "lps": LPS,
     "qam": QAM,
     "qgf": QGF,
     "qsm": QSM,
     "rebrac": ReBRAC,
+    "reform": ReFORM,
 }
 
-__all__ = ["ALGORITHMS", "BC", "CFGRL", "DAC", "EDP", "FQL", "GFP", "IFQL", "IQL", "QAM", "QGF", "QSM", "ReBRAC"]
+__all__ = [
+    "ALGORITHMS",
+    "BC",
+    "CFGRL",
+    "DAC",
+    "EDP",
+    "FQL",
+    "GFP",
+    "IFQL",
+    "IQL",
+    "LPS",
+    "QAM",
+    "QGF",
+    "QSM",
+    "ReBRAC",
+    "ReFORM",
+]

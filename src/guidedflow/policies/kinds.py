@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import equinox as eqx
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -10,16 +11,8 @@ from guidedflow.errors import InputError
 from guidedflow.flows.diffusion import Schedule, denoise
 from guidedflow.flows.guidance import Unguided
 from guidedflow.flows.sampling import Sampler
-from guidedflow.networks import (
-    Combine,
-    Critic,
-    Extrapolation,
-    Field,
-    MeanActor,
-    NoiseField,
-    NoisyCritic,
-    OneStepActor,
-)
+from guidedflow.flows.sources import Source, gaussian
+from guidedflow.networks import Actor, Combine, Critic, Extrapolation, Field, NoiseField, NoisyCritic
 from guidedflow.policies.policy import Policy, no_critic
 from guidedflow.types import Action, Observation, Scalar, Time, Value
 
@@ -31,6 +24,7 @@ class FlowPolicy(Policy):
     critic: Critic | NoisyCritic | None
     aggregate: Combine
     sampler: Sampler
+    source: Source = eqx.field(static=True, default=gaussian)
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
@@ -41,7 +35,7 @@ class FlowPolicy(Policy):
         return self.flow.action_size
 
     def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
-        noise = jax.random.normal(key, (self.sampler.candidates, self.action_size))
+        noise = self.source(key, (self.sampler.candidates, self.action_size))
         return self.sampler(self.flow.given(observation), _value(self, observation), noise)
 
     def conditioned(self, weight: float) -> "FlowPolicy":
@@ -103,10 +97,11 @@ class DiffusionPolicy(Policy):
 class ActorPolicy(Policy):
     """Asks a one-step actor, which is no flow: its proposals can be refined and chosen from, but not guided."""
 
-    actor: OneStepActor | MeanActor
+    actor: Actor
     critic: Critic | NoisyCritic | None
     aggregate: Combine
     sampler: Sampler
+    source: Source = eqx.field(static=True, default=gaussian)
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
@@ -117,7 +112,7 @@ class ActorPolicy(Policy):
         return self.actor.action_size
 
     def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
-        noise = jax.random.normal(key, (self.sampler.candidates, self.action_size))
+        noise = self.source(key, (self.sampler.candidates, self.action_size))
         return self.sampler.choose(self.actor.given(observation), _value(self, observation), noise)
 
     def columns(self) -> dict[str, Any]:
@@ -128,7 +123,7 @@ class ActorPolicy(Policy):
             raise InputError(
                 "A one-step actor has no flow to guide; ask for refinement, or for a policy of the run that is a flow."
             )
-        if isinstance(self.actor, MeanActor) and sampler.candidates > 1:
+        if self.actor.deterministic and sampler.candidates > 1:
             raise InputError("A deterministic actor has one proposal only, so there are no candidates to choose among.")
 
 
