@@ -9,8 +9,7 @@ import pytest
 from golden_file import Golden
 from test_golden import check_update, fill_of, reported
 
-from guidedflow.algorithms import LPS, ReFORM
-from guidedflow.algorithms import lps, reform
+from guidedflow.algorithms import LPS, ReFORM, lps, reform
 from guidedflow.algorithms.lps import Extraction
 from guidedflow.algorithms.parts import one_step_flow
 from guidedflow.flows.meanflow import Prediction

@@ -60,7 +60,7 @@ class Noise(NamedTuple):
 
 @hyperparameters
 class LPS:
-    """Latent Policy Steering: a latent actor in front of a one-step generator; there is no weight of cloning to tune."""
+    """Latent Policy Steering: a latent actor in front of a one-step generator, with no weight of cloning to tune."""
 
     alpha: float = 1.0
     """Weight of the distance in onestep; in ddpg it scales the whole loss, which Adam all but cancels."""

@@ -180,18 +180,17 @@ class ReFORM:
             loss = squared_error(values, data.reward + data.discount * next_value)
             return loss, {"critic_loss": loss, "q": jnp.mean(values)}
 
-        learners = state.generator, state.student, state.flow, state.critic
-        found = [
-            state.generator.gradient(generator_loss, batch.acting, noise),
-            state.student.gradient(student_loss, batch.acting, noise),
-            state.flow.gradient(flow_loss, batch.acting, noise),
-            state.critic.gradient(critic_loss, batch, noise),
-        ]
+        found = {
+            "generator": state.generator.gradient(generator_loss, batch.acting, noise),
+            "student": state.student.gradient(student_loss, batch.acting, noise),
+            "flow": state.flow.gradient(flow_loss, batch.acting, noise),
+            "critic": state.critic.gradient(critic_loss, batch, noise),
+        }
         # One norm over all networks, as published; where it is not finite, Adam moves by its moments alone.
-        gradients = [gradient for gradient, _ in found]
+        gradients = {name: gradient for name, (gradient, _) in found.items()}
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradients)))
         factor = jnp.minimum(1.0, self.max_norm / norm)
         gradients = jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(norm), leaf * factor, 0.0), gradients)
-        moved = [one.descend(self.optimizer, gradient) for one, gradient in zip(learners, gradients, strict=True)]
-        metrics = {name: value for _, metrics in found for name, value in metrics.items()}
-        return State(*moved, target_critic=polyak(target_critic, critic, self.tau)), metrics
+        moved = {name: getattr(state, name).descend(self.optimizer, gradients[name]) for name in found}
+        metrics = {name: value for _, metrics in found.values() for name, value in metrics.items()}
+        return State(**moved, target_critic=polyak(target_critic, critic, self.tau)), metrics

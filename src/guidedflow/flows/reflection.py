@@ -35,9 +35,7 @@ class Reflection(Choice):
     projected = enum.member(projected)
 
 
-def reflect(
-    point: Noise, step: Noise, radius: float, reflection: Callable[..., Noise] = Reflection.published
-) -> Noise:
+def reflect(point: Noise, step: Noise, radius: float, reflection: Callable[..., Noise] = Reflection.published) -> Noise:
     """The point after a step, reflected where the step leaves the ball of this radius."""
     attempt = point + step
     squared: Scalar = jnp.sum(jnp.square(attempt))

@@ -42,9 +42,7 @@ def draw(batch: Transition, key: PRNGKeyArray, source: Source, instant_share: fl
     return Noise(source(source_key, batch.action.shape), start, jnp.where(instant, start, end))
 
 
-def flow_loss(
-    flow: JumpField, data: Transition, noise: Noise, prediction: Prediction
-) -> tuple[Scalar, Metrics]:
+def flow_loss(flow: JumpField, data: Transition, noise: Noise, prediction: Prediction) -> tuple[Scalar, Metrics]:
     """The robust MeanFlow loss of one transition."""
     average = prediction(flow.given(data.observation))
     error = mean_flow_error(
