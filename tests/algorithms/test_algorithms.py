@@ -40,7 +40,7 @@ def transitions() -> Transitions:
     return data()
 
 
-RIVALS = ("cfgrl", "dac", "edp", "lps", "qam", "qsm", "reform")
+RIVALS = ("a2po", "cfgrl", "dac", "edp", "lapo", "lps", "qam", "qsm", "reform")
 """Those that are only compared with: two tests of theirs are quick, the rest run with the slow ones."""
 
 
@@ -154,8 +154,11 @@ def test_saved_and_loaded_policies_act_the_same(
         np.testing.assert_array_equal(*actions)
 
 
-POLICIES = {"actor", "flow", "fast", "base", "noise", "generator", "student"}
+POLICIES = {"actor", "flow", "fast", "base", "noise", "generator", "student", "vae"}
 """Learners of what acts; the others learn what is good."""
+
+IN_TURN = ("A2PO", "LAPO")
+"""Their policies learn from critics that have moved in the same update, so they notice another goal of the critics."""
 
 
 def test_policies_learn_from_their_own_goals_and_critics_from_theirs(algorithm: Algorithm[Any]) -> None:
@@ -181,7 +184,8 @@ def test_policies_learn_from_their_own_goals_and_critics_from_theirs(algorithm: 
     assert POLICIES & after.keys()
     for name in after:
         changed, kept = (for_policies, for_critics) if name in POLICIES else (for_critics, for_policies)
-        assert_equal(after[name], kept[name], rtol=0, atol=0)
+        if name not in POLICIES or type(algorithm).__name__ not in IN_TURN:
+            assert_equal(after[name], kept[name], rtol=0, atol=0)
         leaves = zip(jax.tree.leaves(after[name]), jax.tree.leaves(changed[name]), strict=True)
         assert any(not np.array_equal(x, y) for x, y in leaves), name
 

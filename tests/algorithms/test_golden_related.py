@@ -1,21 +1,62 @@
 """The related systems agree with their published code, as in `test_golden`: losses, gradients, parameters, actions."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden_file import Golden
+from golden_file import Golden, Names, assert_close, recording
 from test_golden import check_update, fill_of, reported
 
-from guidedflow.algorithms import LPS, ReFORM, lps, reform
+from guidedflow.algorithms import A2PO, LAPO, LPS, ReFORM, a2po, lapo, lps, reform
+from guidedflow.algorithms.learner import Learner
 from guidedflow.algorithms.lps import Extraction
 from guidedflow.algorithms.parts import one_step_flow
 from guidedflow.flows.meanflow import Prediction
 from guidedflow.flows.reflection import integrate_reflected
 from guidedflow.flows.sources import Latent
 from guidedflow.networks import Aggregate
+
+class Parts(Golden):
+    """A file whose networks are several stacks of layers: a name is the stack's place, and they follow each other."""
+
+    def leaves(self, kind: str, *places: str) -> list[np.ndarray]:
+        return [leaf for place in places for leaf in self._stack(kind, place)]
+
+    def _stack(self, kind: str, place: str) -> list[np.ndarray]:
+        return super().leaves(kind, place) if f"{kind}/{place}/Dense_0/kernel" in self.arrays else []
+
+    def join(self, trunk: str, layer: int, *heads: str) -> None:
+        """Several heads on a trunk become its next layer."""
+        for kind in ("params", "grads", "second_grads", "between", "after"):
+            for part in ("kernel", "bias"):
+                names = [name for head in heads for name in self.arrays if name == f"{kind}/{head}/{part}"]
+                if names:
+                    joined = np.concatenate([self.arrays.pop(name) for name in names], axis=-1)
+                    self.arrays[f"{kind}/{trunk}/Dense_{layer}/{part}"] = joined
+
+
+def check_step(algorithm: Any, file: Golden, names: Names, noise: Any, metrics: Mapping[str, str], **start: Any) -> Any:
+    """As `check_update`, from a state whose other fields are `start`; a network without gradients must not move."""
+    algorithm = recording(algorithm)
+    before = fill_of(algorithm, file, names)._replace(**start)
+    after, ours = jax.jit(algorithm.step)(before, file.batch, noise)
+    for mine, published in metrics.items():
+        np.testing.assert_allclose(ours[mine], file.arrays[published].mean(), rtol=2e-5, atol=1e-6, err_msg=mine)
+    for name, places in names.items():
+        mine = getattr(after, name)
+        network = mine.network if isinstance(mine, Learner) else mine
+        theirs = file.leaves("after", *places) or file.leaves("params", *places)
+        if isinstance(mine, Learner) and (gradients := file.leaves("grads", *places)):
+            assert_close(mine.optimizer.gradient, gradients, rtol=1e-4, atol=1e-6)
+            assert_close(network, theirs, atol=2e-5)
+        else:
+            assert_close(network, theirs)
+    return after
+
 
 VALUES = {"critic": ("modules_critic/value_net",), "target_critic": ("modules_target_critic/value_net",)}
 PREDICTIONS = {"jit_mf": Prediction.clean, "mfql": Prediction.clean, "mf": Prediction.published_velocity}
@@ -107,3 +148,94 @@ def test_golden_reform(case: str, golden: Path) -> None:
     points = jax.vmap(generated)(batch.observation, noise)
     np.testing.assert_allclose(points, file.arrays["action/generated_noise"], atol=2e-5)
     assert np.all(np.linalg.norm(points, axis=1) <= 3**0.5 + 1e-6)
+
+
+A2PO_NAMES = {
+    "actor": ("actor",),
+    "target_actor": ("target_actor",),
+    "vae": ("vae/encoder", "vae/decoder"),
+    "critic": ("critic",),
+    "target_critic": ("target_critic",),
+    "value": ("value",),
+}
+
+
+def a2po_of(path: Path) -> tuple[A2PO, Parts]:
+    file = Parts(path)
+    config = file.config
+    file.join("vae/encoder", 2, "vae/mean", "vae/log_std")
+    algorithm = A2PO(
+        alpha=config["alpha"],
+        weight=config["bc_weight"],
+        levels=config["use_discrete"],
+        threshold=config["r_thresold"],
+        beta=config["kl_weight"],
+        vae_updates=config["vae_step"],
+        value_range=(config["min_v"], config["max_v"]) if config["clip"] else (),
+        hidden=file.hidden,
+        critic_hidden=tuple(config["value_hidden_dims"]),
+        vae_hidden=tuple(config["vae_hidden_dims"]),
+    )
+    return algorithm, file
+
+
+@pytest.mark.parametrize("case", ["a2po", "a2po-clip", "a2po-discrete", "a2po-frozen"])
+def test_golden_a2po(case: str, golden: Path) -> None:
+    algorithm, file = a2po_of(golden / f"{case}.npz")
+    metrics = reported(file, value_loss="value_loss", vae_loss="vae_loss", actor_loss="actor_loss", condition="xi")
+    assert len(metrics) == (3 if case == "a2po-frozen" else 4)
+    del metrics["actor_loss"]
+    file.arrays.setdefault("noise/vae", np.zeros((8, 6), np.float32))  # not drawn for a frozen autoencoder
+    made = jnp.asarray(file.config["first_update_number"] - 1)
+    state = check_step(algorithm, file, A2PO_NAMES, file.noise(a2po.Noise), metrics, updates=made)
+    (policy,) = algorithm.policies(state).values()
+    actions = jax.vmap(lambda observation: policy(observation, jax.random.key(0)))(file.batch.observation)
+    np.testing.assert_allclose(actions, file.arrays["action/greedy"], atol=2e-5)
+
+
+def test_golden_a2po_twice(golden: Path) -> None:
+    """The first update leaves actor and copies where they were, the second moves them."""
+    algorithm, file = a2po_of(golden / "a2po-two.npz")
+    state = fill_of(algorithm, file, A2PO_NAMES)
+    step = jax.jit(algorithm.step)
+    for prefix, kind in (("", "between"), ("second_", "after")):
+        if prefix:
+            file.arrays |= {
+                key.replace("second/", "batch/"): array for key, array in file.arrays.items() if key.startswith("second/")
+            }
+        noise = (jnp.asarray(file.arrays[f"noise/{prefix}{name}"]) for name in a2po.Noise._fields)
+        state, _ = step(state, file.batch, a2po.Noise(*noise))
+        for name, places in A2PO_NAMES.items():
+            part = getattr(state, name)
+            theirs = file.leaves(kind, *places) or file.leaves("params", *places)
+            assert_close(part.network if isinstance(part, Learner) else part, theirs, atol=2e-5)
+
+
+@pytest.mark.parametrize("case", ["lapo", "lapo-class"])
+def test_golden_lapo(case: str, golden: Path) -> None:
+    file = Parts(golden / f"{case}.npz")
+    config = file.config
+    file.join("vae/encoder", 3, "vae/mean", "vae/log_var")
+    file.join("target_vae/encoder", 3, "target_vae/mean", "target_vae/log_var")
+    algorithm = LAPO(
+        expectile=config["expectile"],
+        latent_bound=config["max_latent_action"],
+        pessimism=config["doubleq_min"],
+        beta=config["kl_beta"],
+        value_range=(config["min_v"], config["max_v"]),
+        learning_rate=config["actor_lr"],
+        hidden=file.hidden,
+    )
+    vae = ("encoder", "decoder")
+    names = {
+        **{name: (name,) for name in ("actor", "target_actor", "critic", "target_critic", "value")},
+        "vae": tuple(f"vae/{part}" for part in vae),
+        "target_vae": tuple(f"target_vae/{part}" for part in vae),
+    }
+    metrics = reported(file, value_loss="value_loss", vae_loss="vae_loss", actor_loss="actor_loss", weight="weight")
+    assert len(metrics) == 4
+    state = check_step(algorithm, file, names, file.noise(lapo.Noise), metrics)
+    (policy,) = algorithm.policies(state).values()
+    actions = jax.vmap(lambda observation: policy.actor.given(observation)(jnp.zeros(3)))(file.batch.observation)
+    mean, std = file.arrays["batch/action_mean"], file.arrays["batch/action_std"]
+    np.testing.assert_allclose(np.asarray(actions) * (std + 1e-6) + mean, file.arrays["action/greedy"], atol=2e-5)

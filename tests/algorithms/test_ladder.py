@@ -28,6 +28,7 @@ BANDIT, PATIENT, PATIENT_LATER, HASTY, HASTY_LATER, MODES, NOISY = range(7)
 DISCOUNT = 0.7
 
 SETTINGS: dict[str, dict[str, Any]] = {
+    "a2po": {"critic_hidden": (48, 48), "vae_hidden": (48, 48)},
     "bc": {},
     "cfgrl": {"weight": 2.0},
     "dac": {"alpha": 0.2},
@@ -36,6 +37,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "gfp": {"alpha": 0.3, "temperature": 0.1},
     "ifql": {},
     "iql": {"alpha": 10.0},
+    "lapo": {},
     "lps": {"actor_hidden": (48, 48), "critic_hidden": (48, 48), "latent": Latent.uniform},
     "qam": {"kappa": 10.0},
     "qgf": {"weight": 2.0, "robust": True},

@@ -5,6 +5,7 @@ This module does not know what its algorithms share.
 
 from typing import Any
 
+from guidedflow.algorithms.a2po import A2PO
 from guidedflow.algorithms.bc import BC
 from guidedflow.algorithms.cfgrl import CFGRL
 from guidedflow.algorithms.contract import Algorithm
@@ -14,6 +15,7 @@ from guidedflow.algorithms.fql import FQL
 from guidedflow.algorithms.gfp import GFP
 from guidedflow.algorithms.ifql import IFQL
 from guidedflow.algorithms.iql import IQL
+from guidedflow.algorithms.lapo import LAPO
 from guidedflow.algorithms.lps import LPS
 from guidedflow.algorithms.qam import QAM
 from guidedflow.algorithms.qgf import QGF
@@ -22,6 +24,7 @@ from guidedflow.algorithms.rebrac import ReBRAC
 from guidedflow.algorithms.reform import ReFORM
 
 ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
+    "a2po": A2PO,
     "bc": BC,
     "cfgrl": CFGRL,
     "dac": DAC,
@@ -30,6 +33,7 @@ ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
     "gfp": GFP,
     "ifql": IFQL,
     "iql": IQL,
+    "lapo": LAPO,
     "lps": LPS,
     "qam": QAM,
     "qgf": QGF,
@@ -39,6 +43,7 @@ ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
 }
 
 __all__ = [
+    "A2PO",
     "ALGORITHMS",
     "BC",
     "CFGRL",
@@ -48,6 +53,7 @@ __all__ = [
     "GFP",
     "IFQL",
     "IQL",
+    "LAPO",
     "LPS",
     "QAM",
     "QGF",
