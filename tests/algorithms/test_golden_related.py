@@ -20,6 +20,7 @@ from guidedflow.flows.reflection import integrate_reflected
 from guidedflow.flows.sources import Latent
 from guidedflow.networks import Aggregate
 
+
 class Parts(Golden):
     """A file whose networks are several stacks of layers: a name is the stack's place, and they follow each other."""
 
@@ -200,9 +201,8 @@ def test_golden_a2po_twice(golden: Path) -> None:
     step = jax.jit(algorithm.step)
     for prefix, kind in (("", "between"), ("second_", "after")):
         if prefix:
-            file.arrays |= {
-                key.replace("second/", "batch/"): array for key, array in file.arrays.items() if key.startswith("second/")
-            }
+            second = [key for key in file.arrays if key.startswith("second/")]
+            file.arrays |= {key.replace("second/", "batch/"): file.arrays[key] for key in second}
         noise = (jnp.asarray(file.arrays[f"noise/{prefix}{name}"]) for name in a2po.Noise._fields)
         state, _ = step(state, file.batch, a2po.Noise(*noise))
         for name, places in A2PO_NAMES.items():

@@ -28,7 +28,7 @@ BANDIT, PATIENT, PATIENT_LATER, HASTY, HASTY_LATER, MODES, NOISY = range(7)
 DISCOUNT = 0.7
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "a2po": {"critic_hidden": (48, 48), "vae_hidden": (48, 48)},
+    "a2po": {"critic_hidden": (48, 48), "vae_hidden": (48, 48), "weight": 0.1, "beta": 0.1},
     "bc": {},
     "cfgrl": {"weight": 2.0},
     "dac": {"alpha": 0.2},

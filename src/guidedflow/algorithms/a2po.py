@@ -18,9 +18,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner, polyak
+from guidedflow.algorithms.parts.ensemble import Ensemble, Members, first
 from guidedflow.algorithms.parts.losses import squared_error, value_scale
 from guidedflow.algorithms.parts.value_range import check_limits, within
 from guidedflow.algorithms.parts.variational import evidence
@@ -119,6 +120,10 @@ class A2PO:
     """Sizes of the hidden layers of critic and value."""
     vae_hidden: tuple[int, ...] = (750, 750)
     """Sizes of the hidden layers of the autoencoder."""
+    ensemble: Ensemble = Ensemble()
+    """Members of the critic, and how their values become one."""
+
+    shown = ("critic_loss", "vae_loss", "q_loss", "distance")
 
     def __post_init__(self) -> None:
         check_settings(
@@ -130,16 +135,19 @@ class A2PO:
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         shape, size = example.observation.shape, example.action.size
         actor_key, vae_key, critic_key, value_key = jax.random.split(key, 4)
-        wide = {"latent_size": 2 * size, "condition_size": 1}
-        actor = LatentActor(shape, hidden=self.hidden, key=actor_key, **wide)
-        vae = ConditionalVAE(shape, size, self.vae_hidden, squash=True, key=vae_key, **wide)
-        critic = Critic(shape, size, self.critic_hidden, style=RELU, key=critic_key)
+        actor = LatentActor(shape, 2 * size, self.hidden, condition_size=1, key=actor_key)
+        vae = ConditionalVAE(
+            shape, size, self.vae_hidden, latent_size=2 * size, condition_size=1, squash=True, key=vae_key
+        )
+        critic = Critic(shape, size, self.critic_hidden, size=self.ensemble.members, style=RELU, key=critic_key)
         value = StateValue(shape, self.critic_hidden, style=RELU, key=value_key)
-        learners = {"actor": actor, "vae": vae, "critic": critic, "value": value}
         return State(
-            **{name: Learner.init(network, self.optimizer) for name, network in learners.items()},
+            actor=Learner.init(actor, self.optimizer),
             target_actor=actor,
+            vae=Learner.init(vae, self.optimizer),
+            critic=Learner.init(critic, self.optimizer),
             target_critic=critic,
+            value=Learner.init(value, self.optimizer),
             updates=jnp.zeros((), jnp.int32),
         )
 
@@ -151,7 +159,8 @@ class A2PO:
 
     def policies(self, state: State) -> dict[str, Policy]:
         actor = Conditioned(state.actor.network, state.vae.network, BEST)
-        judge: dict[str, Any] = {"critic": state.target_critic, "aggregate": Aggregate.min, "sampler": Sampler()}
+        aggregate = self.ensemble.acting(Aggregate.min)
+        judge: dict[str, Any] = {"critic": state.target_critic, "aggregate": aggregate, "sampler": Sampler()}
         return {"actor": ActorPolicy(actor=actor, **judge)}
 
     @property
@@ -161,7 +170,8 @@ class A2PO:
 
     def condition(self, critic: Critic, value: StateValue, data: Transition) -> Condition:
         """xi: how much better than V the data's action is."""
-        xi = jnp.tanh(critic.given(data.observation)(data.action)[0] - value(data.observation))
+        values = critic.given(data.observation)(data.action)
+        xi = jnp.tanh(self.ensemble.actor(first)(values) - value(data.observation))
         if self.levels:
             xi = jnp.where(xi > self.threshold, 1.0, jnp.where(xi < -self.threshold, -1.0, 0.0))
         return xi[None]
@@ -172,20 +182,23 @@ class A2PO:
         learned_vae = state.vae.network
         updates = state.updates + 1
 
-        def target(data: Transition, noise: Array) -> Scalar:
+        for_target, for_actor = self.ensemble.target(Aggregate.min), self.ensemble.actor(first)
+
+        def target(data: Transition, noise: Array) -> Scalar | Members:
             smoothing = jnp.clip(self.smoothing * noise, -self.smoothing_limit, self.smoothing_limit)
             action = Conditioned(target_actor, learned_vae, BEST).given(data.next_observation)(noise)
             values = target_critic.given(data.next_observation)(clip(action + smoothing))
-            return within(data.reward + data.discount * jnp.min(values), self.value_range)
+            return within(data.reward + data.discount * for_target(values), self.value_range)
 
-        def critic_loss(critic: Critic, data: Transition, target: Scalar) -> tuple[Scalar, Metrics]:
+        def critic_loss(critic: Critic, data: Transition, target: Scalar | Members) -> tuple[Scalar, Metrics]:
             values = critic.given(data.observation)(data.action)
             loss = jnp.sum(jnp.square(values - target))
             return loss, {"critic_loss": loss, "q": jnp.mean(values)}
 
-        def value_loss(value: StateValue, data: Transition, target: Scalar) -> tuple[Scalar, Metrics]:
+        def value_loss(value: StateValue, data: Transition, target: Scalar | Members) -> tuple[Scalar, Metrics]:
             v = value(data.observation)
-            return jnp.square(v - target), {"value_loss": jnp.square(v - target), "v": v}
+            loss = squared_error(v, target)
+            return loss, {"value_loss": loss, "v": v}
 
         targets = jax.vmap(target)(batch, noise.target_smoothing)
         critic, critic_metrics = state.critic.step(self.optimizer, critic_loss, batch, targets)
@@ -198,26 +211,28 @@ class A2PO:
             loss = jnp.mean(errors) + self.beta * jnp.mean(kl)
             return loss, {"vae_loss": loss, "kl": jnp.mean(kl), "condition": xi[0]}
 
-        trained_vae, vae_metrics = state.vae.step(self.optimizer, vae_loss, acting, noise, conditions)
-        vae = choose(updates <= self.vae_updates, trained_vae, state.vae)
+        trained, vae_metrics = state.vae.step(self.optimizer, vae_loss, acting, noise, conditions)
+        vae = jax.tree.map(lambda new, old: jnp.where(updates <= self.vae_updates, new, old), trained, state.vae)
 
         def best(actor: LatentActor, data: Transition) -> Scalar:
             action = Conditioned(actor, vae.network, BEST).given(data.observation)(data.action)
-            return critic.network.given(data.observation)(action)[0]
+            return for_actor(critic.network.given(data.observation)(action))
 
-        scale = value_scale(jax.vmap(lambda data: best(state.actor.network, data))(acting))
+        def actor_gradient() -> tuple[LatentActor, Metrics]:
+            scale = value_scale(jax.vmap(lambda data: best(state.actor.network, data))(acting))
 
-        def actor_loss(actor: LatentActor, data: Transition, xi: Condition) -> tuple[Scalar, Metrics]:
-            q_loss = -scale * best(actor, data)
-            cloned = Conditioned(actor, vae.network, xi).given(data.observation)(data.action)
-            distance = squared_error(cloned, data.action)
-            loss = self.alpha * q_loss + self.weight * distance
-            return loss, {"actor_loss": loss, "q_loss": q_loss, "distance": distance}
+            def actor_loss(actor: LatentActor, data: Transition, xi: Condition) -> tuple[Scalar, Metrics]:
+                q_loss = -scale * best(actor, data)
+                cloned = Conditioned(actor, vae.network, xi).given(data.observation)(data.action)
+                distance = squared_error(cloned, data.action)
+                loss = self.alpha * q_loss + self.weight * distance
+                return loss, {"actor_loss": loss, "q_loss": q_loss, "distance": distance}
 
-        trained_actor, actor_metrics = state.actor.step(self.optimizer, actor_loss, acting, conditions)
-        due = updates % self.actor_interval == 0
-        actor = choose(due, trained_actor, state.actor)
-        tau = jnp.where(due, self.tau, 0.0)
+            return state.actor.gradient(actor_loss, acting, conditions)
+
+        # Counted from 1, as in the release: the first update leaves the actor where it is.
+        actor, actor_metrics = state.actor.step_every(self.actor_interval, updates, self.optimizer, actor_gradient)
+        tau = jnp.where(updates % self.actor_interval == 0, self.tau, 0.0)
         after = State(
             actor=actor,
             target_actor=polyak(target_actor, actor.network, tau),
@@ -228,8 +243,3 @@ class A2PO:
             updates=updates,
         )
         return after, {**critic_metrics, **value_metrics, **vae_metrics, **actor_metrics}
-
-
-def choose(due: Bool[Array, ""], stepped: Any, before: Any) -> Any:
-    """The learner after its step, or, where no step is due, before it."""
-    return jax.tree.map(lambda after, before: jnp.where(due, after, before), stepped, before)

@@ -19,6 +19,8 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner, polyak
+from guidedflow.algorithms.parts.ensemble import Ensemble, Members, first
+from guidedflow.algorithms.parts.losses import squared_error
 from guidedflow.algorithms.parts.value_range import check_limits, within
 from guidedflow.algorithms.parts.variational import evidence
 from guidedflow.flows.sampling import Sampler
@@ -75,6 +77,10 @@ class LAPO:
     """Step size of Adam, for all networks."""
     hidden: tuple[int, ...] = (256, 256, 256)
     """Sizes of the hidden layers of every network."""
+    ensemble: Ensemble = Ensemble()
+    """Members of the critic, and how their values become one."""
+
+    shown = ("critic_loss", "value_loss", "vae_loss", "actor_loss")
 
     def __post_init__(self) -> None:
         check_settings(self, pessimism=(0, 1), smoothing=(0, 10), smoothing_limit=(0, 10), latent_bound=(0, 100))
@@ -85,14 +91,16 @@ class LAPO:
         actor_key, vae_key, critic_key, value_key = jax.random.split(key, 4)
         actor = LatentActor(shape, 2 * size, self.hidden, key=actor_key)
         vae = ConditionalVAE(shape, size, self.hidden, latent_size=2 * size, key=vae_key)
-        critic = Critic(shape, size, self.hidden, style=RELU, key=critic_key)
+        critic = Critic(shape, size, self.hidden, size=self.ensemble.members, style=RELU, key=critic_key)
         value = StateValue(shape, self.hidden, style=RELU, key=value_key)
-        learners = {"actor": actor, "vae": vae, "critic": critic, "value": value}
         return State(
-            **{name: Learner.init(network, self.optimizer) for name, network in learners.items()},
+            actor=Learner.init(actor, self.optimizer),
             target_actor=actor,
+            vae=Learner.init(vae, self.optimizer),
             target_vae=vae,
+            critic=Learner.init(critic, self.optimizer),
             target_critic=critic,
+            value=Learner.init(value, self.optimizer),
         )
 
     def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
@@ -101,7 +109,8 @@ class LAPO:
 
     def policies(self, state: State) -> dict[str, Policy]:
         actor = Decoded(state.actor.network, state.target_vae, Partial(jnp.multiply, jnp.asarray(self.latent_bound)))
-        judge: dict[str, Any] = {"critic": state.target_critic, "aggregate": Aggregate.min, "sampler": Sampler()}
+        aggregate = self.ensemble.acting(Aggregate.min)
+        judge: dict[str, Any] = {"critic": state.target_critic, "aggregate": aggregate, "sampler": Sampler()}
         return {"actor": ActorPolicy(actor=actor, **judge)}
 
     @property
@@ -109,16 +118,21 @@ class LAPO:
         """Adam, one state a network."""
         return optax.adam(self.learning_rate)
 
+    def cautious(self, values: Members) -> Scalar:
+        """k min + (1 - k) max."""
+        return self.pessimism * jnp.min(values) + (1 - self.pessimism) * jnp.max(values)
+
     def step(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
         """One update with the given noise."""
         target_actor, target_vae, target_critic = state.target_actor, state.target_vae, state.target_critic
         nothing = jnp.zeros(target_vae.latent_size)
+        for_target, for_actor = self.ensemble.target(self.cautious), self.ensemble.actor(first)
 
-        def q(observation: Observation, noise: Array) -> Scalar:
+        def q(observation: Observation, noise: Array) -> Scalar | Members:
             smoothing = jnp.clip(self.smoothing * noise, -self.smoothing_limit, self.smoothing_limit)
             latent = self.latent_bound * target_actor.given(observation)(nothing) + smoothing
             values = target_critic.given(observation)(target_vae.given(observation)(latent))
-            return self.pessimism * jnp.min(values) + (1 - self.pessimism) * jnp.max(values)
+            return for_target(values)
 
         before = state.value.network
 
@@ -130,14 +144,14 @@ class LAPO:
         def value_loss(value: StateValue, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
             target = within(q(data.observation, noise.latent), self.value_range)
             v = value(data.observation)
-            loss = jnp.square(v - target)
+            loss = squared_error(v, target)
             return loss, {"value_loss": loss, "v": v}
 
         critic, critic_metrics = state.critic.step(self.optimizer, critic_loss, batch)
         value, value_metrics = state.value.step(self.optimizer, value_loss, batch, noise)
 
         def advantage(data: Transition) -> Scalar:
-            ahead = q(data.next_observation, nothing)
+            ahead = jnp.mean(q(data.next_observation, nothing))
             return data.reward + data.discount * ahead - value.network(data.observation)
 
         def vae_loss(vae: ConditionalVAE, data: Transition, noise: Noise, advantage: Scalar) -> tuple[Scalar, Metrics]:
@@ -149,7 +163,7 @@ class LAPO:
         def actor_loss(actor: LatentActor, data: Transition) -> tuple[Scalar, Metrics]:
             latent = self.latent_bound * actor.given(data.observation)(nothing)
             action = target_vae.given(data.observation)(latent)
-            loss = -critic.network.given(data.observation)(action)[0]
+            loss = -for_actor(critic.network.given(data.observation)(action))
             return loss, {"actor_loss": loss}
 
         advantages = jax.vmap(advantage)(batch)

@@ -9,7 +9,7 @@ weight of cloning is needed. The actor's loss reaches neither G nor Q. Networks 
 code (jellyho/LPS, c87dee0). This file does not know of chunks and discounts: they are in the data.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner, polyak
 from guidedflow.algorithms.parts import one_step_flow
+from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.algorithms.parts.losses import squared_error, value_scale
 from guidedflow.algorithms.parts.one_step_flow import Generator
 from guidedflow.flows.meanflow import Prediction
@@ -84,6 +85,10 @@ class LPS:
     """Sizes of the hidden layers of the critic."""
     actor_hidden: tuple[int, ...] = (256, 256)
     """Sizes of the hidden layers of the actor."""
+    ensemble: Ensemble = Ensemble()
+    """Members of the critic, and how their values become one."""
+
+    shown = ("critic_loss", "flow_loss", "actor_loss")
 
     def __post_init__(self) -> None:
         check_settings(self, instant_share=(0, 1))
@@ -92,7 +97,7 @@ class LPS:
         shape, size = example.observation.shape, example.action.size
         actor_key, flow_key, critic_key = jax.random.split(key, 3)
         kind = MeanActor if self.extraction is Extraction.ddpg else OneStepActor
-        critic = Critic(shape, size, self.critic_hidden, key=critic_key)
+        critic = Critic(shape, size, self.critic_hidden, size=self.ensemble.members, key=critic_key)
         return State(
             actor=Learner.init(kind(shape, size, self.actor_hidden, key=actor_key), self.optimizer),
             flow=Learner.init(JumpField(shape, size, self.hidden, key=flow_key), self.optimizer),
@@ -108,8 +113,9 @@ class LPS:
 
     def policies(self, state: State) -> dict[str, Policy]:
         def policy(actor: Actor) -> Policy:
-            source, judge = self.latent.value.source, state.target_critic
-            return ActorPolicy(actor=actor, critic=judge, aggregate=self.aggregate, sampler=Sampler(), source=source)
+            aggregate, source = self.ensemble.acting(self.aggregate), self.latent.value.source
+            judge: dict[str, Any] = {"critic": state.target_critic, "aggregate": aggregate, "sampler": Sampler()}
+            return ActorPolicy(actor=actor, source=source, **judge)
 
         generator = Generator(state.flow.network, self.prediction)
         return {"actor": policy(self.steer(state.actor.network, generator)), "behaviour": policy(generator)}
@@ -127,6 +133,7 @@ class LPS:
         """One update with the given noise."""
         actor, critic, target_critic = state.actor.network, state.critic.network, state.target_critic
         generator = Generator(state.flow.network, self.prediction)
+        for_target, for_actor = self.ensemble.target(self.aggregate), self.ensemble.actor(Aggregate.mean)
 
         def proposal(actor: MeanActor | OneStepActor, observation: Observation, noise: Array) -> Action:
             action = self.steer(actor, generator).given(observation)(noise)
@@ -135,7 +142,7 @@ class LPS:
             return self.latent.value.bound(actor.given(observation)(noise)) - action
 
         def value(observation: Observation, action: Action) -> Scalar:
-            return jnp.mean(critic.given(observation)(action))
+            return for_actor(critic.given(observation)(action))
 
         acting = batch.acting
         proposals = jax.vmap(proposal, in_axes=(None, 0, 0))(actor, acting.observation, noise.latent)
@@ -143,7 +150,7 @@ class LPS:
 
         def critic_loss(critic: Critic, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
             next_action = self.steer(actor, generator).given(data.next_observation)(noise.next_latent)
-            next_value = self.aggregate(target_critic.given(data.next_observation)(next_action))
+            next_value = for_target(target_critic.given(data.next_observation)(next_action))
             values = critic.given(data.observation)(data.action)
             loss = squared_error(values, data.reward + data.discount * next_value)
             return loss, {"critic_loss": loss, "q": jnp.mean(values)}

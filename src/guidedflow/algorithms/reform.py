@@ -19,8 +19,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from guidedflow.algorithms.learner import Learner, polyak
+from guidedflow.algorithms.learner import Learner, clip_together, polyak
 from guidedflow.algorithms.parts.cloning import flow_loss
+from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.algorithms.parts.losses import squared_error, value_scale
 from guidedflow.flows.path import clip, integrate
 from guidedflow.flows.reflection import Reflection, integrate_reflected
@@ -108,11 +109,15 @@ class ReFORM:
     """Euler steps of both flows."""
     hidden: tuple[int, ...] = (512, 512, 512, 512)
     """Sizes of the hidden layers of every network."""
+    ensemble: Ensemble = Ensemble()
+    """Members of the critic, and how their values become one."""
+
+    shown = ("critic_loss", "flow_loss", "distillation_loss", "q_loss")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         shape, size = example.observation.shape, example.action.size
         generator_key, student_key, flow_key, critic_key = jax.random.split(key, 4)
-        critic = Critic(shape, size, self.hidden, key=critic_key)
+        critic = Critic(shape, size, self.hidden, size=self.ensemble.members, key=critic_key)
         return State(
             generator=Learner.init(self._flow(example, generator_key), self.optimizer),
             student=Learner.init(OneStepActor(shape, size, self.hidden, key=student_key), self.optimizer),
@@ -131,7 +136,8 @@ class ReFORM:
         return self.step(state, batch, Noise(next_action, source, time, distillation, generator))
 
     def policies(self, state: State) -> dict[str, Policy]:
-        judge: dict[str, Any] = {"critic": state.target_critic, "aggregate": self.aggregate, "source": ball}
+        aggregate = self.ensemble.acting(self.aggregate)
+        judge: dict[str, Any] = {"critic": state.target_critic, "aggregate": aggregate, "source": ball}
         actor = self.steer(state.generator.network, state.student.network)
         return {
             "actor": ActorPolicy(actor=actor, sampler=Sampler(), **judge),
@@ -152,12 +158,13 @@ class ReFORM:
         student, flow, critic, target_critic = (
             state.student.network, state.flow.network, state.critic.network, state.target_critic
         )  # fmt: skip
+        for_target, for_actor = self.ensemble.target(self.aggregate), self.ensemble.actor(Aggregate.mean)
 
         def act(generator: VelocityField, observation: Observation, point: Array) -> Action:
             return self.steer(generator, student).given(observation)(point)
 
         def value(generator: VelocityField, observation: Observation, point: Array) -> Scalar:
-            return jnp.mean(critic.given(observation)(act(generator, observation, point)))
+            return for_actor(critic.given(observation)(act(generator, observation, point)))
 
         scale = jnp.ones(())
         if self.normalize_q:
@@ -175,22 +182,28 @@ class ReFORM:
 
         def critic_loss(critic: Critic, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
             next_action = act(state.generator.network, data.next_observation, noise.next_action)
-            next_value = self.aggregate(target_critic.given(data.next_observation)(next_action))
+            next_value = for_target(target_critic.given(data.next_observation)(next_action))
             values = critic.given(data.observation)(data.action)
             loss = squared_error(values, data.reward + data.discount * next_value)
             return loss, {"critic_loss": loss, "q": jnp.mean(values)}
 
-        found = {
-            "generator": state.generator.gradient(generator_loss, batch.acting, noise),
-            "student": state.student.gradient(student_loss, batch.acting, noise),
-            "flow": state.flow.gradient(flow_loss, batch.acting, noise),
-            "critic": state.critic.gradient(critic_loss, batch, noise),
-        }
+        generator, generator_metrics = state.generator.gradient(generator_loss, batch.acting, noise)
+        taught, student_metrics = state.student.gradient(student_loss, batch.acting, noise)
+        cloned, flow_metrics = state.flow.gradient(flow_loss, batch.acting, noise)
+        judged, critic_metrics = state.critic.gradient(critic_loss, batch, noise)
         # One norm over all networks, as published; where it is not finite, Adam moves by its moments alone.
-        gradients = {name: gradient for name, (gradient, _) in found.items()}
-        norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradients)))
-        factor = jnp.minimum(1.0, self.max_norm / norm)
-        gradients = jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(norm), leaf * factor, 0.0), gradients)
-        moved = {name: getattr(state, name).descend(self.optimizer, gradients[name]) for name in found}
-        metrics = {name: value for _, metrics in found.values() for name, value in metrics.items()}
-        return State(**moved, target_critic=polyak(target_critic, critic, self.tau)), metrics
+        clipped = finite_or_zero(clip_together(self.max_norm, generator, taught, cloned, judged))
+        after = State(
+            generator=state.generator.descend(self.optimizer, clipped[0]),
+            student=state.student.descend(self.optimizer, clipped[1]),
+            flow=state.flow.descend(self.optimizer, clipped[2]),
+            critic=state.critic.descend(self.optimizer, clipped[3]),
+            target_critic=polyak(target_critic, critic, self.tau),
+        )
+        return after, {**critic_metrics, **flow_metrics, **student_metrics, **generator_metrics}
+
+
+def finite_or_zero(gradients: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The gradients, or zeros for all of them where one number is not finite."""
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradients)]))
+    return jax.tree.map(lambda leaf: jnp.where(finite, leaf, 0.0), gradients)

@@ -9,6 +9,7 @@ This module does not know which algorithm a critic belongs to: it is handed the 
 
 import math
 from collections.abc import Callable
+from typing import TypeVar
 
 from jaxtyping import Array, Float
 
@@ -17,6 +18,7 @@ from guidedflow.settings import check_settings, hyperparameters
 from guidedflow.types import Scalar
 
 Members = Float[Array, " members"]
+Rule = TypeVar("Rule", bound=Callable[[Members], Scalar])
 
 
 @hyperparameters
@@ -39,7 +41,7 @@ class Ensemble:
     def __post_init__(self) -> None:
         check_settings(self, members=(1, 100), rho=(0, math.inf))
 
-    def target(self, published: Aggregate) -> Callable[[Members], Scalar | Members]:
+    def target(self, published: Callable[[Members], Scalar]) -> Callable[[Members], Scalar | Members]:
         """The members' values -> what the critic is trained towards: one value for all members, or each its own."""
         return _each if self.own_targets else self._combine(self.target_aggregate or published)
 
@@ -47,12 +49,17 @@ class Ensemble:
         """The members' values -> the one that a policy acts by."""
         return self._combine(self.acting_aggregate or published)
 
-    def actor(self, published: Aggregate) -> Combine:
+    def actor(self, published: Callable[[Members], Scalar]) -> Callable[[Members], Scalar]:
         """The members' values -> the one in the loss of what acts."""
         return self._combine(self.actor_aggregate or published)
 
-    def _combine(self, aggregate: Aggregate) -> Combine:
-        return LowerBound(self.rho) if aggregate is Aggregate.pessimistic else aggregate
+    def _combine(self, rule: Rule) -> Rule | LowerBound:
+        return LowerBound(self.rho) if rule is Aggregate.pessimistic else rule
+
+
+def first(values: Members) -> Scalar:
+    """The value of the first member, which alone the actors of TD3, A2PO and LAPO climb."""
+    return values[0]
 
 
 def _each(values: Members) -> Members:

@@ -1,13 +1,13 @@
 """The range of possible values: what a target is clipped to where the smallest and largest return are known."""
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from guidedflow.errors import InputError
-from guidedflow.types import Scalar
 
 
-def within(value: Scalar, limits: tuple[float, ...]) -> Scalar:
-    """The value clipped to (smallest, largest); as it is where no limits are given."""
+def within(value: Float[Array, "*members"], limits: tuple[float, ...]) -> Float[Array, "*members"]:
+    """The value, or that of each member, clipped to (smallest, largest); as it is where no limits are given."""
     return jnp.clip(value, *limits) if limits else value
 
 
