@@ -40,7 +40,7 @@ def transitions() -> Transitions:
     return data()
 
 
-RIVALS = ("a2po", "cfgrl", "dac", "edp", "lapo", "lps", "qam", "qsm", "reform")
+RIVALS = ("a2po", "cfgrl", "dac", "edp", "lapo", "lps", "misa", "qam", "qsm", "reform")
 """Those that are only compared with: two tests of theirs are quick, the rest run with the slow ones."""
 
 
@@ -154,7 +154,7 @@ def test_saved_and_loaded_policies_act_the_same(
         np.testing.assert_array_equal(*actions)
 
 
-POLICIES = {"actor", "flow", "fast", "base", "noise", "generator", "student", "vae"}
+POLICIES = {"actor", "flow", "fast", "base", "noise", "generator", "student", "vae", "log_alpha"}
 """Learners of what acts; the others learn what is good."""
 
 IN_TURN = ("A2PO", "LAPO")

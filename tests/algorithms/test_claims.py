@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_data import line
 
-from guidedflow.algorithms import FQL, LPS, ReFORM
+from guidedflow.algorithms import A2PO, FQL, LAPO, LPS, MISA, ReFORM
 from guidedflow.algorithms.contract import Algorithm, initial_state
 from guidedflow.algorithms.learner import Learner
 from guidedflow.data.dataset import Dataset
@@ -78,3 +78,42 @@ def test_reform_stays_on_the_support_under_a_critic_that_is_wrong_off_it() -> No
     assert np.mean(found[ReFORM][:, 0]) > 0.12, "it improves: the data's mean is 0"
     assert np.mean(np.linalg.norm(found[ReFORM], axis=1) < 0.45) > 0.9
     assert np.mean(np.linalg.norm(found[FQL], axis=1) > 0.6) > 0.9
+
+
+def two_behaviours() -> Dataset:
+    """Half the actions near (-0.5, 0.2), paid 0, and half near (0.5, -0.2), paid 1."""
+    random = np.random.default_rng(0)
+    good = random.random(2000) < 0.5
+    centres = np.where(good[:, None], [0.5, -0.2], [-0.5, 0.2])
+    return bandit(np.ones((2000, 1)), centres + 0.05 * random.normal(size=(2000, 2)), good.astype(float))
+
+
+@pytest.mark.slow
+def test_a2po_tells_two_behaviours_apart_by_their_advantage() -> None:
+    algorithm = A2PO(hidden=(32, 32), critic_hidden=(32, 32), vae_hidden=(32, 32), learning_rate=2e-3, beta=0.1)
+    state = trained(algorithm, two_behaviours(), 1500)
+    best = algorithm.policies(state)["actor"]
+    worst = dataclasses.replace(best, actor=dataclasses.replace(best.actor, condition=-jnp.ones(1)))
+    np.testing.assert_allclose(act(best, [1.0], 1)[0], [0.5, -0.2], atol=0.25)
+    assert act(worst, [1.0], 1)[0, 0] < -0.3, "the condition of the worst is on the other side"
+
+
+@pytest.mark.slow
+def test_lapo_acts_by_the_better_of_two_behaviours() -> None:
+    algorithm = LAPO(hidden=(32, 32), learning_rate=2e-3, beta=0.1)
+    state = trained(algorithm, two_behaviours(), 1500)
+    np.testing.assert_allclose(act(algorithm.policies(state)["actor"], [1.0], 1)[0], [0.5, -0.2], atol=0.25)
+
+
+@pytest.mark.slow
+def test_misa_promises_less_where_only_its_policy_goes() -> None:
+    """Actions fill a small square and pay their first number; off it, the gap brings the critic down."""
+    random = np.random.default_rng(0)
+    actions = random.uniform(-0.3, 0.3, (2000, 2))
+    dataset = bandit(np.ones((2000, 1)), actions, actions[:, 0])
+    promised = {}
+    for gap in (0.0, 0.1):
+        algorithm = MISA(hidden=(32, 32), gap=gap, samples=8, correction=0.0, learning_rate=2e-3)
+        critic = trained(algorithm, dataset, 800).critic.network.given(jnp.ones(1))
+        promised[gap] = float(jnp.min(critic(jnp.asarray([0.9, 0.0]))) - jnp.min(critic(jnp.asarray([0.25, 0.0]))))
+    assert promised[0.1] < promised[0.0] - 0.1

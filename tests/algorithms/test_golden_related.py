@@ -11,7 +11,7 @@ import pytest
 from golden_file import Golden, Names, assert_close, recording
 from test_golden import check_update, fill_of, reported
 
-from guidedflow.algorithms import A2PO, LAPO, LPS, ReFORM, a2po, lapo, lps, reform
+from guidedflow.algorithms import A2PO, LAPO, LPS, MISA, ReFORM, a2po, lapo, lps, misa, reform
 from guidedflow.algorithms.learner import Learner
 from guidedflow.algorithms.lps import Extraction
 from guidedflow.algorithms.parts import one_step_flow
@@ -239,3 +239,56 @@ def test_golden_lapo(case: str, golden: Path) -> None:
     actions = jax.vmap(lambda observation: policy.actor.given(observation)(jnp.zeros(3)))(file.batch.observation)
     mean, std = file.arrays["batch/action_mean"], file.arrays["batch/action_std"]
     np.testing.assert_allclose(np.asarray(actions) * (std + 1e-6) + mean, file.arrays["action/greedy"], atol=2e-5)
+
+
+@pytest.mark.parametrize("case", ["misa", "misa-biased", "misa-small_step"])
+def test_golden_misa(case: str, golden: Path) -> None:
+    file = Parts(golden / f"{case}.npz")
+    config, arrays = file.config, file.arrays
+    algorithm = MISA(
+        gap=config["min_q_weight"],
+        weight=config["bc_weight_misa"],
+        correction=config["unbiased_weight"] if config["unbiased_grad"] else 0.0,
+        samples=config["n_actions"],
+        temperature=config["temp"],
+        learning_rate=config["qf_lr"],
+        actor_learning_rate=config["policy_lr"],
+        hidden=file.hidden,
+    )
+    arrays.setdefault("noise/hmc_samples", arrays["noise/current_actions"])  # not drawn where they have no weight
+    noise = file.noise(misa.Noise)
+
+    def leaves(kind: str) -> dict[str, list[np.ndarray]]:
+        log_std = [arrays.get(f"{kind}/policy/log_std_{part}_module/value") for part in ("multiplier", "offset")]
+        critics = [file.leaves(kind, f"{name}/FullyConnectedNetwork_0") for name in ("qf1", "qf2")]
+        targets = [file.leaves(kind, f"target_{name}/FullyConnectedNetwork_0") for name in ("qf1", "qf2")]
+        return {
+            "actor": file.leaves(kind, "policy/base_network") + log_std,
+            "critic": critics[0] + critics[1],
+            "target_critic": targets[0] + targets[1],
+            "log_alpha": [arrays[f"{kind}/log_alpha/value"]],
+        }
+
+    def filled(part: Any, arrays: list[np.ndarray]) -> Any:
+        network = part.network if isinstance(part, Learner) else part
+        assert [leaf.shape for leaf in jax.tree.leaves(network)] == [array.shape for array in arrays]
+        network = jax.tree.unflatten(jax.tree.structure(network), map(jnp.asarray, arrays))
+        return part._replace(network=network) if isinstance(part, Learner) else network
+
+    state = algorithm.init(jax.tree.map(lambda leaf: leaf[0], file.batch), jax.random.key(0))
+    state = misa.State(**{name: filled(getattr(state, name), arrays) for name, arrays in leaves("params").items()})
+    after, metrics = jax.jit(algorithm.step)(state, file.batch, noise)
+    for name, theirs in leaves("after").items():
+        mine = getattr(after, name)
+        if isinstance(mine, Learner):
+            gradient = jax.tree.map(lambda moment: moment / 0.1, mine.optimizer[0].mu)  # of Adam's first step
+            assert_close(gradient, leaves("grads")[name], rtol=1e-4, atol=1e-5)
+        assert_close(mine.network if isinstance(mine, Learner) else mine, theirs, atol=2e-5)
+    np.testing.assert_allclose(metrics["actor_loss"], arrays["metric/policy_loss"], rtol=2e-5)
+    pi = [misa.density(state.actor.network, observation) for observation in file.batch.observation]
+    np.testing.assert_allclose([each.mode() for each in pi], arrays["action/deterministic"], atol=2e-6)
+    drawn = [each.draw(jnp.asarray(noise)) for each, noise in zip(pi, arrays["noise/sample"], strict=True)]
+    np.testing.assert_allclose([action for action, _ in drawn], arrays["action/sample"], atol=2e-6)
+    np.testing.assert_allclose([log_density for _, log_density in drawn], arrays["action/sample_log_prob"], rtol=2e-5)
+    likelihoods = [each.log_density(action) for each, action in zip(pi, file.batch.action, strict=True)]
+    np.testing.assert_allclose(likelihoods, arrays["action/data_log_prob"], rtol=2e-5)

@@ -39,6 +39,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "iql": {"alpha": 10.0},
     "lapo": {},
     "lps": {"actor_hidden": (48, 48), "critic_hidden": (48, 48), "latent": Latent.uniform},
+    "misa": {"gap": 0.1, "weight": 0.1, "samples": 4, "actor_learning_rate": 5e-4, "hmc_step": 0.1},
     "qam": {"kappa": 10.0},
     "qgf": {"weight": 2.0, "robust": True},
     "qsm": {"alpha": 10.0, "kappa": 15.0},

@@ -17,6 +17,7 @@ from guidedflow.algorithms.ifql import IFQL
 from guidedflow.algorithms.iql import IQL
 from guidedflow.algorithms.lapo import LAPO
 from guidedflow.algorithms.lps import LPS
+from guidedflow.algorithms.misa import MISA
 from guidedflow.algorithms.qam import QAM
 from guidedflow.algorithms.qgf import QGF
 from guidedflow.algorithms.qsm import QSM
@@ -35,6 +36,7 @@ ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
     "iql": IQL,
     "lapo": LAPO,
     "lps": LPS,
+    "misa": MISA,
     "qam": QAM,
     "qgf": QGF,
     "qsm": QSM,
@@ -55,6 +57,7 @@ __all__ = [
     "IQL",
     "LAPO",
     "LPS",
+    "MISA",
     "QAM",
     "QGF",
     "QSM",

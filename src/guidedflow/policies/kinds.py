@@ -13,8 +13,8 @@ from guidedflow.flows.guidance import Unguided
 from guidedflow.flows.sampling import Sampler
 from guidedflow.flows.sources import Source, gaussian
 from guidedflow.networks import Actor, Combine, Critic, Extrapolation, Field, NoiseField, NoisyCritic
-from guidedflow.policies.policy import Policy, no_critic
-from guidedflow.types import Action, Observation, Scalar, Time, Value
+from guidedflow.policies.policy import Policy, value_of
+from guidedflow.types import Action, Observation
 
 
 class FlowPolicy(Policy):
@@ -36,7 +36,7 @@ class FlowPolicy(Policy):
 
     def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
         noise = self.source(key, (self.sampler.candidates, self.action_size))
-        return self.sampler(self.flow.given(observation), _value(self, observation), noise)
+        return self.sampler(self.flow.given(observation), value_of(self, observation), noise)
 
     def conditioned(self, weight: float) -> "FlowPolicy":
         """The same policy with its condition weighted so; a flow that was trained without one is an `InputError`."""
@@ -84,7 +84,7 @@ class DiffusionPolicy(Policy):
         def propose(noise: Float[Array, " numbers"]) -> jax.Array:
             return denoise(predict, self.schedule, noise.reshape(steps, self.action_size))
 
-        return self.sampler.choose(propose, _value(self, observation), noise)
+        return self.sampler.choose(propose, value_of(self, observation), noise)
 
     def columns(self) -> dict[str, Any]:
         return super().columns() | {"guidance": None, "flow_steps": self.schedule.steps}
@@ -113,7 +113,7 @@ class ActorPolicy(Policy):
 
     def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
         noise = self.source(key, (self.sampler.candidates, self.action_size))
-        return self.sampler.choose(self.actor.given(observation), _value(self, observation), noise)
+        return self.sampler.choose(self.actor.given(observation), value_of(self, observation), noise)
 
     def columns(self) -> dict[str, Any]:
         return super().columns() | {"guidance": None, "flow_steps": None}
@@ -125,17 +125,3 @@ class ActorPolicy(Policy):
             )
         if self.actor.deterministic and sampler.candidates > 1:
             raise InputError("A deterministic actor has one proposal only, so there are no candidates to choose among.")
-
-
-def _value(policy: Policy, observation: Observation) -> Value:
-    if not policy.sampler.asks:
-        return lambda action, t: action[0] * 0  # never asked
-    if policy.critic is None:
-        raise no_critic()
-
-    values = policy.critic.given(observation)
-
-    def value(action: Action, t: Time) -> Scalar:
-        return policy.aggregate(values(action, t))
-
-    return value

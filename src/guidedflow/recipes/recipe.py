@@ -251,6 +251,8 @@ def _value(row: Row, name: str) -> Any:
         return [int(size) for size in text.split()]
     if name in _WHOLE:
         return int(text)
+    if name == "value_range":
+        return [float(limit) for limit in text.split()]
     try:
         return float(text)
     except ValueError:
