@@ -11,10 +11,10 @@ import pytest
 from golden_file import Golden, Names, assert_close, recording
 from test_golden import check_update, fill_of, reported
 
-from guidedflow.algorithms import A2PO, LAPO, LPS, MISA, ReFORM, a2po, lapo, lps, misa, reform
+from guidedflow.algorithms import A2PO, BC, LAPO, LPS, MISA, ReFORM, a2po, lapo, lps, misa, reform
 from guidedflow.algorithms.learner import Learner
 from guidedflow.algorithms.lps import Extraction
-from guidedflow.algorithms.parts import one_step_flow
+from guidedflow.algorithms.parts import cloning, one_step_flow
 from guidedflow.flows.meanflow import Prediction
 from guidedflow.flows.reflection import integrate_reflected
 from guidedflow.flows.sources import Latent
@@ -292,3 +292,20 @@ def test_golden_misa(case: str, golden: Path) -> None:
     np.testing.assert_allclose([log_density for _, log_density in drawn], arrays["action/sample_log_prob"], rtol=2e-5)
     likelihoods = [each.log_density(action) for each, action in zip(pi, file.batch.action, strict=True)]
     np.testing.assert_allclose(likelihoods, arrays["action/data_log_prob"], rtol=2e-5)
+
+
+@pytest.mark.parametrize("case", ["cfpi-behavior", "cfpi-behavior-mixture"])
+def test_golden_gaussian_bc(case: str, golden: Path) -> None:
+    file = Parts(golden / f"{case}.npz")
+    config = file.config
+    file.join("actor", 3, "mean", "log_std")
+    file.join("weight", 0, "weight")
+    stacks = ("actor", "weight") if config["components"] > 1 else ("actor",)
+    algorithm = BC(components=config["components"], learning_rate=config["lr"], hidden=file.hidden)
+    file.arrays |= {f"batch/{name}": np.zeros(8, np.float32) for name in ("rewards", "masks")}
+    file.arrays["batch/next_observations"], file.config["discount"] = file.arrays["batch/observations"], 0.99
+    noise = cloning.Noise(jnp.zeros((8, 3)), jnp.zeros(8))
+    check_step(algorithm, file, {"actor": stacks}, noise, reported(file, log_likelihood="log_likelihood"))
+    network = fill_of(algorithm, file, {"actor": stacks}).actor.network
+    modes = [misa.density(network, observation).mode() for observation in file.batch.observation]
+    np.testing.assert_allclose(modes, file.arrays["action/greedy"], atol=2e-6)

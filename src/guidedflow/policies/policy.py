@@ -93,7 +93,7 @@ def _compiled(policy: Policy, observation: Observation, key: PRNGKeyArray) -> Ac
 def no_critic() -> InputError:
     """The sentence about a sampler that needs a critic, and a policy without one."""
     return InputError(
-        "Guidance, refinement and several candidates need a critic, and this policy was trained without one; "
+        "Guidance, refinement, improvement and candidates need a critic, and this policy was trained without one; "
         "take another run's by --critic-from."
     )
 
