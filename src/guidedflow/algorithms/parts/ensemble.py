@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from guidedflow.networks import Aggregate, Combine, LowerBound
@@ -37,13 +38,17 @@ class Ensemble:
     """Of `pessimistic`: standard deviations subtracted from the mean; 0 is the mean, 1 the minimum of two members."""
     own_targets: bool = False
     """Each member learns from its own target, instead of all from one combined value."""
+    ceiling: float | None = None
+    """Largest value in the target; R2PVI (arXiv 2411.18612): the smallest possible value plus lambda."""
 
     def __post_init__(self) -> None:
         check_settings(self, members=(1, 100), rho=(0, math.inf))
 
     def target(self, published: Callable[[Members], Scalar]) -> Callable[[Members], Scalar | Members]:
         """The members' values -> what the critic is trained towards: one value for all members, or each its own."""
-        return _each if self.own_targets else self._combine(self.target_aggregate or published)
+        rule = _each if self.own_targets else self._combine(self.target_aggregate or published)
+        ceiling = self.ceiling
+        return rule if ceiling is None else lambda values: jnp.minimum(rule(values), ceiling)
 
     def acting(self, published: Aggregate) -> Combine:
         """The members' values -> the one that a policy acts by."""
