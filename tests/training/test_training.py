@@ -174,6 +174,7 @@ def test_what_a_run_leaves_on_disk(tmp_path: Path) -> None:
     assert [row["step"] for row in rows(tmp_path / "run")] == [10, 20, 30, 40]
     assert {path.name for path in trained.run.checkpoints.iterdir()} == {"20", "40"}
     config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["algorithm"].pop("ensemble")["members"] == 2
     assert config["algorithm"] == {
         "name": "gfp", "alpha": 1.0, "temperature": 1e-3, "aggregate": "mean", "target": "actor", "reference": "actor",
         "weight": "softmax", "tau": 0.005, "learning_rate": 3e-4, "flow_steps": 2, "hidden": [8, 8],

@@ -89,9 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parsed(arguments: list[str]) -> Any:
     """What to run. A recipe's values become the defaults of a second reading, so that what is typed wins."""
     command = read(Command, arguments)
-    if not isinstance(command, Train) or command.recipe is None:
+    if not isinstance(command, Train):
+        return command
+    command = replace(command, typed=typed(arguments))
+    if command.recipe is None:
         return command
     recipe = recipe_of(command)
     algorithm = from_plain(type(command.algorithm), recipe.settings)
-    beside = typed(arguments, command)
-    return read(Command, arguments, replace(command, algorithm=algorithm, plan=Plan(**recipe.plan), beside=beside))
+    return read(Command, arguments, replace(command, algorithm=algorithm, plan=Plan(**recipe.plan)))

@@ -71,6 +71,8 @@ class Train:
     """Clip actions that lie outside [-1, 1]."""
     rescale_actions: bool = False
     """Map the range of each dimension of the dataset's actions to [-1, 1]; policies act in its units again."""
+    normalize_observations: bool = False
+    """Bring each number of an observation to mean 0 and deviation 1; by default for data that no suite has."""
     recipe: str | None = None
     """Take settings from a recipe: published, quick (a laptop's size) or awr (GFP's ablation); flags beside it win."""
     resume: bool = False
@@ -78,8 +80,8 @@ class Train:
     overwrite: bool = False
     """Replace an existing run, with all that is in its folder."""
 
-    beside: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
-    """Names of the settings that were typed beside a recipe."""
+    typed: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    """Names of the flags that were typed."""
 
     def run(self) -> None:
         if self.plan.eval_interval:
@@ -102,9 +104,15 @@ class Train:
             resume=self.resume,
             overwrite=self.overwrite,
             recipe=record,
+            normalize_observations=self.normalize_observations if "normalize_observations" in self.typed else None,
             window=Window(self.window, self.window_updates),
             rebalance=None if self.rebalance is None else Rebalance(self.rebalance, self.rebalance_base),
         )
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Names of the settings, of algorithm and plan, that were typed beside a recipe."""
+        return tuple(name for name in _settings(self) if name in self.typed)
 
     def refuse_idle(self, beyond: bool = False) -> None:
         """Raise InputError for a flag that would change nothing; `beyond` memory, data are trained on from disk."""
@@ -161,10 +169,10 @@ def recipe_of(command: Train) -> Recipe:
     return recipes.unlisted(name, algorithm, command.task) if task is None else recipes.named(name, algorithm, task)
 
 
-def typed(arguments: Sequence[str], command: Train) -> tuple[str, ...]:
-    """Names of the settings, of algorithm and plan, that are among the arguments."""
-    flags = {word.removeprefix("--").partition("=")[0].replace("-", "_") for word in arguments if word[:2] == "--"}
-    return tuple(name for name in _settings(command) if {name, f"no_{name}"} & flags)
+def typed(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Names of the flags among the arguments; that of a flag that switches something off is the thing's own."""
+    flags = [word.removeprefix("--").partition("=")[0].replace("-", "_") for word in arguments if word[:2] == "--"]
+    return tuple(sorted({flag.removeprefix("no_") for flag in flags}))
 
 
 def _settings(command: Train) -> dict[str, Any]:

@@ -6,6 +6,7 @@
 Nothing in the run's folder changes before the first interval is computed.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Mapping
@@ -22,9 +23,11 @@ from guidedflow import environments
 from guidedflow.algorithms.contract import Algorithm, initial_state, shown
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.ondisk.mapped import Mapped
+from guidedflow.data.sampling.cutting import Cutting, observation_scale
 from guidedflow.data.sampling.feed import open_feed
 from guidedflow.data.sampling.rebalance import Rebalance
 from guidedflow.data.sampling.windows import WINDOW, Window
+from guidedflow.data.sources import at_home
 from guidedflow.environments.vector import Simulators, open_simulators
 from guidedflow.errors import InputError
 from guidedflow.evaluation.rollout import evaluate
@@ -55,30 +58,36 @@ def train(
     recipe: Mapping[str, Any] | None = None,
     window: Window = WINDOW,
     rebalance: Rebalance | None = None,
+    normalize_observations: bool | None = None,
     simulators: Simulators | None = None,
 ) -> Trained:
     """Train `algorithm` on `dataset` into the run folder `out`, and return what it learned.
 
-    A dataset on disk is read a `window` after another. With `rebalance`, transitions are not drawn uniformly. `recipe`
+    A dataset on disk is read a `window` after another. With `rebalance`, transitions are not drawn uniformly.
+    Observations that are no images are brought to mean 0 and deviation 1 with `normalize_observations`, by default
+    where the dataset is none of a suite's; a resumed run goes on as it was. `recipe`
     is kept in the configuration, as a record of where the settings came from (`Recipe.record`). Evaluations on the way
     are in the simulators of the dataset's task, or in those that are given. Raises `InputError` for observations that
     no network here takes, a folder that is in use or holds something, and a loss that is no longer finite.
     """
     _check_arguments(algorithm, dataset, plan)
     window = replace(window, updates=window.lasting(plan.batch_size, plan.log_interval))
+    out = Path(out).expanduser()
+    normalizes = _normalizes(dataset, out, resume) if normalize_observations is None else normalize_observations
+    cutting = replace(plan.cutting, observation_scale=observation_scale(dataset) if normalizes else None)
     with ExitStack() as stack:
         # what is read, and what it is recorded as
         feed = stack.enter_context(
-            open_feed(dataset, plan.cutting, rebalance=rebalance, window=window, seed=plan.seed, steps=plan.steps)
+            open_feed(dataset, cutting, rebalance=rebalance, window=window, seed=plan.seed, steps=plan.steps)
         )
         example = feed.example()
-        configuration = _configuration(dataset, example, plan)
+        configuration = _configuration(dataset, example, plan, cutting)
         used = window if isinstance(dataset, Mapped) else None
         config = record(algorithm, dataset, plan, configuration, recipe=recipe, window=used, rebalance=rebalance)
 
         # where it is written, and what watches it
         defaults = to_plain(Plan()) | {"algorithm": defaults_of(type(algorithm))}
-        run = stack.enter_context(Run.claim(Path(out).expanduser(), config, resume, overwrite, defaults))
+        run = stack.enter_context(Run.claim(out, config, resume, overwrite, defaults))
         if plan.eval_interval:
             if simulators is None:
                 most = plan.eval_episodes * plan.seeds
@@ -118,8 +127,8 @@ def train(
             if plan.evaluates_at(step) and simulators is not None:
                 for name, policy in algorithm.policies(state).items():
                     found = evaluate(
-                        in_units(policy, configuration.action_scale), simulators, task=dataset.name,
-                        seeds=plan.each_seed, episodes=plan.eval_episodes, seed=plan.seed,
+                        in_units(policy, configuration.action_scale, cutting.observation_scale), simulators,
+                        task=dataset.name, seeds=plan.each_seed, episodes=plan.eval_episodes, seed=plan.seed,
                         stream=Stream.TRAINING_EPISODES, task_ids=environments.task_ids(dataset.name),
                     )  # fmt: skip
                     tracker.episodes(found.labelled(policy=name, step=step).rows)
@@ -145,7 +154,18 @@ def _check_arguments(algorithm: Any, dataset: Any, plan: Any) -> None:
         raise InputError(f"{name} is no class of settings; decorate it by guidedflow.settings.hyperparameters.")
 
 
-def _configuration(dataset: Dataset | Mapped, example: Transition, plan: Plan) -> Configuration:
+def _normalizes(dataset: Dataset | Mapped, out: Path, resume: bool) -> bool:
+    """Whether observations are normalised where nobody says so: as the run was that goes on, or for other than suites.
+
+    The suites' methods were published on raw observations.
+    """
+    if resume and out.is_dir():
+        with contextlib.suppress(InputError):
+            return "observation_scale" in Run.open(out).config
+    return not at_home(dataset.name)
+
+
+def _configuration(dataset: Dataset | Mapped, example: Transition, plan: Plan, cutting: Cutting) -> Configuration:
     """What it takes to use what is trained."""
     return Configuration(
         task=dataset.name,
@@ -158,6 +178,7 @@ def _configuration(dataset: Dataset | Mapped, example: Transition, plan: Plan) -
         frame_stack=plan.frame_stack,
         goals=plan.goals,
         action_scale=dataset.action_scale,
+        observation_scale=cutting.observation_scale,
     )
 
 

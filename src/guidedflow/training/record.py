@@ -35,6 +35,7 @@ def record(
         del settings["goals"]
     optional = {
         "action_scale": to_plain(configuration.action_scale),
+        "observation_scale": to_plain(configuration.observation_scale),
         "recipe": recipe,
         "window": to_plain(window),
         "rebalance": to_plain(rebalance),
