@@ -24,7 +24,7 @@ from guidedflow.data.sampling.cutting import Cutting
 from guidedflow.data.transitions import Transitions
 from guidedflow.networks import Aggregate
 from guidedflow.runs import checkpoint
-from guidedflow.training.updates import advance
+from guidedflow.training.updates import advance, in_rows
 from guidedflow.types import Transition
 
 BATCH = 16
@@ -65,7 +65,7 @@ def floats(algorithm: Algorithm[Any]) -> list[str]:
 
 def run(algorithm: Algorithm[Any], seeds: list[int], steps: int = 5) -> tuple[Any, Any]:
     state = initial_state(algorithm, data().example(), jnp.asarray(seeds))
-    return advance(algorithm, state, data(), jnp.asarray(seeds), 0, steps, BATCH)
+    return advance(in_rows([algorithm] * len(seeds)), state, data(), jnp.asarray(seeds), 0, steps, BATCH)
 
 
 @functools.cache
@@ -134,7 +134,7 @@ def test_one_compilation_serves_every_step_and_every_float(algorithm: Algorithm[
     state, _ = run(algorithm, [0])
     compiled = advance._cache_size()
     run(algorithm, [1])
-    advance(algorithm, state, transitions, jnp.asarray([1]), 7, 5, BATCH)
+    advance(in_rows([algorithm]), state, transitions, jnp.asarray([1]), 7, 5, BATCH)
     run(dataclasses.replace(algorithm, learning_rate=1e-3), [0])  # type: ignore[type-var]
     assert advance._cache_size() == compiled
 
@@ -190,7 +190,7 @@ def hundred_steps(algorithm: Algorithm[Any], transitions: Transitions) -> dict[s
     """How far every network has come after 100 updates of seed 0: the norm of what changed."""
     before = state = initial_state(algorithm, transitions.example(), jnp.arange(1))
     for step in range(0, 100, 5):
-        state, _ = advance(algorithm, state, transitions, jnp.arange(1), step, 5, BATCH)
+        state, _ = advance(in_rows([algorithm]), state, transitions, jnp.arange(1), step, 5, BATCH)
 
     def networks(state: Any) -> dict[str, Any]:
         return {name: part.network if isinstance(part, Learner) else part for name, part in parts(state).items()}

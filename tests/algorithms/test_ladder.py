@@ -20,7 +20,7 @@ from guidedflow.algorithms import ALGORITHMS
 from guidedflow.algorithms.contract import initial_state
 from guidedflow.data.dataset import Dataset
 from guidedflow.policies.policy import Policy
-from guidedflow.training.updates import advance
+from guidedflow.training.updates import advance, in_rows
 
 BANDIT, PATIENT, PATIENT_LATER, HASTY, HASTY_LATER, MODES, NOISY = range(7)
 DISCOUNT = 0.7
@@ -85,7 +85,7 @@ class Climbed:
         self.algorithm = ALGORITHMS[name](hidden=(48, 48), learning_rate=3e-3, **SETTINGS[name])
         transitions = ladder().cut(DISCOUNT)
         state = initial_state(self.algorithm, transitions.example(), jnp.arange(1))
-        state, _ = advance(self.algorithm, state, transitions, jnp.arange(1), 0, 1500, 128)
+        state, _ = advance(in_rows([self.algorithm]), state, transitions, jnp.arange(1), 0, 1500, 128)
         self.policies = self.algorithm.policies(jax.tree.map(lambda leaf: leaf[0], state))
 
     def act(self, problem: int, policy: str | None = None) -> np.ndarray:
