@@ -283,7 +283,7 @@ def measure(study: Study, population: Population, seeds: int, repetitions: int) 
     hits, widths = dict.fromkeys(study.intervals, 0), dict.fromkeys(study.intervals, 0.0)
     for _ in range(repetitions):
         drawn = population.draw(generator, seeds)
-        for name, estimator in study.confidence.items():
+        for name, estimator in study.intervals.items():
             if (found := estimator(drawn)) is not None:
                 hits[name] += found[0] - 1e-12 <= population.truth <= found[1] + 1e-12
                 widths[name] += found[1] - found[0]
