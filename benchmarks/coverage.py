@@ -169,6 +169,16 @@ def suite_populations(statistic: Callable[[Array], float]) -> Callable[[], Itera
     return populations
 
 
+def skewed(generator: Generator, seeds: int, tasks: int) -> Array:
+    """Log-normal scores, whose logarithm has a standard deviation of 0.5."""
+    return np.exp(0.5 * generator.normal(size=(tasks, seeds)))
+
+
+def skewed_populations() -> Iterator[Population]:
+    for tasks in (1, 5, 10):
+        yield Population(f"{tasks} x log-normal", partial(skewed, tasks=tasks), math.exp(0.125))
+
+
 def versus(generator: Generator, seeds: int, shifts: Array) -> Array:
     """Normal scores of two methods, of which the first is better by a shift a task."""
     return np.stack([normal(generator, seeds, shifts), normal(generator, seeds, 0 * shifts)])
@@ -253,6 +263,10 @@ STUDIES = {
     "mean": Study(
         {"mean": lambda x: ends(aggregates.mean(by_task(x)).interval)},
         suite_populations(lambda scores: float(scores.mean())),
+    ),
+    "mean, skewed returns": Study(
+        {"mean": lambda x: ends(aggregates.mean(by_task(x)).interval)},
+        skewed_populations,
     ),
     "optimality gap": Study(
         {"optimality_gap": lambda x: ends(aggregates.optimality_gap(by_task(x), 0.9).interval)},

@@ -67,6 +67,15 @@ def test_the_interval_is_of_the_mean_over_trials() -> None:
     assert half == pytest.approx(1.96 * 0.5 / math.sqrt(1000), rel=0.02)
 
 
+def test_the_interval_covers_what_many_trials_give() -> None:
+    outcomes = fixed(0.1, 0.2, 0.4, 0.5, 0.9, 1.0)
+    truth, hits = best_of([0.1, 0.2, 0.4, 0.5, 0.9, 1.0], 2), 0
+    for seed in range(500):
+        interval = budget_curve(outcomes, arms=2, pulls=2, trials=40, seed=seed).intervals[1]
+        hits += interval.low <= truth <= interval.high
+    assert 93 <= hits / 5 <= 97
+
+
 def test_the_same_seed_gives_the_same_curve_in_any_order() -> None:
     generator = np.random.default_rng(3)
     outcomes = {f"p{i}": generator.random(size) for i, size in enumerate((5, 9, 7))}

@@ -1,7 +1,10 @@
 """One method on one task, and two on the same episodes: closed forms, coverage, and what is refused."""
 
+import doctest
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -76,6 +79,15 @@ def test_one_policy_may_have_clopper_and_pearson_s_interval() -> None:
     """With no success the upper end solves (1 - p)^n = 0.025."""
     assert ends(binomial(0, 20, method="clopper-pearson")) == pytest.approx((0.0, 1 - 0.025 ** (1 / 20)))
     assert ends(binomial(20, 20, method="clopper-pearson")) == pytest.approx((0.025 ** (1 / 20), 1.0))
+
+
+@pytest.mark.parametrize(("method", "least", "mean"), [("wilson", 93.2, 95.2), ("clopper-pearson", 95.3, 96.7)])
+def test_one_policy_is_covered(method: Literal["wilson", "clopper-pearson"], least: float, mean: float) -> None:
+    """By exact sums over the outcomes of 50 episodes, at rates from 0.05 to 0.95, as docs/statistics.md says."""
+    rates, counts = np.linspace(0.05, 0.95, 181)[:, None], np.arange(51)
+    low, high = np.array([ends(binomial(count, 50, method=method)) for count in counts.tolist()]).T
+    covered = 100 * np.sum(stats.binom.pmf(counts, 50, rates) * ((low <= rates) & (rates <= high)), axis=1)
+    assert (covered.min(), covered.mean()) == (pytest.approx(least, abs=0.05), pytest.approx(mean, abs=0.05))
 
 
 def test_where_no_seed_differs_the_episodes_alone_count() -> None:
@@ -232,6 +244,15 @@ def test_success_is_covered_wherever_seeds_do_not_collapse(
 ) -> None:
     """Too seldom by two points nowhere; too often where seeds do not differ, because three seeds cannot know that."""
     assert coverage(tries(logit, *spread), truth(logit, *spread), confidence.proportion, seeds) >= 93
+
+
+# The page.
+
+
+def test_the_examples_on_the_page_are_what_python_prints() -> None:
+    page = Path(__file__).parents[2] / "docs" / "statistics.md"
+    failed, tried = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
+    assert (failed, tried > 5) == (0, True)
 
 
 # What is refused.
