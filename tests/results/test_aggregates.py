@@ -155,6 +155,12 @@ def test_two_seeds_have_no_interval(aggregate: object) -> None:
     assert found.seeds == 2
 
 
+def test_an_aggregate_is_printed_with_its_interval_or_without() -> None:
+    found = aggregates.mean(SUITE)
+    assert str(found) == f"{found.value:.3f} {found.interval} (4 tasks, 5 seeds)"
+    assert str(aggregates.mean({"a": [0.25]})) == "0.250 no interval (1 task, 1 seed)"
+
+
 def test_equal_scores_have_no_interval() -> None:
     same = {"a": [0.1] * 5, "b": [0.7] * 5}
     for aggregate in (aggregates.mean, aggregates.optimality_gap, aggregates.interquartile_mean):
@@ -203,9 +209,9 @@ def test_a_profile_covers() -> None:
 @pytest.mark.parametrize("seeds", [3, 5, 8, 20])
 @pytest.mark.parametrize("tasks", [1, 5])
 def test_the_interquartile_mean_covers(tasks: int, seeds: int) -> None:
-    """A percentile bootstrap has 75 % at one task and 3 seeds."""
+    """Within two points of 95 %, and two standard errors; a percentile bootstrap has 75 % at one task and 3 seeds."""
     found = coverage(lambda s: aggregates.interquartile_mean(s, resamples=500), 0.5, tasks, seeds)
-    assert 93 <= found <= 97
+    assert 92 <= found <= 98
 
 
 # What is refused.

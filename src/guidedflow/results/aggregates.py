@@ -15,7 +15,7 @@ from scipy import stats
 
 from guidedflow.errors import InputError
 from guidedflow.results import confidence
-from guidedflow.results.confidence import FEWEST_SEEDS, LEVEL, Error, Interval
+from guidedflow.results.confidence import FEWEST_SEEDS, LEVEL, Error, Interval, check_level, plural
 
 Scores = Mapping[str, Sequence[float] | Float[np.ndarray, " _"]]
 """Task -> score of each training seed."""
@@ -35,6 +35,10 @@ class Aggregate:
     tasks: int
     seeds: int
     """Number of seeds of the task with the fewest."""
+
+    def __str__(self) -> str:
+        interval = "no interval" if self.interval is None else str(self.interval)
+        return f"{self.value:.3f} {interval} ({plural(self.tasks, 'task')}, {plural(self.seeds, 'seed')})"
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ def probability_of_improvement(first: Scores, second: Scores, *, level: float = 
     error = _sum_error(placements, len(pairs))
     samples = [sample for pair in pairs for sample in pair]
     runs = sum(len(sample) for sample in samples)
-    interval = confidence.effective(value, error, runs, runs, _checked(level))
+    interval = confidence.effective(value, error, runs, runs, check_level(level))
     return Aggregate(value, _shown(interval, samples), len(pairs), _fewest(samples))
 
 
@@ -135,7 +139,7 @@ def performance_profile(scores: Scores, thresholds: Sequence[float], *, level: f
     number is at most twice the number of runs. Raises `InputError` as `mean` does.
     """
     samples = _samples(scores)
-    shares = tuple(_share(samples, threshold, _checked(level)) for threshold in thresholds)
+    shares = tuple(_share(samples, threshold, check_level(level)) for threshold in thresholds)
     return Profile(tuple(float(threshold) for threshold in thresholds), shares)
 
 
@@ -159,7 +163,7 @@ def _aggregate(
     method: str,
     bounds: tuple[float, float] | None,
 ) -> Aggregate:
-    half = confidence.quantile(_checked(level), error.freedom) * error.size
+    half = confidence.quantile(check_level(level), error.freedom) * error.size
     interval = confidence.around(centre, half, level, method, bounds)
     degenerate = confidence.negligible(error.size, np.concatenate(samples))
     return Aggregate(centre, None if degenerate else _shown(interval, samples), len(samples), _fewest(samples))
@@ -195,8 +199,3 @@ def _samples(scores: Scores) -> Samples:
                 f"A task needs one finite score for each training seed, but {task!r} has {sample.tolist()}."
             )
     return samples
-
-
-def _checked(level: float) -> float:
-    confidence.check_level(level)
-    return level

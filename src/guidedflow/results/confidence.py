@@ -170,10 +170,16 @@ def negligible(error: float, values: Float[np.ndarray, "..."]) -> bool:
     return error <= 1e-12 * float(np.max(np.abs(values), initial=0.0))
 
 
-def check_level(level: float) -> None:
-    """Raises `InputError` unless the level lies between 0 and 1, ends excluded."""
+def check_level(level: float) -> float:
+    """The level as it is. Raises `InputError` unless it lies between 0 and 1, ends excluded."""
     if not 0 < level < 1:
         raise InputError(f"The level of an interval must lie between 0 and 1, as 0.95 does, but is {level}.")
+    return level
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun: `1 seed`, `3 seeds`."""
+    return f"{count} {noun}" + ("s" if count != 1 else "")
 
 
 def _clopper_pearson(rate: float, number: float, level: float) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from scipy import special
 
 from guidedflow.errors import InputError
 from guidedflow.results import confidence
-from guidedflow.results.confidence import FEWEST_SEEDS, LEVEL, Interval, Outcomes
+from guidedflow.results.confidence import FEWEST_SEEDS, LEVEL, Interval, Outcomes, check_level, plural
 
 Outcome = Float[np.ndarray, " _"] | Int[np.ndarray, " _"] | Bool[np.ndarray, " _"]
 Episodes = Mapping[int, Sequence[float] | Outcome]
@@ -43,7 +43,7 @@ class Cell:
         return len(self.by_seed)
 
     def __str__(self) -> str:
-        count = f"{_plural(self.seeds, 'seed')} x {_plural(self.episodes, 'episode')}"
+        count = f"{plural(self.seeds, 'seed')} x {plural(self.episodes, 'episode')}"
         if self.interval is not None:
             return f"{self.mean:.3f} ± {self.deviation:.3f} {self.interval} ({count})"
         each = ", ".join(f"{mean:.3f}" for mean in self.by_seed.values())
@@ -88,7 +88,7 @@ def success(episodes: Episodes, level: float = LEVEL) -> Cell:
             f"The success of an episode lies between 0 and 1, but outcomes reach from {outcomes.min():g} to "
             f"{outcomes.max():g}; use score for returns."
         )
-    return _cell(episodes, outcomes, confidence.proportion(outcomes, _checked(level)))
+    return _cell(episodes, outcomes, confidence.proportion(outcomes, check_level(level)))
 
 
 def score(episodes: Episodes, level: float = LEVEL) -> Cell:
@@ -97,7 +97,7 @@ def score(episodes: Episodes, level: float = LEVEL) -> Cell:
     Raises `InputError` for no episodes, seeds with different numbers of episodes, or outcomes that are not finite.
     """
     outcomes = _outcomes(episodes)
-    return _cell(episodes, outcomes, confidence.mean(outcomes, _checked(level)))
+    return _cell(episodes, outcomes, confidence.mean(outcomes, check_level(level)))
 
 
 def paired(first: Episodes, second: Episodes, level: float = LEVEL) -> Comparison:
@@ -117,7 +117,7 @@ def paired(first: Episodes, second: Episodes, level: float = LEVEL) -> Compariso
             "evaluate both with the same --episodes."
         )
     differences = ours - theirs
-    cell = _cell(first, differences, confidence.mean(differences, _checked(level)))
+    cell = _cell(first, differences, confidence.mean(differences, check_level(level)))
     p_value = None if cell.interval is None else _p_value(differences)
     return Comparison(cell.mean, cell.interval, p_value, cell.by_seed, cell.episodes)
 
@@ -152,12 +152,3 @@ def _outcomes(episodes: Episodes) -> Outcomes:
         bad = next(seed for seed, row in zip(episodes, outcomes, strict=True) if not np.isfinite(row).all())
         raise InputError(f"Outcomes of episodes must be finite, but those of training seed {bad} are not.")
     return outcomes
-
-
-def _checked(level: float) -> float:
-    confidence.check_level(level)
-    return level
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" + ("s" if count != 1 else "")
