@@ -20,6 +20,7 @@ from guidedflow.cli.data import Data
 from guidedflow.cli.evaluate import Evaluate
 from guidedflow.cli.reading import read
 from guidedflow.cli.study import Study
+from guidedflow.cli.sweep import Many, Sweep
 from guidedflow.cli.train import Train, console, recipe_of, typed
 from guidedflow.errors import InputError
 from guidedflow.settings import from_plain
@@ -64,6 +65,7 @@ class Tasks:
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Tasks, tyro.conf.subcommand("tasks")]
     | Annotated[Study, tyro.conf.subcommand("study")]
@@ -89,6 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parsed(arguments: list[str]) -> Any:
     """What to run. A recipe's values become the defaults of a second reading, so that what is typed wins."""
     command = read(Command, arguments)
+    if isinstance(command, Many):
+        return replace(command, typed=typed(arguments))
     if not isinstance(command, Train):
         return command
     command = replace(command, typed=typed(arguments))
