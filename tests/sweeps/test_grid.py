@@ -45,11 +45,8 @@ def test_a_recipe_gives_way_to_the_grid_and_to_what_was_typed() -> None:
     plan = Plan(steps=50, log_interval=10)
     published = recipes.published("gfp", recipes.task(TASK)).settings["temperature"]
     (run,) = expand(["alpha=7"], ("gfp",), recipe="published", typed=("steps", "log_interval"), plan=plan)
-    assert (run.algorithm.alpha, run.algorithm.temperature, run.plan.steps) == (
-        7.0,
-        recipes.published("gfp", recipes.task(TASK)).settings["temperature"],
-        50,
-    )  # type: ignore[attr-defined]
+    found = run.algorithm.alpha, run.algorithm.temperature, run.plan.steps  # type: ignore[attr-defined]
+    assert found == (7.0, published, 50)
 
 
 @pytest.mark.parametrize(
