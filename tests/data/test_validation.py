@@ -118,6 +118,19 @@ def forged(folder):
     return [path, "--columns", *WORDS]
 
 
+def unknown_filter(folder):
+    """A column that is compressed by a filter of a number that nobody has."""
+    import hdf5plugin
+
+    path = hdf5(folder, log(act=None))
+    with h5py.File(path, "a") as file:
+        file.create_dataset("act", data=np.zeros((240, 2), np.float32), **hdf5plugin.Zstd())
+    whole = path.read_bytes()
+    assert whole.count((32015).to_bytes(2, "little")) == 1
+    path.write_bytes(whole.replace((32015).to_bytes(2, "little"), (32099).to_bytes(2, "little")))
+    return [path, "--columns", *WORDS]
+
+
 def hurt(folder):
     """A column whose header is none."""
     path = npz(folder, log(act=None))
@@ -401,7 +414,7 @@ SPOILED = {
     "compressed": raw(b"\x1f\x8b\x08\x00\x00"),
     "web-page": raw(b"<!DOCTYPE html><title>403</title>"),
     "pointer": raw(b"version https://git-lfs.github.com/spec/v1\noid sha256:00"),
-    "text": raw("größe,weite\n1,2\n".encode(), "maße.csv"),
+    "text": raw("größe,weite\n1,2\n".encode(), "maße.txt"),
     "unknown-format": raw(b"\x7fELF\x02\x01\x01\x00\x00"),
     "cut-off": lambda folder: cut(npz(folder)),
     "no-columns": lambda folder: [npz(folder, {}), "--columns", *WORDS],
@@ -417,6 +430,7 @@ SPOILED = {
     "record-column": lambda folder: own(folder, act=np.zeros(240, [("x", "f4"), ("y", "f4")])),
     "ragged-column": ragged,
     "bad-checksum": lambda folder: changed_bytes(npz(folder), "act"),
+    "missing-filter": unknown_filter,
     "oversized-column": forged,
     "damaged-column": hurt,
     "external-link": linked(assign(lambda _: h5py.ExternalLink("other.hdf5", "obs"))),
@@ -441,6 +455,7 @@ SPOILED = {
     "masks-inverted": lambda folder: own(folder, "masks=solved", drop=("terminals",)),
     "unfinished": lambda folder: own(folder, "ends=solved", "terminals=none", drop=("episodes",), solved=at(239, 0)),
     "cut-off-episode": lambda folder: ogbench(folder, terminals=at(201, False)),
+    "episode-ends": lambda folder: own(folder, "episode_ends=stops", drop=("episodes",), stops=np.array([20, 10, 240])),
     "double-end": lambda folder: own(folder, solved=at(18, True)),
     "terminal-without-end": lambda folder: own(folder, "ends=over", over=EVERY % 40 == 39, drop=("episodes",)),
     "mask-without-end": lambda folder: own(
@@ -462,6 +477,7 @@ SPOILED = {
     "byte-vectors": lambda folder: own(folder, obs=ONE_IMAGE[:, 0, :, 0]),
     "blind": lambda folder: own(folder, obs=np.ones((240, 3))),
     "constant-observation": lambda folder: own(folder, obs=at((slice(None), 2), 5)),
+    "unscaled-observation": lambda folder: own(folder, obs=lambda seen: seen * [1, 60, 1] + [0, 0, 9]),
     "large-observation": lambda folder: own(folder, obs=lambda seen: seen * [1, 1e6, 1]),
     # actions
     "actions-outside": lambda folder: own(folder, act=at((11, 1), 1.25)),

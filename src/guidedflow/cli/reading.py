@@ -18,7 +18,7 @@ from guidedflow.studies import STUDIES
 
 WORDS = frozenset(
     {"train", "evaluate", "data", "tasks", "demo", "study", *ALGORITHMS, *STUDIES}
-    | {"collect", "download", "list", "show", "validate", "convert"}
+    | {"collect", "download", "list", "show", "validate", "convert", "clean", "split"}
 )
 """What may stand before the first flag."""
 

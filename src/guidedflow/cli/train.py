@@ -23,7 +23,7 @@ from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.data.sampling.rebalance import Rebalance
 from guidedflow.data.sampling.windows import WINDOW, Window
 from guidedflow.data.sources import Origin, locate, named
-from guidedflow.data.validation import check
+from guidedflow.data.validation import Problems, check
 from guidedflow.errors import InputError
 from guidedflow.recipes import Recipe
 from guidedflow.settings import to_plain
@@ -131,7 +131,12 @@ class Train:
     def _load(self, origin: Origin) -> Dataset | Mapped:
         """The dataset, whose columns' names are kept once nothing was found wrong with it."""
         origin.check_names()
-        dataset = open_dataset(origin, clip_actions=self.clip_actions, rescale_actions=self.rescale_actions)
+        problems = Problems()
+        dataset = open_dataset(
+            origin, clip_actions=self.clip_actions, rescale_actions=self.rescale_actions, problems=problems
+        )
+        for problem in problems.warnings:
+            console.print(f"warning: {problem}", markup=False, highlight=False, soft_wrap=True)
         self._validate(dataset)
         _keep(origin)
         return dataset
