@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from guidedflow.data.actions import ACTION_LIMIT
 from guidedflow.data.formats import d4rl
-from guidedflow.data.formats.arrays import open_arrays
+from guidedflow.data.formats.opening import open_arrays
 from guidedflow.data.load import load_dataset, read_dataset
 from guidedflow.data.sources import named
 from guidedflow.errors import InputError
