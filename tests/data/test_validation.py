@@ -24,7 +24,7 @@ from guidedflow.cli import main
 from guidedflow.data.convert import convert
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.formats.columns import Columns
-from guidedflow.data.load import load_dataset, read_dataset
+from guidedflow.data.load import read_dataset
 from guidedflow.data.sampling.cutting import Cutting
 from guidedflow.data.sources import Origin
 from guidedflow.data.validation import container, validate
@@ -723,7 +723,7 @@ def test_observations_that_no_network_takes_are_errors(tmp_path, seen):
     path = npz(tmp_path, log(obs=seen))
     columns = Columns.parse(WORDS)
     with pytest.raises(InputError, match="expected float32 states"):
-        Cutting().check(load_dataset("my-arm", path, columns=columns))
+        Cutting().check(read_dataset("my-arm", path, columns=columns))
     assert validate(path, columns=columns).errors
 
 

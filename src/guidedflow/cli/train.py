@@ -19,7 +19,7 @@ from guidedflow.data.actions import Outside
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.formats.columns import Columns
 from guidedflow.data.load import open_dataset
-from guidedflow.data.ondisk.mapped import Mapped
+from guidedflow.data.ondisk.mapped import Mapped, is_mapped
 from guidedflow.data.sampling.rebalance import Rebalance
 from guidedflow.data.sampling.windows import WINDOW, Window
 from guidedflow.data.sources import Origin, locate, named
@@ -86,8 +86,8 @@ class Train:
     def run(self) -> None:
         if self.plan.eval_interval:
             environments.simulated(named(self.task, self.dataset)[0])
+        self.refuse_idle(is_mapped((self.dataset or Path(self.task)).expanduser()))
         origin = locate(self.task, self.dataset, Columns.parse(self.columns) if self.columns else None)
-        self.refuse_idle(origin.mapped)
         dataset = self._load(origin)
         record = None
         if self.recipe is not None:

@@ -10,9 +10,9 @@
     ogbench    a task of OGBench's, or a folder of its shards      formats.ogbench
     d4rl       a task of D4RL's, or an HDF5 file in its layout     formats.d4rl
 
-Columns that are named mean data of one's own. Otherwise the first source counts that knows what lies at the path by a
-mark of its own, then the first that claims the name of the task, then the first whose columns the file has. This module
-does not know what is in a file, nor what becomes of a dataset.
+Named columns mean own data: own, or a layout with such columns. Otherwise the first source counts that knows what lies
+at the path by a mark of its own, then the first that claims the task's name, then the first whose columns the file has.
+This module does not know what is in a file, nor what becomes of a dataset.
 """
 
 from collections.abc import Callable, Iterable
@@ -140,7 +140,7 @@ def locate(
         raise InputError(
             f"there is no source {source!r}{did_you_mean(source, SOURCES)}; there are {', '.join(SOURCES)}"
         )
-    found = _source(name, place, given) if source is None else SOURCES[source]
+    found = SOURCES[source] if source not in (None, "own") else _source(name, place, given, source is not None)
     if given is not None and not found.own:
         raise InputError(f"--columns names columns of a file of your own, but {name!r} is read as {source} data")
     where = found.home(name, place)
@@ -190,10 +190,10 @@ def by_goals(task: str) -> bool:
     return True
 
 
-def _source(task: str, place: Path | None, given: Columns | None) -> Source:
+def _source(task: str, place: Path | None, given: Columns | None, own: bool = False) -> Source:
     """The row that data are from; see the module's docstring. Raises `InputError` where that cannot be told."""
     rows = SOURCES.values()
-    if given is not None:
+    if given is not None or own:
         return next((row for row in rows if row.own and place is not None and row.holds(place)), OWN)
     if place is not None and (held := next((row for row in rows if row.holds(place)), None)):
         return held
@@ -251,18 +251,8 @@ SOURCES = {
     row.name: row
     for row in (
         MAPPED,
-        Source(
-            "lerobot",
-            open=lerobot.open_lerobot,
-            own=True,
-            holds=lerobot.is_lerobot,
-        ),
-        Source(
-            "robomimic",
-            open=episode_files.RobomimicArrays,
-            own=True,
-            holds=episode_files.is_robomimic,
-        ),
+        Source("lerobot", open=lerobot.open_lerobot, own=True, holds=lerobot.is_lerobot),
+        Source("robomimic", open=episode_files.RobomimicArrays, own=True, holds=episode_files.is_robomimic),
         Source("zarr", open=zarr_folder.ZarrArrays, own=True, holds=zarr_folder.is_zarr),
         OWN,
         Source(

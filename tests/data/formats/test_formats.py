@@ -1,6 +1,9 @@
 """One log in the formats that people have: the same transitions, bit for bit."""
 
+import io
 import json
+import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -11,6 +14,7 @@ import numpy as np
 import pyarrow
 import pytest
 import zarr
+from PIL import Image
 from pyarrow import csv, parquet
 
 from guidedflow.data.convert import convert
@@ -183,6 +187,32 @@ def test_episodes_that_are_all_numbered_0_are_not_joined(log, tmp_path):
         load_dataset("arm", folder)
 
 
+def test_pictures_in_parquet_are_images_and_videos_are_told(log, tmp_path):
+    folder, _ = lerobot(log, tmp_path)
+    pictures = np.random.default_rng(0).integers(0, 255, (len(log["pay"]), 8, 6, 3), np.uint8)
+    files = []
+    for picture in pictures:
+        Image.fromarray(picture).save(file := io.BytesIO(), "PNG")
+        files.append({"bytes": file.getvalue(), "path": None})
+    rows = parquet.read_table(tmp_path / "blobs/rows")
+    parquet.write_table(rows.append_column("observation.images.top", pyarrow.array(files)), tmp_path / "blobs/rows")
+    info = json.loads((folder / "meta/info.json").read_text())
+    info["features"] = {
+        "observation.images.top": {"dtype": "image", "shape": [8, 6, 3]},
+        "observation.images.wrist": {"dtype": "video", "shape": [8, 6, 3]},
+    }
+    (tmp_path / "blobs/info").write_text(json.dumps(info))
+    told = Columns.parse(["observations=observation.images.top"])
+    dataset = load_dataset("arm", folder, columns=told)
+    assert dataset.observations.dtype == np.uint8
+    np.testing.assert_array_equal(dataset.observations[:LENGTH], pictures[:LENGTH])
+    assert not validate(folder, columns=told).errors
+    with pytest.raises(
+        InputError, match=r"'observation\.images\.wrist' must be there, .* found a video, which is not read"
+    ):
+        load_dataset("arm", folder, columns=Columns.parse(["observations=observation.images.wrist"]))
+
+
 def test_words_tell_episodes_apart(log, tmp_path):
     names = np.array(["pick", "place"])[log["run"] % 2]
     expected = load_dataset("arm", npz(log, tmp_path)[0], columns=Columns.parse(WORDS)).fingerprint
@@ -233,14 +263,34 @@ else:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_objects_in_zarr_are_never_decoded(tmp_path, log):
-    root = zarr.open_group(str(tmp_path / "log.zarr"), mode="w", zarr_format=2)
+class Bomb:
+    """A pickle of it makes a file when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("form", [2, 3])
+def test_objects_in_zarr_are_never_decoded(form, tmp_path, log):
+    root = zarr.open_group(str(tmp_path / "log.zarr"), mode="w", zarr_format=form)
     for name, column in log.items():
-        root.create_array(name, data=column)
-    described = tmp_path / "log.zarr/act/.zarray"
-    described.write_text(json.dumps(json.loads(described.read_text()) | {"compressor": {"id": "pickle"}}))
-    with pytest.raises(InputError, match="'act' must be a readable array"):
+        root.create_array(name, data=column, chunks=column.shape)
+    described = tmp_path / f"log.zarr/act/{'.zarray' if form == 2 else 'zarr.json'}"
+    told = json.loads(described.read_text())
+    if form == 2:
+        told["compressor"] = {"id": "pickle"}
+    else:
+        told["codecs"] = [{"name": "numcodecs.pickle", "configuration": {}}]
+    described.write_text(json.dumps(told))
+    (tmp_path / f"log.zarr/act/{'0.0' if form == 2 else 'c/0/0'}").write_bytes(
+        pickle.dumps(Bomb(tmp_path / "exploded"))
+    )
+    with pytest.raises(InputError, match=r"never decoded|must be a complete zarr group"):
         load_dataset("arm", tmp_path / "log.zarr", columns=Columns.parse(WORDS))
+    assert not (tmp_path / "exploded").exists()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from guidedflow.data.formats.arrays import LeftOut
 from guidedflow.data.formats.tables import ParquetArrays
 from guidedflow.errors import InputError
 from guidedflow.files import read_json
@@ -36,8 +37,14 @@ def is_lerobot(folder: Path) -> bool:
 class LeRobotArrays(ParquetArrays):
     """The data files of a folder, end to end, in the order of their `index`; LeRobot's own names tell what is what."""
 
-    def __init__(self, path: Path, parts: list[Path]) -> None:
+    def __init__(self, path: Path, parts: list[Path], features: Any = None) -> None:
         super().__init__(path, parts)
+        videos = features if isinstance(features, dict) else {}
+        self.left_out = {
+            name: LeftOut("foreign-member", "a video")
+            for name, told in videos.items()
+            if isinstance(told, dict) and told.get("dtype") == "video"
+        }
         seen = [name for name in ("observation.state", "observation.environment_state") if name in self]
         told = {
             "observations": "+".join(seen),
@@ -87,7 +94,8 @@ def open_lerobot(folder: Path) -> LeRobotArrays:
     template = info.get("data_path")
     if not isinstance(template, str):
         raise InputError(f"{folder}/meta/info.json must say data_path, how its files are named, found {template!r}")
-    return LeRobotArrays(folder, [part(folder, template, chunk, file) for chunk, file in listing(folder)])
+    parts = [part(folder, template, chunk, file) for chunk, file in listing(folder)]
+    return LeRobotArrays(folder, parts, info.get("features"))
 
 
 def info_of(folder: Path) -> dict[str, Any]:

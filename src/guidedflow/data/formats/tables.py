@@ -3,6 +3,7 @@
 This module does not know what a column means.
 """
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ TEXT = (".csv", ".tsv")
 
 _DELIMITERS = ",;\t"
 
+_PIXELS = 2**24
+"""More than this many pixels are no image of a camera."""
+
 
 class ParquetArrays(Arrays):
-    """Parquet files end to end; a list of equally many numbers a row becomes a matrix."""
+    """Parquet files end to end; a list of equally many numbers a row becomes a matrix, a stored picture an image."""
 
     format = "parquet"
 
@@ -81,6 +85,8 @@ def _array(column: Any) -> NDArray[Any]:
     from pyarrow import compute
 
     values = column.combine_chunks()
+    if "struct" in str(values.type).split("<")[0] and values.type.get_field_index("bytes") >= 0:
+        return np.stack([_pixels(data.as_py()) for data in values.field("bytes")])
     rows, nested = len(values), False
     while "list" in str(values.type).split("<")[0]:
         if values.null_count or len(compute.list_value_length(values).unique()) != 1:
@@ -88,6 +94,16 @@ def _array(column: Any) -> NDArray[Any]:
         values, nested = values.flatten(), True
     flat = values.to_numpy(zero_copy_only=False)
     return flat.reshape(rows, -1) if nested else flat
+
+
+def _pixels(data: bytes | None) -> NDArray[np.uint8]:
+    """An image that is stored as a PNG or JPEG file. Raises ValueError for one that is missing or far too large."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data or b""), formats=("PNG", "JPEG")) as image:
+        if image.width * image.height > _PIXELS:
+            raise ValueError(f"an image of {image.width} x {image.height} pixels is no camera's")
+        return np.asarray(image.convert("RGB"))
 
 
 def _is_number(word: str) -> bool:

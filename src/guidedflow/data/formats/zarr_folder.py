@@ -67,7 +67,11 @@ class ZarrArrays(Arrays):
         for key in ("filters", "codecs"):
             listed: Any = told.get(key)
             codecs += listed or ()
-        called = {codec.get("id", codec.get("name")) for codec in codecs if isinstance(codec, dict)}
+        called = {
+            str(codec.get("id", codec.get("name"))).removeprefix("numcodecs.")
+            for codec in codecs
+            if isinstance(codec, dict)
+        }
         if array.dtype.hasobject or called & set(_CODE):
             raise Pickled("objects are never decoded")
         return np.asarray(array[...])

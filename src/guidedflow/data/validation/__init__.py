@@ -34,11 +34,13 @@ from guidedflow.errors import InputError
 
 __all__ = ["Problem", "Problems", "check", "read", "validate"]
 
-_BEFORE: dict[str, Callable[[Origin, Problems], object]] = {
-    "minari": lambda origin, problems: minari_folder.check(origin.task, origin.path, problems),
-    "lerobot": lambda origin, problems: lerobot_folder.check(origin.path, problems),
+_LISTED: dict[str, Callable[[Origin, Problems], object]] = {
+    "lerobot": lambda origin, problems: lerobot_folder.check(origin.path, problems)
 }
 """What a source has before its columns: metadata, and the files that they list."""
+
+_BEFORE = _LISTED | {"minari": lambda origin, problems: minari_folder.check(origin.task, origin.path, problems)}
+"""The same, also where a loader finds the same by itself."""
 
 _BESIDE: dict[str, Callable[[Path, Problems], None]] = {"ogbench": ogbench_files.check_validation}
 """What a source has beside its file."""
@@ -71,7 +73,8 @@ def validate(
     if not container.look(place, problems):
         return problems
     name = named(path)[0] if task is None else task
-    if (slices := ogbench_files.slices(place)) and not lerobot.is_lerobot(place):
+    alone = given is None and not mapping.place(place).is_file() and not lerobot.is_lerobot(place)
+    if alone and (slices := ogbench_files.slices(place)):
         ogbench_files.check_slices(slices, problems)
         for each in slices:
             _check_file(Origin(name, each, SOURCES["ogbench"], Columns()), use, problems)
@@ -93,8 +96,8 @@ def read(origin: Origin, outside: Outside, problems: Problems) -> Dataset:
 
     Raises `InputError` for whatever `validate` calls an error, in the loader's own words where it has some.
     """
-    if origin.source.name in _BEFORE:
-        _BEFORE[origin.source.name](origin, problems)
+    if origin.source.name in _LISTED:
+        _LISTED[origin.source.name](origin, problems)
         _refuse(problems)
     # Where actions outside are refused, that is told once the dataset is made.
     bounds = Outside.rescaled if outside is Outside.refused else outside

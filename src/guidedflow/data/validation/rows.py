@@ -126,11 +126,11 @@ _TWO_PARTS = ({"rewards", "terminals"}, {"rewards", "ends"}, {"observations", "g
 
 
 def _check_parts(file: Arrays, columns: dict[str, str], problems: Problems) -> None:
-    """No column plays two parts, but for a success that is also a reward, and for observations that are goals."""
+    """No column plays two parts, but for weights, a success that is also a reward, and observations that are goals."""
     played: dict[str, str] = {}
     for role, names in columns.items():
         for name in joined(file, names):
-            if name in played and {role, played[name]} not in _TWO_PARTS:
+            if name in played and role != "weights" and {role, played[name]} not in _TWO_PARTS:
                 problems.add("shared-column", file.path, name, found=f"it as {played[name]} and as {role}")
             played[name] = role
 
