@@ -19,11 +19,11 @@ from guidedflow.data.actions import Outside
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.formats.columns import Columns
 from guidedflow.data.load import open_dataset
-from guidedflow.data.ondisk.mapped import Mapped
+from guidedflow.data.ondisk.mapped import Mapped, is_mapped
 from guidedflow.data.sampling.rebalance import Rebalance
 from guidedflow.data.sampling.windows import WINDOW, Window
 from guidedflow.data.sources import Origin, locate, named
-from guidedflow.data.validation import check
+from guidedflow.data.validation import Problems, check
 from guidedflow.errors import InputError
 from guidedflow.recipes import Recipe
 from guidedflow.settings import to_plain
@@ -86,8 +86,8 @@ class Train:
     def run(self) -> None:
         if self.plan.eval_interval:
             environments.simulated(named(self.task, self.dataset)[0])
+        self.refuse_idle(is_mapped((self.dataset or Path(self.task)).expanduser()))
         origin = locate(self.task, self.dataset, Columns.parse(self.columns) if self.columns else None)
-        self.refuse_idle(origin.mapped)
         dataset = self._load(origin)
         record = None
         if self.recipe is not None:
@@ -131,7 +131,12 @@ class Train:
     def _load(self, origin: Origin) -> Dataset | Mapped:
         """The dataset, whose columns' names are kept once nothing was found wrong with it."""
         origin.check_names()
-        dataset = open_dataset(origin, clip_actions=self.clip_actions, rescale_actions=self.rescale_actions)
+        problems = Problems()
+        dataset = open_dataset(
+            origin, clip_actions=self.clip_actions, rescale_actions=self.rescale_actions, problems=problems
+        )
+        for problem in problems.warnings:
+            console.print(f"warning: {problem}", markup=False, highlight=False, soft_wrap=True)
         self._validate(dataset)
         _keep(origin)
         return dataset
