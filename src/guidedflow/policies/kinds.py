@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from guidedflow.errors import InputError
 from guidedflow.flows.diffusion import Schedule, denoise
@@ -40,8 +40,11 @@ class FlowPolicy(Policy):
     def action_size(self) -> int:
         return self.flow.action_size
 
-    def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
-        noise = jax.random.normal(key, (self.sampler.candidates, self.action_size))
+    @property
+    def noise_shape(self) -> tuple[int, int]:
+        return self.sampler.candidates, self.action_size
+
+    def act_from(self, observation: Observation, noise: Float[Array, "candidates numbers"]) -> Action:
         return self.sampler(self.flow.given(observation), _value(self, observation), noise)
 
     def conditioned(self, weight: float) -> "FlowPolicy":
@@ -82,9 +85,12 @@ class DiffusionPolicy(Policy):
     def action_size(self) -> int:
         return self.field.action_size
 
-    def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
+    @property
+    def noise_shape(self) -> tuple[int, int]:
+        return self.sampler.candidates, self.schedule.steps * self.action_size
+
+    def act_from(self, observation: Observation, noise: Float[Array, "candidates numbers"]) -> Action:
         steps = self.schedule.steps
-        noise = jax.random.normal(key, (self.sampler.candidates, steps * self.action_size))
         predict = self.field.given(observation)
 
         def propose(noise: Float[Array, " numbers"]) -> jax.Array:
@@ -116,8 +122,11 @@ class ActorPolicy(Policy):
     def action_size(self) -> int:
         return self.actor.action_size
 
-    def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
-        noise = jax.random.normal(key, (self.sampler.candidates, self.action_size))
+    @property
+    def noise_shape(self) -> tuple[int, int]:
+        return self.sampler.candidates, self.action_size
+
+    def act_from(self, observation: Observation, noise: Float[Array, "candidates numbers"]) -> Action:
         return self.sampler.choose(self.actor.given(observation), _value(self, observation), noise)
 
     def columns(self) -> dict[str, Any]:
