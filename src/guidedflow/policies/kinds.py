@@ -45,7 +45,7 @@ class FlowPolicy(Policy):
         return self.sampler.candidates, self.action_size
 
     def act_from(self, observation: Observation, noise: Float[Array, "candidates numbers"]) -> Action:
-        return self.sampler(self.flow.given(observation), _value(self, observation), noise)
+        return self.sampler(self.flow.given(observation), value_of(self, observation), noise)
 
     def conditioned(self, weight: float) -> "FlowPolicy":
         """The same policy with its condition weighted so; a flow that was trained without one is an `InputError`."""
@@ -96,7 +96,7 @@ class DiffusionPolicy(Policy):
         def propose(noise: Float[Array, " numbers"]) -> jax.Array:
             return denoise(predict, self.schedule, noise.reshape(steps, self.action_size))
 
-        return self.sampler.choose(propose, _value(self, observation), noise)
+        return self.sampler.choose(propose, value_of(self, observation), noise)
 
     def columns(self) -> dict[str, Any]:
         return super().columns() | {"guidance": None, "flow_steps": self.schedule.steps}
@@ -127,7 +127,7 @@ class ActorPolicy(Policy):
         return self.sampler.candidates, self.action_size
 
     def act_from(self, observation: Observation, noise: Float[Array, "candidates numbers"]) -> Action:
-        return self.sampler.choose(self.actor.given(observation), _value(self, observation), noise)
+        return self.sampler.choose(self.actor.given(observation), value_of(self, observation), noise)
 
     def columns(self) -> dict[str, Any]:
         return super().columns() | {"guidance": None, "flow_steps": None}
@@ -141,7 +141,8 @@ class ActorPolicy(Policy):
             raise InputError("A deterministic actor has one proposal only, so there are no candidates to choose among.")
 
 
-def _value(policy: Policy, observation: Observation) -> Value:
+def value_of(policy: Policy, observation: Observation) -> Value:
+    """The value of an action at an observation, as the policy's critic sees it; never called where nothing asks."""
     if not policy.sampler.asks:
         return lambda action, t: action[0] * 0  # never asked
     if policy.critic is None:
