@@ -17,7 +17,7 @@ from guidedflow.errors import InputError, did_you_mean
 from guidedflow.studies import STUDIES
 
 WORDS = frozenset(
-    {"train", "evaluate", "data", "tasks", "demo", "study", *ALGORITHMS, *STUDIES}
+    {"train", "evaluate", "data", "tasks", "demo", "study", "export", "serve", *ALGORITHMS, *STUDIES}
     | {"collect", "download", "list", "show", "validate", "convert"}
 )
 """What may stand before the first flag."""

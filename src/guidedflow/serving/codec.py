@@ -1,7 +1,7 @@
 """Messages as bytes: msgpack, with arrays as openpi's clients write them.
 
-An array is a map of `__ndarray__`, `data` (its bytes in C order), `dtype` (such as `<f4`) and `shape`, keys being bytes;
-a NumPy number is a map of `__npgeneric__`, `data` and `dtype`. What msgpack-numpy writes (`nd`) is understood too.
+An array is a map of `__ndarray__`, `data` (its bytes in C order), `dtype` (such as `<f4`) and `shape`; keys are bytes.
+A NumPy number is a map of `__npgeneric__`, `data` and `dtype`. What msgpack-numpy writes (`nd`) is understood too.
 Both ends distrust each other: types, sizes, nesting and counts are checked before NumPy sees anything, and nothing is
 unpickled. This module does not know what a message means.
 """

@@ -60,7 +60,7 @@ class Interface:
     def inputs(self) -> list[dict[str, Any]]:
         """Inputs of an exported program, in order; `b` is the batch."""
         dtype = self.observation_dtype
-        told = [
+        told: list[dict[str, Any]] = [
             {
                 "name": "observation",
                 "shape": ["b", *self.observation_shape],
@@ -96,7 +96,7 @@ def parts_of(words: tuple[str, ...], shape: tuple[int, ...]) -> tuple[Part, ...]
         return (Part("observation", shape),)
     if len(shape) != 1:
         raise InputError(f"--parts names pieces of a state, but observations are images of shape {shape}.")
-    parts = []
+    parts: list[Part] = []
     for word in words:
         name, _, size = word.rpartition("=")
         if not name or not size.isdecimal() or int(size) < 1:

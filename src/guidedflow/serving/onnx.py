@@ -1,9 +1,9 @@
 """A policy as an ONNX graph, for machines without JAX: one row, by jax2onnx from a program that is traced already.
 
 Traced first, so that gradients are gone before jax2onnx replaces functions by its own, which cannot be differentiated.
-With one candidate the trace is of a batch of one, whose products are matrices; a vector would be transposed anew at each
-call. With several it is of one row without a batch, because the converter takes an index by argmax under `jax.vmap` for
-another one without a word (jax2onnx 0.17.1). So no graph is written that was not compared with the policy.
+With one candidate the trace is of a batch of one, so that products are of matrices: a vector's would transpose the
+weights at each call. With several candidates it is of one row without a batch, because jax2onnx 0.17.1 silently
+converts an index by argmax under `jax.vmap` into another one. So a graph is written only after it was compared.
 """
 
 import logging
@@ -30,7 +30,7 @@ OPSET = 23
 
 
 def write(policy: Policy, interface: Interface, folder: Path, unroll: bool = False) -> dict[str, Any]:
-    """Write the graph into `folder`; returns its entry. With `unroll` it has no loops, and takes a minute to convert."""
+    """Write the graph into `folder` and return its entry; with `unroll` it has no loops, and converts slowly."""
     with needing("ONNX", "onnx"):
         import jax2onnx
         import onnx

@@ -1,7 +1,7 @@
 """What a server answers in place of actions, and what its client raises.
 
-A refusal travels as one text frame of JSON, `{"error": kind, "status": ..., "message": ..., "retry_after": ...}`. A client
-of openpi raises the text as it is. This module does not know how a frame is sent.
+A refusal travels as one text frame of JSON: error (its kind), status, message and, where it helps, retry_after. Clients
+of openpi raise the text as it is. This module does not know how a frame is sent.
 """
 
 import json

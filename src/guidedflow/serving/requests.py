@@ -53,7 +53,7 @@ class Request:
     weights: Mapping[str, float]
     candidates: int
     seed: int | None
-    deadline: float | None
+    deadline: float
     """Seconds."""
     outcome: Outcome
 
@@ -62,8 +62,12 @@ def parse(
     message: Mapping[str, Any],
     interfaces: Mapping[str, Interface],
     candidates: Mapping[str, Sequence[int]],
+    longest: float,
 ) -> Request:
-    """The request that a message holds. Raises `Refusal` for names, shapes, types and numbers that do not fit."""
+    """The request that a message holds, to be answered within `longest` seconds, or sooner if it says so.
+
+    Raises `Refusal` for names, shapes, types and numbers that do not fit.
+    """
     policy = _policy(message, interfaces)
     interface = interfaces[policy]
     known = {*RESERVED, *(part.name for part in interface.parts)}
@@ -84,15 +88,13 @@ def parse(
     seed = _whole(message, "seed", None)
     if seed is not None and not 0 <= seed < 2**31:
         raise Refusal("unfit", f"seed must be from 0 to 2^31 - 1, found {seed}")
-    deadline = _real(message, "deadline_ms", None)
-    outcome = Outcome(
-        _real(message, "reward", 0.0, negative=True), *(_flag(message, name) for name in ("terminated", "truncated")),
-        _flag(message, "reset"),
-    )  # fmt: skip
-    observation = _observation(message, interface)
-    return Request(
-        policy, observation, weights, chosen, seed, None if deadline is None else deadline / 1000, outcome
-    )  # fmt: skip
+    deadline = min(longest, _real(message, "deadline_ms", 1000 * longest) / 1000)
+    return Request(policy, _observation(message, interface), weights, chosen, seed, deadline, _outcome(message))
+
+
+def _outcome(message: Mapping[str, Any]) -> Outcome:
+    flags = (_flag(message, name) for name in ("terminated", "truncated", "reset"))
+    return Outcome(_real(message, "reward", 0.0, negative=True), *flags)
 
 
 def _policy(message: Mapping[str, Any], interfaces: Mapping[str, Interface]) -> str:

@@ -53,7 +53,7 @@ class Policy:
             raise ValueError(f"expected a finite observation of shape {self.interface['observation_shape']}")
         if noise is None:
             noise = (rng or np.random.default_rng()).standard_normal(self.interface["noise_shape"])
-        point = np.asarray(noise, np.float32).reshape(-1)
+        point: Array = np.asarray(noise, np.float32).reshape(-1)
         if self.how["kind"] == "flow":
             condition = self.interface["condition"] if condition is None else condition
             for i in range(self.how["steps"]):

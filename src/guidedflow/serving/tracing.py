@@ -94,7 +94,9 @@ class _Run:
         self.equations(early, here)
         return [here[place] for place in wanted]
 
-    def steps(self, parameters: Mapping[str, Any], constants: list[Any], carry: list[Any], rows: list[Any]) -> list[Any]:
+    def steps(
+        self, parameters: Mapping[str, Any], constants: list[Any], carry: list[Any], rows: list[Any]
+    ) -> list[Any]:
         """A loop as its steps one after the other."""
         order = range(parameters["length"])
         outs: dict[int, list[Any]] = {}
