@@ -4,6 +4,7 @@ This module does not know how a request is answered.
 """
 
 import logging
+import os
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -61,8 +62,7 @@ class Serve:
             raise InputError(f"--batch must be a power of two, but is {self.batch}.")
         with needing("guidedflow serve", "serve"):
             from guidedflow.serving.server import Limits, Server
-        logging.basicConfig(level=logging.INFO, format="%(message)s")
-        logging.getLogger("guidedflow.serving.server.websockets").setLevel(logging.ERROR)
+        _log_to_standard_error()
         limits = Limits(
             queue=self.queue, batch=self.batch, deadline=self.deadline, reload=self.reload, connections=self.connections
         )
@@ -72,6 +72,8 @@ class Serve:
             record=self.record, log_requests=self.log_requests,
         )  # fmt: skip
         server.run()
+        if server.stuck:  # a call that takes longer than the server may take to stop
+            os._exit(0)
 
     def _token(self) -> str | None:
         """The contents of the token file. Raises `InputError` for one that cannot be read, or is too short."""
@@ -132,3 +134,13 @@ class Serve:
 
 def _stem(path: Path) -> str:
     return path.expanduser().resolve().name
+
+
+def _log_to_standard_error() -> None:
+    """Show what the server says; of connections that break it says nothing."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    ours = logging.getLogger("guidedflow")
+    ours.handlers, ours.propagate = [handler], False
+    ours.setLevel(logging.INFO)
+    logging.getLogger("guidedflow.serving.server.websockets").setLevel(logging.CRITICAL)

@@ -7,7 +7,6 @@ actions are computed.
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import logging
 import signal
@@ -26,10 +25,11 @@ from guidedflow.errors import InputError
 from guidedflow.files import reason
 from guidedflow.serving.admission import Admission
 from guidedflow.serving.codec import pack, unpack
+from guidedflow.serving.conversation import Conversation
 from guidedflow.serving.dispatch import Answer, Dispatcher
 from guidedflow.serving.interface import observation_bytes
 from guidedflow.serving.metrics import Metrics
-from guidedflow.serving.recorder import Recorder, Session
+from guidedflow.serving.recorder import Recorder
 from guidedflow.serving.refusals import Refusal
 from guidedflow.serving.requests import Request, parse
 from guidedflow.serving.sources import Opened, Source
@@ -38,8 +38,6 @@ _LOG = logging.getLogger(__name__)
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
 PROTOCOL = 1
-LINGER = 0.05
-"""Seconds in which a request that was sent before the server was to stop may still arrive."""
 SLOWEST_SEND = 10.0
 """Seconds that a client may take to read an answer."""
 
@@ -110,23 +108,35 @@ class Server:
         self._dispatcher = Dispatcher(self._policies, self._metrics, self._limits.queue, self._limits.batch)
         listening = await self._listen()
         self.port = next(iter(listening.sockets)).getsockname()[1]
-        working = [asyncio.create_task(self._dispatcher.run()), asyncio.create_task(self._watch())]
+        working = asyncio.create_task(self._work())
         try:
-            for opened in self._policies.values():
-                await self._dispatcher.warm(opened)
-            self.ready = True
-            _LOG.info("serving %s on %s:%d", ", ".join(self.sources), self._host, self.port)
-            await self._stop.wait()
+            stopped = asyncio.create_task(self._stop.wait())
+            await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            if working.done():  # which it never is unless it failed
+                await working
         finally:
             self.ready = False
             self._stop.set()
             await self._drain(listening)
-            for task in working:
-                task.cancel()
-            await asyncio.gather(*working, return_exceptions=True)
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
             self._dispatcher.close()
             if self._recorder is not None:
                 self._recorder.close()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a call of a policy still goes on."""
+        return not self._dispatcher.idle
+
+    async def _work(self) -> None:
+        """Compile what may be asked for, then answer, and look for newer versions."""
+        for opened in self._policies.values():
+            await self._dispatcher.warm(opened)
+        self.ready = True
+        _LOG.info("serving %s on %s:%s", ", ".join(self.sources), self._host, self.port)
+        await asyncio.gather(self._dispatcher.run(), self._watch())
 
     async def _listen(self) -> WebsocketServer:
         """Open the port."""
@@ -165,8 +175,10 @@ class Server:
     async def _watch(self) -> None:
         """Open what is newer on disk, beside the requests; a version that cannot be used is left alone."""
         seen = {name: opened.version for name, opened in self._policies.items()}
-        while self._limits.reload:
-            await asyncio.sleep(self._limits.reload)
+        while True:
+            await asyncio.sleep(self._limits.reload or 3600)
+            if not self._limits.reload:
+                continue
             for name, source in self.sources.items():
                 version = await asyncio.to_thread(source.version)
                 if version is None or version == seen[name]:
@@ -176,8 +188,9 @@ class Server:
                     if opened.interface != self._policies[name].interface:
                         raise InputError(f"The newer {name} takes other inputs or gives other actions.")
                     await self._dispatcher.warm(opened)
-                except InputError as error:
-                    _LOG.warning("%s stays at %s: %s", name, seen[name], error)
+                except Exception as error:  # whatever is wrong with it, what is served stays
+                    told = error if isinstance(error, InputError) else repr(error)
+                    _LOG.warning("%s stays at %s: %s", name, self._policies[name].version, told)
                     self._metrics.reloads.labels("refused").inc()
                 else:
                     self._policies[name] = self._dispatcher.policies[name] = opened
@@ -203,7 +216,7 @@ class Server:
         session = None if self._recorder is None else self._recorder.session()
         closed = asyncio.ensure_future(connection.wait_closed())
         stop = asyncio.ensure_future(self._stop.wait())
-        client = _Client(connection, closed, stop, self._connected, session)
+        client = Conversation(connection, closed, stop, self._connected, session)
         try:
             await connection.send(pack(self.metadata))
             while (message := await client.next()) is not None:
@@ -223,7 +236,7 @@ class Server:
             if session is not None:
                 session.close()
 
-    async def _frame(self, client: "_Client", message: str | bytes) -> str | bytes | None:
+    async def _frame(self, client: Conversation, message: str | bytes) -> str | bytes | None:
         """The answer to a message, or a refusal; None where the client has left."""
         begun, request, outcome = time.monotonic(), None, "ok"
         answer = None
@@ -260,70 +273,19 @@ class Server:
         candidates = {name: tuple(opened.programs) for name, opened in self._policies.items()}
         return parse(message, interfaces, candidates, self._limits.deadline)
 
-    def _ended(self, client: "_Client", request: Request) -> bytes:
+    def _ended(self, client: Conversation, request: Request) -> bytes:
         """The answer to the observation that ends an episode, at which nothing is done."""
         if client.session is not None:
             client.session.end(request.observation, request.outcome)
         return pack({"policy": request.policy, "episode": "ended"})
 
-    def _log(self, client: "_Client", name: str, outcome: str, took: float, answer: Answer | None) -> None:
+    def _log(self, client: Conversation, name: str, outcome: str, took: float, answer: Answer | None) -> None:
         """A line of JSON about a request, without what was observed."""
         told: dict[str, Any] = {"time": round(time.time(), 3), "client": client.number, "request": client.step}
         told |= {"policy": name, "outcome": outcome, "ms": round(1000 * took, 2)}
         if answer is not None:
             told |= {"version": answer.version, "seed": answer.seed, "infer_ms": round(1000 * answer.took, 2)}
         print(json.dumps(told), file=sys.stderr, flush=True)
-
-
-class _Client:
-    """A connection, and where it is in its requests."""
-
-    def __init__(
-        self,
-        connection: ServerConnection,
-        closed: "asyncio.Future[Any]",
-        stop: "asyncio.Future[Any]",
-        number: int,
-        session: Session | None,
-    ) -> None:
-        self.connection, self.number, self.session = connection, number, session
-        self._closed, self._stop = closed, stop
-        self.step = 0
-        self._lingered = False
-
-    def seed(self, root: int, request: Request) -> int:
-        """The seed that was asked for, or one of this server, connection and request."""
-        if request.seed is not None:
-            return request.seed
-        digest = hashlib.blake2b(f"{root}.{self.number}.{self.step}".encode(), digest_size=4).digest()
-        return int.from_bytes(digest, "little") >> 1
-
-    async def next(self) -> str | bytes | None:
-        """The next message; None when the server is to stop and none is on its way."""
-        receiving = asyncio.ensure_future(self.connection.recv())
-        try:
-            await asyncio.wait({receiving, self._stop}, return_when=asyncio.FIRST_COMPLETED)
-            if not receiving.done() and not self._lingered:
-                self._lingered = True
-                await asyncio.wait({receiving}, timeout=LINGER)
-            if receiving.done():
-                self.step += 1
-                return await receiving
-            return None
-        finally:
-            receiving.cancel()
-
-    async def answer(self, future: "asyncio.Future[Answer]", request: Request) -> Answer | None:
-        """What comes of a queued request; None when the client leaves first. Raises `Refusal` when it is late."""
-        try:
-            await asyncio.wait({future, self._closed}, timeout=request.deadline, return_when=asyncio.FIRST_COMPLETED)
-            if future.done():
-                return future.result()
-            if self._closed.done():
-                return None
-            raise Refusal("late", f"no actions within {1000 * request.deadline:g} ms, the deadline of the request")
-        finally:
-            future.cancel()
 
 
 def _described(opened: Opened) -> dict[str, Any]:

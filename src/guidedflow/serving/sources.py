@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -38,6 +38,7 @@ class Opened:
     """Task, sampler and the like, for the metadata."""
 
 
+@runtime_checkable
 class Source(Protocol):
     """Something that may change on disk."""
 
