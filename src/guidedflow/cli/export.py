@@ -76,7 +76,7 @@ class Export:
         interface = interface_of_run(trained, policy, self.steering.parts)
         seed = trained.seeds[0] if self.steering.seed is None else self.steering.seed
         run = {"algorithm": trained.run.config["algorithm"], "seed": seed, "step": trained.step}
-        about = {"policy": name, "task": trained.task, "sampler": policy.told(), "run": run}
+        about = {"policy": name, "task": trained.task, "sampler": policy.columns(), "run": run}
         written = write_export(
             policy, interface, self.out, self.format, about, observations=self._observations(trained),
             overwrite=self.overwrite, unroll=self.unroll, days=self.days,

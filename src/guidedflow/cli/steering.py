@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from guidedflow.errors import InputError
-from guidedflow.flows.guidance import GUIDANCE
+from guidedflow.flows.guidance import GUIDANCE, guidance_of
 from guidedflow.flows.sampling import GradientAscent, Sampler
 from guidedflow.policies.policy import Policy
 from guidedflow.runs.trained import Trained
@@ -81,7 +81,7 @@ class Steering:
         """The policy's own sampler, changed where it was asked for."""
         if self.guidance in GUIDANCE:
             weight = DEFAULT_WEIGHT if self.weight is None else self.weight
-            sampler = replace(sampler, guidance=GUIDANCE[self.guidance](weight, self.normalize, sampler.steps))
+            sampler = replace(sampler, guidance=guidance_of(self.guidance, weight, self.normalize, sampler.steps))
         if self.refine_steps:
             sampler = replace(sampler, refinement=GradientAscent(self.refine_size, self.refine_steps, self.refine_sign))
         return replace(sampler, candidates=self.candidates[0]) if self.candidates else sampler

@@ -60,18 +60,13 @@ def write_export(
         raise InputError(
             f"{folder} exists already; choose another -o, or add --overwrite if it is an export to replace."
         )
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    try:
-        with files.folders_above(folder):
-            part.mkdir()
-            told = _fill(part, policy, interface, formats, about or {}, observations, unroll, days)
-            _place(part, folder)
-    except OSError as error:
-        raise InputError(
-            f"{folder} could not be written: {files.reason(error)}; nothing half-written is left."
-        ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    with files.folders_above(folder), files.replacing(folder) as part:
+        part.mkdir()
+        told = _fill(part, policy, interface, formats, about or {}, observations, unroll, days)
+        if folder.exists():  # a folder cannot take the place of another one in one step
+            os.rename(folder, old)
+    shutil.rmtree(old, ignore_errors=True)
     return Manifest(folder, told)
 
 
@@ -100,20 +95,8 @@ def _fill(
     told = manifest(interface, about, artifacts, check, days)
     files.write_json(part / MANIFEST, told)
     for path in part.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    files.sync_folder(part)
+        files.sync(path)
     return told
-
-
-def _place(part: Path, folder: Path) -> None:
-    """Make the finished folder the export, in the place of an older one."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        os.rename(folder, old)
-    os.rename(part, folder)
-    files.sync_folder(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def check_export(folder: Path, policy: Policy | None = None, tolerance: float = TOLERANCE) -> dict[str, float]:

@@ -49,17 +49,13 @@ class Manifest:
     def read(cls, folder: Path) -> "Manifest":
         """The manifest of an export folder. Raises `InputError` for another folder, format or damage."""
         path = folder / MANIFEST
+        if path.is_file() and path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{path} has more than {MOST_BYTES} bytes; expected what guidedflow export wrote.")
         try:
-            if path.stat().st_size > MOST_BYTES:
-                raise InputError(f"{path} has more than {MOST_BYTES} bytes; expected what guidedflow export wrote.")
-            told = json.loads(path.read_bytes())
-        except OSError as error:
-            raise InputError(
-                f"{folder} is no export of a policy: {MANIFEST} cannot be read: {files.reason(error)}."
-            ) from None
-        except (ValueError, RecursionError):
-            raise InputError(f"{folder} is no export of a policy: its {MANIFEST} is not JSON.") from None
-        if not isinstance(told, dict) or MARK not in told:
+            told = files.read_json(path)
+        except files.DamagedFile as error:
+            raise InputError(f"{folder} is no export of a policy: {error}.") from None
+        if MARK not in told:
             raise InputError(f"{folder} is no export of a policy: its {MANIFEST} has no entry {MARK!r}.")
         if told[MARK] != FORMAT:
             raise InputError(

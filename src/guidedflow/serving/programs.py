@@ -3,7 +3,6 @@
 This module does not know where a policy is from, nor who calls the function.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -40,7 +39,7 @@ def weighted(policy: Policy, weights: Mapping[str, Any]) -> Policy:
 
     def replaced(node: Any) -> Any:
         if isinstance(node, GRADIENTS) and "weight" in weights:
-            return dataclasses.replace(node, weight=weights["weight"])
+            return jax.tree.unflatten(jax.tree.structure(node), [weights["weight"]])  # its one leaf
         if isinstance(node, Extrapolation) and "condition" in weights:
             return Extrapolation(node.field, weights["condition"])
         return node

@@ -124,18 +124,7 @@ class Session:
 
 def _write(path: Path, episodes: list[Episode]) -> None:
     """Make these episodes the contents of a file, all or none, the names of its columns beside it."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            columns = {name: np.concatenate([episode[name] for episode in episodes]) for name in episodes[0]}
-            np.savez(file, allow_pickle=False, **columns)
-            file.flush()
-            os.fsync(file.fileno())
-        files.write_json(path.with_name(f"{path.name}.columns.json"), COLUMNS)
-        os.replace(part, path)
-        files.sync_folder(path.parent)
-    except OSError as error:
-        files.remove_quietly(part)
-        raise InputError(
-            f"{path} could not be written: {files.reason(error)}; its earlier episodes are unharmed."
-        ) from error
+    columns = {name: np.concatenate([episode[name] for episode in episodes]) for name in episodes[0]}
+    files.write_json(path.with_name(f"{path.name}.columns.json"), COLUMNS)
+    with files.replacing(path) as part, part.open("wb") as file:
+        np.savez(file, allow_pickle=False, **columns)

@@ -80,7 +80,7 @@ class RunSource:
                 chosen = with_candidates(policy, number)
                 programs[number] = Acting(chosen, interface_of_run(trained, chosen, self.parts))
         interface = interface_of_run(trained, policy, self.parts)
-        told = {"task": trained.task, "sampler": policy.told()}
+        told = {"task": trained.task, "sampler": policy.columns()}
         return Opened(interface, f"step {trained.step}", programs, told)
 
 
