@@ -172,7 +172,8 @@ class Client:
 
     def _connected(self, left: float) -> ClientConnection:
         if self._connection is None:
-            connection = connect(self._settings.uri, open_timeout=left, close_timeout=1, **self._settings.options)
+            opening = connect(self._settings.uri, open_timeout=left, close_timeout=1, **self._settings.options)
+            connection = opening.__enter__()  # the only way in since websockets 17; closing it is the way out
             try:
                 self._metadata = _metadata(connection.recv(timeout=left))
             except BaseException:
