@@ -3,9 +3,9 @@
     python benchmarks/serving.py [--json] [--clients 64] [--requests 200] [--batch 1 32] [--layers 4x512] [--guided]
 
 Every answer is compared with the policy's own, computed beforehand; with one row a call, bit by bit. The floor is the
-bare policy at the same batch, call after call in this process. Clients and server are two processes; with two cores each
-has about one. Memory is the server's, after a tenth of the requests and at the end. The long form is --requests 10000.
-The number of requests is bounded by --seconds as well.
+bare policy at the same batch, call after call in this process. Clients and server are two processes, with one core
+each where there are two. Memory is the server's, after a tenth of the requests and at the end. The long form is
+--requests 10000. The number of requests is bounded by --seconds as well.
 """
 
 import argparse

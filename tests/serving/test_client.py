@@ -7,17 +7,20 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgpack
 import numpy as np
 import pytest
-from serving_helpers import Known, known, listening, waited
+from serving_helpers import Known, known, listening
 from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
 from guidedflow.serving.client import AsyncClient, Client, Refusal
 from guidedflow.serving.codec import pack
+from guidedflow.serving.interface import Interface, Part
+from guidedflow.serving.sources import Opened
 
 EXPECTED = known(np.ones((1, 3)), np.array([3]), np.array([[0.5]]))[0]
 
@@ -193,4 +196,30 @@ def test_a_socket_that_says_nothing_hinders_nobody() -> None:
             assert np.array_equal(client.act(np.ones(3), seed=3), EXPECTED)
         for each in silent:
             each.close()
-        waited(lambda: True)
+
+
+class Swinging(Known):
+    """Torques for Pendulum-v1, two steps at a time."""
+
+    interface = Interface((3,), "float32", (Part("observation", (3,)),), 2, 1, (1, 1), "newton metres", weight=0.5)
+
+    def open(self) -> Opened:
+        opened = super().open()
+        inner = opened.programs[1]
+        opened.programs[1] = lambda *given: inner(*given)[:, :, :1]
+        return opened
+
+
+def test_the_example_steps_an_environment_at_its_rate() -> None:
+    """At 100 steps a second for half a second, with chunks of two."""
+    script = Path(__file__).parents[2] / "examples" / "robot_loop.py"
+    assert len(script.read_text().splitlines()) < 60
+    source = Swinging()
+    with listening({"flow": source}) as server:
+        command = [sys.executable, "-W", "error", script, "--env", "gymnasium:Pendulum-v1", "--port", str(server.port)]
+        found = subprocess.run([*command, "--rate", "100", "--steps", "50"], capture_output=True, text=True, timeout=60)
+        assert found.stdout.startswith("50 steps at 100 Hz: "), found.stderr
+        assert source.calls == 27  # one to warm up, one to connect, and 25 chunks
+        command[command.index("gymnasium:Pendulum-v1")] = "gymnasium:CartPole-v1"
+        wrong = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert "takes observations of shape [3], but the environment gives [4]" in wrong.stderr
