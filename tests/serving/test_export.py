@@ -18,7 +18,7 @@ from guidedflow.algorithms import ALGORITHMS
 from guidedflow.algorithms.contract import Algorithm
 from guidedflow.cli import main
 from guidedflow.errors import InputError
-from guidedflow.normalization import ActionScale
+from guidedflow.normalization import ActionScale, ObservationScale
 from guidedflow.policies.policy import Policy
 from guidedflow.policies.rescaled import Rescaled
 from guidedflow.runs.trained import Trained
@@ -26,7 +26,7 @@ from guidedflow.serving import export, stablehlo
 from guidedflow.serving.export import FORMATS, check_export, write_export
 from guidedflow.serving.manifest import MANIFEST, Manifest
 from guidedflow.serving.programs import batched, interface_of, one_by_one
-from guidedflow.serving.recorded import record
+from guidedflow.serving.recorded import leads, record
 from guidedflow.serving.tracing import simplified
 from guidedflow.types import Transition
 
@@ -102,7 +102,9 @@ NUMPY = {
     "conditional flow": lambda: untrained(CFGRL(hidden=(4, 4)), "conditional"),
     "squashed mean": lambda: untrained(dataclasses.replace(ALGORITHMS["rebrac"](), hidden=(4, 4)), "actor"),
     "chunk in units of the data": lambda: Rescaled(
-        untrained(FQL(hidden=(4, 4)), "flow", 4), ActionScale((-2.0, 0.0), (3.0, 0.5))
+        untrained(FQL(hidden=(4, 4)), "flow", 4),
+        ActionScale((-2.0, 0.0), (3.0, 0.5)),
+        ObservationScale((100.0, 0.0, -3.0), (0.01, 1.0, 5.0)),
     ),
 }
 
@@ -169,6 +171,19 @@ def test_a_format_that_differs_is_not_written(run: Path, tmp_path: Path, monkeyp
     with pytest.raises(InputError, match=r"differ from the recorded ones by 0.001 in row \d+, more than 1e-05"):
         write_export(policy(run), interface_of(policy(run)), tmp_path / "export")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_best_candidate_leads_at_the_observations_that_the_critic_sees(run: Path) -> None:
+    """Recorded are only inputs whose best candidate another rounding would choose too."""
+    inner = policy(run, candidates=2)
+    chosen = Rescaled(inner, ActionScale((-2.0, 0.0), (3.0, 0.5)), ObservationScale((50.0, 0.0, 0.0), (2.0, 1.0, 1.0)))
+    recorded = record(chosen, interface_of(chosen))
+    seen, noise = recorded.inputs
+    assert abs(seen[:, 0].mean() - 50) < 2
+    normal = (seen - np.float32([50, 0, 0])) / np.float32([2, 1, 1])
+    assert np.array_equal(
+        leads(chosen, interface_of(chosen), (seen, noise)), leads(inner, interface_of(inner), (normal, noise))
+    )
 
 
 def test_a_critic_without_an_opinion_cannot_be_compared(run: Path) -> None:

@@ -5,7 +5,7 @@ This module does not know how an export is written or compared.
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +16,8 @@ from rich.console import Console
 
 from guidedflow.cli.steering import Steering
 from guidedflow.data.formats.columns import Columns
+from guidedflow.data.sampling.feed import open_feed
+from guidedflow.data.sampling.windows import Window
 from guidedflow.errors import InputError
 from guidedflow.keys import Stream, stream_key
 from guidedflow.runs.trained import Trained
@@ -97,12 +99,13 @@ class Export:
                 raise InputError(f"{flag} changes nothing without {needs}.")
 
     def _observations(self, trained: Trained) -> NDArray[Any] | None:
-        """Some observations of the dataset, as the policy sees them; None where no dataset is named."""
+        """Some observations of the dataset, in its own units; None where no dataset is named."""
         if self.dataset is None:
             return None
-        columns = Columns.parse(self.columns) if self.columns else None
-        batches = trained.cut(trained.load(self.dataset, columns))
-        drawn = batches.sample(stream_key(0, Stream.SELECTION_EPISODES), OBSERVATIONS)
+        dataset = trained.load(self.dataset, Columns.parse(self.columns) if self.columns else None)
+        raw = replace(trained.configuration.cutting, observation_scale=None)
+        with open_feed(dataset, raw, window=Window(updates=1), steps=1) as feed:
+            drawn = feed.at(0).sample(stream_key(0, Stream.SELECTION_EPISODES), OBSERVATIONS)
         return np.asarray(drawn.acting.observation)
 
     def _tell(self, manifest: Manifest, differences: dict[str, float]) -> None:

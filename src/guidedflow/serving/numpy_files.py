@@ -60,9 +60,7 @@ def _contents(policy: Policy) -> tuple[dict[str, Any], dict[str, Any]]:
     """The numbers of a policy by name, and what it takes to use them."""
     arrays: dict[str, Any] = {}
     if isinstance(policy, Rescaled):
-        steps = policy.action_size // len(policy.scale.low)
-        low, high = (np.tile(np.asarray(end), steps) for end in (policy.scale.low, policy.scale.high))
-        arrays |= {"middle": (high + low) / 2, "half": (high - low) / 2}
+        arrays |= _scales(policy)
         policy = policy.inner
     if not isinstance(policy, ActorPolicy | FlowPolicy) or policy.sampler.asks:
         raise InputError(
@@ -84,6 +82,19 @@ def _contents(policy: Policy) -> tuple[dict[str, Any], dict[str, Any]]:
     kind = "actor" if isinstance(actor, OneStepActor) else "mean"
     squash = isinstance(actor, MeanActor) and actor.squash
     return arrays | _layers(actor.mlp), {"kind": kind, "steps": 1, "squash": squash, **_shape(actor.mlp)}
+
+
+def _scales(policy: Rescaled) -> dict[str, Any]:
+    """What brings observations to unit scale, and actions out of the box."""
+    arrays: dict[str, Any] = {}
+    if policy.observations is not None:
+        mean, deviation = policy.observations.each(policy.observation_shape[-1])
+        arrays |= {"mean": np.asarray(mean), "deviation": np.asarray(deviation)}
+    if policy.scale is not None:
+        steps = policy.action_size // len(policy.scale.low)
+        low, high = (np.tile(np.asarray(end), steps) for end in (policy.scale.low, policy.scale.high))
+        arrays |= {"middle": (high + low) / 2, "half": (high - low) / 2}
+    return arrays
 
 
 def _layers(mlp: MLP) -> dict[str, Any]:

@@ -56,10 +56,7 @@ def record(
     Where a critic chooses among candidates, inputs whose two best are nearly alike are left out.
     """
     random = np.random.default_rng(seed)
-    if interface.observation_dtype == "uint8":
-        drawn: NDArray[Any] = random.integers(0, 256, (rows, *interface.observation_shape), np.uint8)
-    else:
-        drawn = random.standard_normal((rows, *interface.observation_shape)).astype(np.float32)
+    drawn = _observations(policy, interface, random, rows)
     if observations is not None:
         drawn = np.concatenate([drawn, np.asarray(observations, drawn.dtype)])
     noise = random.standard_normal((len(drawn), *interface.noise_shape)).astype(np.float32)
@@ -81,14 +78,27 @@ def record(
     return Recorded(inputs, actions, tuple(each["name"] for each in interface.inputs))
 
 
+def _observations(policy: Policy, interface: Interface, random: np.random.Generator, rows: int) -> NDArray[Any]:
+    """Random images, or states of the mean and deviation that the policy was trained on, if it knows them."""
+    shape = (rows, *interface.observation_shape)
+    if interface.observation_dtype == "uint8":
+        return random.integers(0, 256, shape, np.uint8)
+    drawn = random.standard_normal(shape)
+    if isinstance(policy, Rescaled) and policy.observations is not None:
+        mean, deviation = map(np.asarray, policy.observations.each(shape[-1]))
+        drawn = mean + deviation * drawn
+    return drawn.astype(np.float32)
+
+
 def leads(policy: Policy, interface: Interface, inputs: tuple[NDArray[Any], ...]) -> NDArray[np.float32]:
     """By how much the best candidate of each row leads, as a share of the spread of its values."""
-    while isinstance(policy, Rescaled):
-        policy = policy.inner
+    scale = policy.observations if isinstance(policy, Rescaled) else None
+    policy = policy.inner if isinstance(policy, Rescaled) else policy
 
     @eqx.filter_jit
     def lead(policy: Policy, observation: jax.Array, noise: jax.Array, weights: dict[str, jax.Array]) -> jax.Array:
         chosen = weighted(policy, weights)
+        observation = observation if scale is None else scale(observation)
         value = value_of(chosen, observation)
         single = chosen.with_sampler(dataclasses.replace(chosen.sampler, candidates=1))
         actions = jax.vmap(lambda row: single.act_from(observation, row[None]))(noise)

@@ -48,9 +48,11 @@ class Policy:
         rng: np.random.Generator | None = None,
     ) -> Array:
         """Actions from an observation and noise [1, numbers], which is drawn by `rng` where it is not given."""
-        x = np.asarray(observation, np.float32)
+        x: Array = np.asarray(observation, np.float32)
         if x.shape != tuple(self.interface["observation_shape"]) or not np.isfinite(x).all():
             raise ValueError(f"expected a finite observation of shape {self.interface['observation_shape']}")
+        if "mean" in self.arrays:
+            x = (x - self.arrays["mean"]) / self.arrays["deviation"]
         if noise is None:
             noise = (rng or np.random.default_rng()).standard_normal(self.interface["noise_shape"])
         point: Array = np.asarray(noise, np.float32).reshape(-1)
