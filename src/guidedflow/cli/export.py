@@ -16,10 +16,9 @@ from rich.console import Console
 
 from guidedflow.cli.steering import Steering
 from guidedflow.data.formats.columns import Columns
-from guidedflow.data.sampling.feed import open_feed
-from guidedflow.data.sampling.windows import Window
 from guidedflow.errors import InputError
 from guidedflow.keys import Stream, stream_key
+from guidedflow.runs import source
 from guidedflow.runs.trained import Trained
 from guidedflow.serving.export import TOLERANCE, check_export, write_export
 from guidedflow.serving.manifest import DAYS, Manifest
@@ -103,9 +102,8 @@ class Export:
         if self.dataset is None:
             return None
         dataset = trained.load(self.dataset, Columns.parse(self.columns) if self.columns else None)
-        raw = replace(trained.configuration.cutting, observation_scale=None)
-        with open_feed(dataset, raw, window=Window(updates=1), steps=1) as feed:
-            drawn = feed.at(0).sample(stream_key(0, Stream.SELECTION_EPISODES), OBSERVATIONS)
+        transitions = source.cut(replace(trained.configuration, observation_scale=None), dataset)
+        drawn = transitions.sample(stream_key(0, Stream.SELECTION_EPISODES), OBSERVATIONS)
         return np.asarray(drawn.acting.observation)
 
     def _tell(self, manifest: Manifest, differences: dict[str, float]) -> None:
