@@ -71,12 +71,16 @@ class ObservationScale:
 
     def __call__(self, observations: Float[Array, "*rows numbers"]) -> Float[Array, "*rows numbers"]:
         """To mean 0 and deviation 1; frames, and a goal behind them, are each mapped as an observation is."""
+        mean, deviation = self.each(observations.shape[-1])
+        lead = (1,) * (observations.ndim - 1)
+        return (observations - jnp.float32(mean).reshape(*lead, -1)) / jnp.float32(deviation).reshape(*lead, -1)
+
+    def each(self, size: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation of each of the `size` numbers that a policy sees: frames, and a goal behind them."""
         behind = self.goal
-        size = observations.shape[-1]
         tail = 0 if behind is None or size % len(self.mean) == 0 else len(behind.mean)
         frames = (size - tail) // len(self.mean)
         mean, deviation = self.mean * frames, self.deviation * frames
         if behind is not None and tail:
             mean, deviation = mean + behind.mean, deviation + behind.deviation
-        lead = (1,) * (observations.ndim - 1)
-        return (observations - jnp.float32(mean).reshape(*lead, -1)) / jnp.float32(deviation).reshape(*lead, -1)
+        return mean, deviation

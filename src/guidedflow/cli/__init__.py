@@ -18,7 +18,9 @@ from guidedflow import recipes
 from guidedflow.cli import catalogue
 from guidedflow.cli.data import Data
 from guidedflow.cli.evaluate import Evaluate
+from guidedflow.cli.export import Export
 from guidedflow.cli.reading import read
+from guidedflow.cli.serve import Serve
 from guidedflow.cli.study import Study
 from guidedflow.cli.sweep import Many, Sweep
 from guidedflow.cli.train import Train, console, recipe_of, typed
@@ -70,6 +72,8 @@ Command = (
     | Annotated[Tasks, tyro.conf.subcommand("tasks")]
     | Annotated[Study, tyro.conf.subcommand("study")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Serve, tyro.conf.subcommand("serve")]
 )
 
 

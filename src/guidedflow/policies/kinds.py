@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from guidedflow.errors import InputError
 from guidedflow.flows.diffusion import Schedule, denoise
@@ -40,9 +40,12 @@ class FlowPolicy(Policy):
     def action_size(self) -> int:
         return self.flow.action_size
 
-    def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
-        noise = jax.random.normal(key, (self.sampler.candidates, self.action_size))
-        return self.sampler(self.flow.given(observation), _value(self, observation), noise)
+    @property
+    def noise_shape(self) -> tuple[int, int]:
+        return self.sampler.candidates, self.action_size
+
+    def act_from(self, observation: Observation, noise: Float[Array, "candidates numbers"]) -> Action:
+        return self.sampler(self.flow.given(observation), value_of(self, observation), noise)
 
     def conditioned(self, weight: float) -> "FlowPolicy":
         """The same policy with its condition weighted so; a flow that was trained without one is an `InputError`."""
@@ -82,15 +85,18 @@ class DiffusionPolicy(Policy):
     def action_size(self) -> int:
         return self.field.action_size
 
-    def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
+    @property
+    def noise_shape(self) -> tuple[int, int]:
+        return self.sampler.candidates, self.schedule.steps * self.action_size
+
+    def act_from(self, observation: Observation, noise: Float[Array, "candidates numbers"]) -> Action:
         steps = self.schedule.steps
-        noise = jax.random.normal(key, (self.sampler.candidates, steps * self.action_size))
         predict = self.field.given(observation)
 
         def propose(noise: Float[Array, " numbers"]) -> jax.Array:
             return denoise(predict, self.schedule, noise.reshape(steps, self.action_size))
 
-        return self.sampler.choose(propose, _value(self, observation), noise)
+        return self.sampler.choose(propose, value_of(self, observation), noise)
 
     def columns(self) -> dict[str, Any]:
         return super().columns() | {"guidance": None, "flow_steps": self.schedule.steps}
@@ -116,9 +122,12 @@ class ActorPolicy(Policy):
     def action_size(self) -> int:
         return self.actor.action_size
 
-    def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
-        noise = jax.random.normal(key, (self.sampler.candidates, self.action_size))
-        return self.sampler.choose(self.actor.given(observation), _value(self, observation), noise)
+    @property
+    def noise_shape(self) -> tuple[int, int]:
+        return self.sampler.candidates, self.action_size
+
+    def act_from(self, observation: Observation, noise: Float[Array, "candidates numbers"]) -> Action:
+        return self.sampler.choose(self.actor.given(observation), value_of(self, observation), noise)
 
     def columns(self) -> dict[str, Any]:
         return super().columns() | {"guidance": None, "flow_steps": None}
@@ -132,7 +141,8 @@ class ActorPolicy(Policy):
             raise InputError("A deterministic actor has one proposal only, so there are no candidates to choose among.")
 
 
-def _value(policy: Policy, observation: Observation) -> Value:
+def value_of(policy: Policy, observation: Observation) -> Value:
+    """The value of an action at an observation, as the policy's critic sees it; never called where nothing asks."""
     if not policy.sampler.asks:
         return lambda action, t: action[0] * 0  # never asked
     if policy.critic is None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Float
 
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Combine, Critic, NoisyCritic
@@ -43,9 +43,13 @@ class Rescaled(Policy):
     def action_size(self) -> int:
         return self.inner.action_size
 
-    def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
+    @property
+    def noise_shape(self) -> tuple[int, int]:
+        return self.inner.noise_shape
+
+    def act_from(self, observation: Observation, noise: Float[Array, "candidates numbers"]) -> Action:
         seen = observation if self.observations is None else self.observations(jnp.asarray(observation))
-        action = self.inner.act(seen, key)
+        action = self.inner.act_from(seen, noise)
         return action if self.scale is None else self.scale.from_box(action)
 
     def with_sampler(self, sampler: Sampler) -> "Policy":
