@@ -1,6 +1,5 @@
 """QGF's rivals agree with its release: losses, gradients, parameters after one update, and sampled actions."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,9 @@ def test_golden_cfgrl(case: str, golden: Path) -> None:
     algorithm = CFGRL(expectile=file.config["expectile"], tau=file.config["tau"], hidden=file.hidden)
     observation, action = file.batch.observation.shape[1], file.batch.action.shape[1]
     theirs = np.split(np.arange(observation + action + 48), [observation, observation + action + 16])
-    file.reorder("actor/MLP_0/Dense_0", np.concatenate([theirs[0], theirs[2], theirs[1]]))  # the label comes second here
+    file.reorder(
+        "actor/MLP_0/Dense_0", np.concatenate([theirs[0], theirs[2], theirs[1]])
+    )  # the label comes second here
     flow = (("actor/MLP_0", "actor/Dense_0"), ("actor/Embed_0/embedding",))
     names = {**QGF_NAMES, "flow": flow}
     metrics = {"flow_loss": "loss/actor", "better": "metric/actor/actor_positive_ratio", **VALUE_LOSSES}

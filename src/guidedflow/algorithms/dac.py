@@ -32,7 +32,7 @@ class DAC:
     """A diffusion policy whose predicted noise points away from value, held to the data by cloning."""
 
     alpha: float = 100.0
-    """Weight of cloning; published: 100 to 300."""
+    """Weight of cloning; published, for `mean_guidance`: 100 to 300."""
     expectile: float = 0.9
     """Of the critic's values over the data's actions: 0.5 is their mean, 1 their maximum."""
     tau: float = 0.005
