@@ -88,7 +88,10 @@ class Golden:
 
     def noise(self, cls: type[T]) -> T:
         """The noise of the update, as the named tuple `cls`."""
-        return cls(*(jnp.asarray(self.arrays[f"noise/{name}"]) for name in cls._fields))  # type: ignore[attr-defined]
+        names: tuple[str, ...] = cls._fields  # type: ignore[attr-defined]
+        return cls(
+            **{name: jnp.asarray(self.arrays[f"noise/{name}"]) for name in names if f"noise/{name}" in self.arrays}
+        )
 
 
 class Recorded(NamedTuple):

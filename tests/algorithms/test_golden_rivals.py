@@ -12,10 +12,12 @@ from test_golden import QGF_NAMES, check_update, fill_of
 
 from guidedflow.algorithms import CFGRL, DAC, EDP, QAM, QGF, QSM
 from guidedflow.algorithms.parts import adjoints, cloning, denoising
+from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.flows.diffusion import Schedule, denoise
 from guidedflow.flows.guidance import NoisyGradient, RolloutGradient
 from guidedflow.flows.path import clip, integrate
 from guidedflow.flows.sampling import Sampler
+from guidedflow.networks import Aggregate
 from guidedflow.policies.kinds import FlowPolicy
 
 VALUE_LOSSES = {"critic_loss": "loss/critic", "value_loss": "loss/value"}
@@ -125,20 +127,24 @@ QAM_NAMES = {
     "target_critic": ("modules_target_critic/value_net",),
     "value": ("modules_value/value_net",),
 }
+TARGETS = {"iql": Aggregate.min, "ddpg": Aggregate.pessimistic}
 IMPLICIT = {"critic_loss": "metric/critic/critic_loss", "value_loss": "metric/value/value_loss"}
 
 
-@pytest.mark.parametrize("case", ["qam", "qam-chunk5", "qam-kappa3"])
+@pytest.mark.parametrize("case", ["qam", "qam-chunk5", "qam-kappa3", "qam-ddpg"])
 def test_golden_qam(case: str, golden: Path) -> None:
     file = Golden(golden / f"{case}.npz")
     config = file.config
     algorithm = QAM(
         kappa=config["inv_temp"], expectile=config["expectile"], tau=config["tau"], hidden=file.hidden,
-        joint_clip=True, separate_start=True, online_ranking=True,
+        joint_clip=True, separate_start=True, online_ranking=True, bootstrapped=config["critic_loss_type"] == "ddpg",
+        ensemble=Ensemble(config["num_qs"], target_aggregate=TARGETS[config["critic_loss_type"]], rho=config["rho"]),
     )  # fmt: skip
-    metrics = {"adjoint_loss": "metric/actor/adj_loss", "flow_loss": "metric/actor/flow_loss", **IMPLICIT}
-    check_update(algorithm, file, QAM_NAMES, (file.noise(adjoints.Noise),), metrics, 1e-6)
-    policies: Any = algorithm.policies(filled(algorithm, file, QAM_NAMES))
+    names = {name: place for name, place in QAM_NAMES.items() if name != "value" or not algorithm.bootstrapped}
+    metrics = {"adjoint_loss": "metric/actor/adj_loss", "flow_loss": "metric/actor/flow_loss"}
+    metrics |= {mine: theirs for mine, theirs in IMPLICIT.items() if theirs in file.arrays}
+    check_update(algorithm, file, names, (file.noise(adjoints.Noise),), metrics, 1e-6)
+    policies: Any = algorithm.policies(filled(algorithm, file, names))
     check_actions(policies["flow"], file, "sample", Sampler())
     check_actions(policies["base"], file, "base", Sampler())
     check_actions(policies["flow"], file, "best_of_4", Sampler(candidates=4))
