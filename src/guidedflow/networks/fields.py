@@ -67,6 +67,22 @@ class VelocityField(eqx.Module):
         return velocity
 
 
+class PartialField(eqx.Module):
+    """A field that sees the first numbers of an observation only: a flow that is not shown the goal behind them."""
+
+    field: VelocityField
+    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    """Of the whole observation."""
+
+    @property
+    def action_size(self) -> int:
+        return self.field.action_size
+
+    def given(self, observation: Observation) -> Velocity:
+        """The velocity as a function of the action and the time alone."""
+        return self.field.given(observation[: self.field.observation_shape[0]])
+
+
 class ConditionalField(eqx.Module):
     """v(observation, label, a, t) with a learned embedding of each label (CFGRL of arXiv 2606.11087: 2 labels)."""
 
