@@ -19,7 +19,7 @@ import optax
 from jaxtyping import PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner, polyak
-from guidedflow.algorithms.parts.chunks import first_part
+from guidedflow.algorithms.parts.chunks import check_goals, first_part
 from guidedflow.algorithms.parts.cloning import Noise, draw, flow_loss
 from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.algorithms.parts.probabilities import Regression, cross_entropy, upper
@@ -48,7 +48,7 @@ class DQC:
     ratio: int = 5
     """Length of the critic's chunk, which is the action, over the policy's; published: 25 / 5, 25 / 1, 5 / 1."""
     goal_size: int = 0
-    """Numbers at the end of an observation that are the goal, which the flow is not shown; 0 shows it all."""
+    """Numbers at the end of an observation that are the goal and that the flow is not shown; 0: it sees all."""
     kappa_b: float = 0.9
     """Level of the value among the action critic's values, from 0.5 on; published: 0.5 to 0.93."""
     kappa_d: float = 0.8
@@ -75,6 +75,9 @@ class DQC:
     """Members of the critic, and how their values become one."""
 
     shown = ("chunk_loss", "critic_loss", "value_loss", "flow_loss")
+
+    def demand(self, example: Transition) -> None:
+        check_goals(example, self.ratio, self.goal_size)
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         shape, hidden, members = example.observation.shape, self.hidden, self.ensemble.members

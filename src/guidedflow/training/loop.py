@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from guidedflow import environments
-from guidedflow.algorithms.contract import Algorithm, initial_state, shown
+from guidedflow.algorithms.contract import Algorithm, check_data, initial_state, shown
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.data.sampling.cutting import Cutting, observation_scale
@@ -81,6 +81,7 @@ def train(
             open_feed(dataset, cutting, rebalance=rebalance, window=window, seed=plan.seed, steps=plan.steps)
         )
         example = feed.example()
+        check_data(algorithm, example)
         configuration = _configuration(dataset, example, plan, cutting)
         used = window if isinstance(dataset, Mapped) else None
         config = record(algorithm, dataset, plan, configuration, recipe=recipe, window=used, rebalance=rebalance)
