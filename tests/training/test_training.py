@@ -22,6 +22,7 @@ from tiny_environment import Peaceful
 
 from guidedflow.algorithms import BC, FQL, GFP, IQL
 from guidedflow.algorithms.contract import Algorithm
+from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.data.dataset import Dataset
 from guidedflow.environments.vector import Simulators
 from guidedflow.errors import InputError
@@ -31,7 +32,7 @@ from guidedflow.results import rows as episodes
 from guidedflow.runs.run import Run
 from guidedflow.runs.tracking import Tracker
 from guidedflow.runs.trained import Trained, load_policy
-from guidedflow.settings import hyperparameters
+from guidedflow.settings import hyperparameters, to_plain
 from guidedflow.training import loop, record
 from guidedflow.training.loop import train, train_together
 from guidedflow.training.member import Order
@@ -179,6 +180,7 @@ def test_what_a_run_leaves_on_disk(tmp_path: Path) -> None:
     assert config["algorithm"] == {
         "name": "gfp", "alpha": 1.0, "temperature": 1e-3, "aggregate": "mean", "target": "actor", "reference": "actor",
         "weight": "softmax", "tau": 0.005, "learning_rate": 3e-4, "flow_steps": 2, "hidden": [8, 8],
+        "ensemble": to_plain(Ensemble()),
     }  # fmt: skip
     assert config["dataset"]["fingerprint"] == line().fingerprint
     assert config["versions"]["jax"] == jax.__version__

@@ -9,6 +9,7 @@ from guidedflow.algorithms.bc import BC
 from guidedflow.algorithms.cfgrl import CFGRL
 from guidedflow.algorithms.contract import Algorithm
 from guidedflow.algorithms.dac import DAC
+from guidedflow.algorithms.dqc import DQC
 from guidedflow.algorithms.edp import EDP
 from guidedflow.algorithms.fql import FQL
 from guidedflow.algorithms.gfp import GFP
@@ -23,6 +24,7 @@ ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
     "bc": BC,
     "cfgrl": CFGRL,
     "dac": DAC,
+    "dqc": DQC,
     "edp": EDP,
     "fql": FQL,
     "gfp": GFP,
@@ -34,4 +36,4 @@ ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
     "rebrac": ReBRAC,
 }
 
-__all__ = ["ALGORITHMS", "BC", "CFGRL", "DAC", "EDP", "FQL", "GFP", "IFQL", "IQL", "QAM", "QGF", "QSM", "ReBRAC"]
+__all__ = ["ALGORITHMS", "BC", "CFGRL", "DAC", "DQC", "EDP", "FQL", "GFP", "IFQL", "IQL", "QAM", "QGF", "QSM", "ReBRAC"]

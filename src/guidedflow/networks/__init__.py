@@ -17,7 +17,7 @@ from guidedflow.networks.critics import (
     Values,
 )
 from guidedflow.networks.encoders import Encoder, Impala, Unencoded, encoder_of
-from guidedflow.networks.fields import ConditionalField, Extrapolation, Field, NoiseField, VelocityField
+from guidedflow.networks.fields import ConditionalField, Extrapolation, Field, NoiseField, PartialField, VelocityField
 from guidedflow.networks.mlp import (
     FLOW_NORM_FIRST,
     MLP,
@@ -54,6 +54,7 @@ __all__ = [
     "NoisyCritic",
     "Norm",
     "OneStepActor",
+    "PartialField",
     "RawTime",
     "SinusoidalTime",
     "StateValue",

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from guidedflow.algorithms.contract import Algorithm, shown
+from guidedflow.algorithms.contract import Algorithm, check_data, shown
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.data.sampling.feed import open_feed
@@ -98,6 +98,7 @@ def train_together(
             open_feed(dataset, cutting, rebalance=rebalance, window=window, seed=plan.seed, steps=plan.steps)
         )
         example = feed.example()
+        check_data(orders[0].algorithm, example)
 
         # where it is written, and what watches it
         members = [Member(order, dataset, example, cutting, window, rebalance) for order in orders]
