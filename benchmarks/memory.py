@@ -81,12 +81,18 @@ class Trainer:
         """Seconds of the next interval, the wait for its window included."""
         import jax
 
-        from guidedflow.training.updates import advance
+        from guidedflow.training.updates import advance, in_rows
 
         start = time.perf_counter()
         transitions = self.feed.at(self.step)
         self.state, metrics = advance(
-            self.algorithm, self.state, transitions, self.seeds, self.step, self.interval, BATCH
+            in_rows([self.algorithm] * len(self.seeds)),
+            self.state,
+            transitions,
+            self.seeds,
+            self.step,
+            self.interval,
+            BATCH,
         )
         jax.block_until_ready(metrics)
         self.step += self.interval

@@ -29,7 +29,7 @@ from rich.table import Table
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.algorithms.contract import Algorithm, initial_state
 from guidedflow.data.dataset import Dataset
-from guidedflow.training.updates import advance
+from guidedflow.training.updates import advance, in_rows
 
 BATCH = 256
 ROWS, EPISODE, OBSERVATION, ACTION = 10_000, 200, 28, 5
@@ -155,6 +155,7 @@ class Updates:
 
     def __init__(self, algorithm: Algorithm[Any], seeds: int):
         self.algorithm, self.seeds = algorithm, jnp.arange(seeds)
+        self.algorithms = in_rows([algorithm] * seeds)
         self.transitions = random_dataset().cut()
         start = time.perf_counter()
         self.state = jax.jit(initial_state)(algorithm, self.transitions.example(), self.seeds)
@@ -163,7 +164,7 @@ class Updates:
 
     def __call__(self, count: int) -> Callable[[], Any]:
         """`count` updates of every seed in one call, always from the same state."""
-        return lambda: advance(self.algorithm, self.state, self.transitions, self.seeds, 0, count, BATCH)
+        return lambda: advance(self.algorithms, self.state, self.transitions, self.seeds, 0, count, BATCH)
 
     def operations(self) -> int:
         """Of one update of one seed."""

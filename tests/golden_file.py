@@ -15,8 +15,11 @@ from guidedflow.types import Transition
 
 T = TypeVar("T")
 
-Names = Mapping[str, tuple[str, ...]]
-"""Where a network of ours is in the file: the place of its hidden layers, and that of its output layer if apart."""
+Names = Mapping[str, tuple[Any, ...]]
+"""Where a network of ours is in the file: the place of its hidden layers, and that of its output layer if apart.
+
+A network of several parts is a tuple of such tuples.
+"""
 
 
 class Golden:
@@ -27,20 +30,33 @@ class Golden:
             self.arrays = {name: arrays[name] for name in arrays.files}
         self.config: dict[str, Any] = json.loads(str(self.arrays.pop("config")))
 
-    def leaves(self, kind: str, trunk: str, head: str | None = None) -> list[np.ndarray]:
-        """The parameters, gradients or parameters after the update (`kind`), in the order of our leaves."""
-        ensemble = self.arrays[f"{kind}/{trunk}/Dense_0/kernel"].ndim == 3
+    def reorder(self, layer: str, order: np.ndarray) -> None:
+        """Put the inputs of a network's first `layer` into our order: a permutation of rows that are drawn alike."""
+        for kind in ("params", "grads", "after"):
+            name = f"{kind}/{layer}/kernel"
+            self.arrays[name] = self.arrays[name][order]
+
+    def leaves(self, kind: str, trunk: str | tuple[str, ...], *more: Any) -> list[np.ndarray]:
+        """The parameters, gradients or parameters after the update (`kind`), in the order of our leaves.
+
+        Of a network of several parts these are names one by one: each a tuple, or the name of a single array.
+        """
+        if isinstance(trunk, tuple):
+            return [leaf for place in (trunk, *more) for leaf in self.leaves(kind, *place)]
+        if f"{kind}/{trunk}" in self.arrays:
+            return [self.arrays[f"{kind}/{trunk}"].squeeze()]
+        first = self.arrays[f"{kind}/{trunk}/Dense_0/kernel"]
         layers = self._layers(kind, trunk, "Dense", "kernel")
-        layers += [self.arrays[f"{kind}/{head}/{part}"] for part in ("kernel", "bias")] if head else []
+        layers += [self.arrays[f"{kind}/{more[0]}/{part}"] for part in ("kernel", "bias")] if more else []
         leaves = layers + self._layers(kind, trunk, "LayerNorm", "scale")
-        return [leaf[i] for i in range(2) for leaf in leaves] if ensemble else leaves
+        return [leaf[i] for i in range(len(first)) for leaf in leaves] if first.ndim == 3 else leaves
 
     def _layers(self, kind: str, place: str, layer: str, weight: str) -> list[np.ndarray]:
         names = [f"{kind}/{place}/{layer}_{i}" for i in range(len(self.arrays))]
         found = [name for name in names if f"{name}/{weight}" in self.arrays]
         return [self.arrays[f"{name}/{part}"] for name in found for part in (weight, "bias")]
 
-    def fill(self, network: T, *names: str) -> T:
+    def fill(self, network: T, *names: Any) -> T:
         """`network` with the parameters that the file has at `names`."""
         ours, theirs = jax.tree.leaves(network), self.leaves("params", *names)
         assert [leaf.shape for leaf in ours] == [leaf.shape for leaf in theirs]
@@ -72,7 +88,10 @@ class Golden:
 
     def noise(self, cls: type[T]) -> T:
         """The noise of the update, as the named tuple `cls`."""
-        return cls(*(jnp.asarray(self.arrays[f"noise/{name}"]) for name in cls._fields))  # type: ignore[attr-defined]
+        names: tuple[str, ...] = cls._fields  # type: ignore[attr-defined]
+        return cls(
+            **{name: jnp.asarray(self.arrays[f"noise/{name}"]) for name in names if f"noise/{name}" in self.arrays}
+        )
 
 
 class Recorded(NamedTuple):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from guidedflow.algorithms import BC, QGF
 from guidedflow.cli import main
 from guidedflow.data.actions import ACTION_LIMIT, Outside
 from guidedflow.data.actions import inside as into_box
+from guidedflow.data.dataset import Dataset
 from guidedflow.data.load import load_dataset, open_dataset
 from guidedflow.data.ondisk import mapper
 from guidedflow.data.ondisk.mapped import Mapped
@@ -24,7 +26,7 @@ from guidedflow.data.sampling.feed import open_feed
 from guidedflow.data.sampling.windows import Window
 from guidedflow.errors import InputError
 from guidedflow.flows.sampling import Sampler
-from guidedflow.normalization import ActionScale
+from guidedflow.normalization import ActionScale, ObservationScale
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.policies.rescaled import Rescaled
 from guidedflow.runs.trained import Trained
@@ -105,7 +107,8 @@ def test_a_policy_acts_in_the_units_of_its_data(tmp_path):
 
 
 def test_what_steers_works_in_the_box_and_what_acts_out_of_it(tmp_path):
-    trained = train(QGF(**SMALL), into_box(in_degrees(), Outside.rescaled), PLAN, out=tmp_path / "run")
+    data = into_box(in_degrees(), Outside.rescaled)
+    trained = train(QGF(**SMALL), data, PLAN, out=tmp_path / "run", normalize_observations=False)
     inside = trained.steered("flow", Sampler(2, candidates=3))
     assert isinstance(inside, FlowPolicy)
     observation, key = line().observations[0], jax.random.key(1)
@@ -164,3 +167,67 @@ def test_the_command_line_takes_it_from_a_file_to_a_policy(tmp_path, log, capsys
     np.testing.assert_allclose((scale["low"], scale["high"]), (LOW, HIGH), atol=3)
     action = load_policy(tmp_path / "run")(in_degrees().observations[0], jax.random.key(0))
     assert ((action >= LOW - 1e-3) & (action <= HIGH + 1e-3)).all()
+
+
+def test_observations_are_brought_to_unit_scale_in_blocks_as_at_once() -> None:
+    random = np.random.default_rng(0)
+    rows = (random.normal(size=(1000, 4)) * [1e-3, 1, 133, 1e6] + [5, 0, -200, 1e7]).astype(np.float32)
+    rows[:, 1] = 7.0  # constant: only centred
+    scale = ObservationScale.of([rows[:10], rows[10:700], rows[700:]])
+    once = ObservationScale.of([rows])
+    np.testing.assert_allclose(scale.mean, once.mean, rtol=1e-12)
+    np.testing.assert_allclose(scale.deviation, once.deviation, rtol=1e-9)
+    assert scale.deviation[1] == 1.0
+    normal = np.asarray(scale(jnp.asarray(rows)))
+    np.testing.assert_allclose(normal.mean(axis=0), 0, atol=0.01)
+    np.testing.assert_allclose(normal[:, [0, 2, 3]].std(axis=0), 1, rtol=1e-2)
+    assert (normal[:, 1] == 0).all()
+
+
+def test_frames_and_goals_are_mapped_each_as_an_observation() -> None:
+    scale = ObservationScale((1.0, 2.0), (2.0, 4.0))
+    np.testing.assert_array_equal(scale(jnp.array([3.0, 6.0, 1.0, 2.0])), [1, 1, 0, 0])
+    with_goal = ObservationScale((1.0, 2.0), (2.0, 4.0), ObservationScale((10.0,), (5.0,)))
+    np.testing.assert_array_equal(with_goal(jnp.array([3.0, 6.0, 1.0, 2.0, 15.0])), [1, 1, 0, 0, 1])
+    np.testing.assert_array_equal(with_goal(jnp.array([[3.0, 6.0, 15.0]])), [[1, 1, 1]])
+
+
+def stretched() -> Dataset:
+    """The line in other units, far from zero."""
+    data = line()
+    return dataclasses.replace(data, observations=data.observations * np.float32(100) + np.float32(300))
+
+
+def test_a_run_on_normalised_observations_is_the_run_on_the_same_data_in_other_units(tmp_path: Path) -> None:
+    """And its policies take observations in the units of the data."""
+    raw = train(QGF(**SMALL), line(), PLAN, out=tmp_path / "raw", normalize_observations=False)
+    one, other = (train(QGF(**SMALL), data, PLAN, out=tmp_path / data.fingerprint) for data in (line(), stretched()))
+    assert "observation_scale" not in raw.run.config
+    for mine, theirs in zip(jax.tree.leaves(one.state), jax.tree.leaves(other.state), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=2e-3)
+    seen, key = line().observations[5], jax.random.key(3)
+    action = load_policy(tmp_path / line().fingerprint, "flow")(seen, key)
+    np.testing.assert_allclose(load_policy(other.run.path, "flow")(seen * 100 + 300, key), action, atol=5e-3)
+    cut = other.cut(stretched())
+    np.testing.assert_allclose(np.mean(cut.observations, axis=0), 0, atol=1e-3)
+    assert other.configuration.observation_scale == Trained.open(other.run.path).configuration.observation_scale
+    assert not np.allclose(raw.policy("flow")(seen, key), action)
+
+
+def test_a_suites_task_is_raw_unless_asked_and_a_resumed_run_goes_on_as_it_was(tmp_path: Path) -> None:
+    task = dataclasses.replace(line(), name="cube-single-noisy-singletask-task1-v0")
+    assert "observation_scale" not in train(QGF(**SMALL), task, PLAN, out=tmp_path / "suite").run.config
+    asked = train(QGF(**SMALL), task, PLAN, out=tmp_path / "asked", normalize_observations=True)
+    assert "observation_scale" in asked.run.config
+    train(QGF(**SMALL), line(), PLAN, out=tmp_path / "own", normalize_observations=False)
+    again = train(QGF(**SMALL), line(), PLAN, out=tmp_path / "own", resume=True)
+    assert "observation_scale" not in again.run.config
+    with pytest.raises(InputError, match="trained on observations of another scale; give --normalize-observations or"):
+        train(QGF(**SMALL), line(), PLAN, out=tmp_path / "own", resume=True, normalize_observations=True)
+
+
+def test_a_critic_of_other_units_is_refused(tmp_path: Path) -> None:
+    raw = train(QGF(**SMALL), line(), PLAN, out=tmp_path / "raw", normalize_observations=False)
+    scaled = train(QGF(**SMALL), line(), PLAN, out=tmp_path / "scaled")
+    with pytest.raises(InputError, match="observations of different scales"):
+        scaled.steered("flow", critic_from=raw)

@@ -1,8 +1,6 @@
-"""Actions in the units of their data, and in the box [-1, 1] that policies here act in: an affine map a dimension.
+"""Affine maps, one a dimension: actions into the box [-1, 1] that policies here act in, observations to unit scale."""
 
-This module does not know where actions are from, nor who acts.
-"""
-
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,3 +38,49 @@ class ActionScale:
     @property
     def _half(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         return (np.asarray(self.high) - np.asarray(self.low)) / 2
+
+
+@dataclass(frozen=True)
+class ObservationScale:
+    """Mean and deviation of each number of an observation, in the units of the data.
+
+    A dimension that is constant in the data keeps its unit and is only centred. Goals of other sizes have their own.
+    """
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    goal: "ObservationScale | None" = None
+
+    @classmethod
+    def of(
+        cls, blocks: Iterable[Float[np.ndarray, "rows numbers"]], goal: "ObservationScale | None" = None
+    ) -> "ObservationScale":
+        """From blocks of observations, each seen once, in double precision."""
+        count, mean, square = 0, np.zeros(1), np.zeros(1)
+        for block in blocks:
+            rows = block.astype(np.float64)
+            new = len(rows)
+            step = rows.mean(axis=0) - mean
+            square = square + np.square(rows - rows.mean(axis=0)).sum(axis=0) + step**2 * (count * new / (count + new))
+            mean = mean + step * (new / (count + new))
+            count += new
+        deviation = np.sqrt(square / count)
+        # Float32 cannot tell smaller differences from its own rounding.
+        constant = deviation <= 1e-6 * np.maximum(np.abs(mean), 1e-6)
+        return cls(tuple(mean.tolist()), tuple(np.where(constant, 1.0, deviation).tolist()), goal)
+
+    def __call__(self, observations: Float[Array, "*rows numbers"]) -> Float[Array, "*rows numbers"]:
+        """To mean 0 and deviation 1; frames, and a goal behind them, are each mapped as an observation is."""
+        mean, deviation = self.each(observations.shape[-1])
+        lead = (1,) * (observations.ndim - 1)
+        return (observations - jnp.float32(mean).reshape(*lead, -1)) / jnp.float32(deviation).reshape(*lead, -1)
+
+    def each(self, size: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation of each of the `size` numbers that a policy sees: frames, and a goal behind them."""
+        behind = self.goal
+        tail = 0 if behind is None or size % len(self.mean) == 0 else len(behind.mean)
+        frames = (size - tail) // len(self.mean)
+        mean, deviation = self.mean * frames, self.deviation * frames
+        if behind is not None and tail:
+            mean, deviation = mean + behind.mean, deviation + behind.deviation
+        return mean, deviation

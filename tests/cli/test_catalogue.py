@@ -23,7 +23,7 @@ SMALL = ["--hidden", "4", "--flow-steps", "2", "--batch-size", "4", "--steps", "
 @pytest.fixture
 def data(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dataset on a line in place of every task's."""
-    monkeypatch.setattr("guidedflow.cli.train.open_dataset", lambda task, path, **options: line())
+    monkeypatch.setattr("guidedflow.cli.train.open_dataset", lambda origin, **options: line())
 
 
 def told(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -166,9 +166,9 @@ def test_observations_that_no_network_takes_are_refused_before_anything_is_writt
     rows = line()
     observations = np.zeros((len(rows.last), *shape), kind)
     strange = Dataset("mine", observations, rows.actions, rows.rewards, rows.masks, rows.last)
-    monkeypatch.setattr("guidedflow.cli.train.open_dataset", lambda task, path, **options: strange)
+    monkeypatch.setattr("guidedflow.cli.train.open_dataset", lambda origin, **options: strange)
     with pytest.raises(InputError, match=sentence):
-        typed(["train", "bc", "--task", "mine", "--out", str(tmp_path / "bc"), *words.split()]).run()
+        typed(["train", "bc", "--task", TASK, "--out", str(tmp_path / "bc"), *words.split()]).run()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -242,3 +242,33 @@ def test_a_column_that_is_no_array_is_an_error():
 def test_a_mask_is_between_0_and_1(mask):
     with pytest.raises(InputError, match=f"masks must be between 0 and 1, found {mask} in row 1"):
         dataclasses.replace(episodes([3]), masks=np.float32([1, mask, 1, 1]))
+
+
+@pytest.mark.parametrize("kind", ["<i8", ">i8", ">f4", ">f8", "<f2", "<u2", "?"])
+def test_numbers_of_any_type_become_single_precision_and_never_wrap(kind, unchecked):
+    plain = episodes([3, 2])
+    numbers = (plain.observations.astype(np.float64) * (1 if kind in ("?", "<f2", "<u2") else 2**33)).astype(kind)
+    dataset = dataclasses.replace(plain, observations=numbers)
+    assert dataset.observations.dtype == np.float32
+    assert dataset.observations.dtype.isnative
+    np.testing.assert_array_equal(dataset.observations, numbers.astype(np.float64).astype(np.float32))
+    assert dataset.cut().observations.dtype == jnp.float32
+    swapped = dataclasses.replace(plain, actions=plain.actions.astype(">f4"), rewards=plain.rewards.astype(">f4"))
+    assert swapped.fingerprint == plain.fingerprint
+
+
+def test_a_masked_number_is_refused_and_an_array_without_one_is_taken(unchecked):
+    plain = episodes([3, 2])
+    hidden = np.ma.masked_greater(plain.rewards, -5)
+    with pytest.raises(InputError, match="rewards is masked in row 0; fill it in, or leave that episode out"):
+        dataclasses.replace(plain, rewards=hidden)
+    whole = dataclasses.replace(plain, rewards=np.ma.masked_array(plain.rewards))
+    assert whole.fingerprint == plain.fingerprint
+    assert type(whole.rewards) is np.ndarray
+
+
+@pytest.mark.parametrize("kind", ["<c8", "<U3", "O"])
+def test_what_is_no_number_is_no_observation(kind, unchecked):
+    plain = episodes([3, 2])
+    with pytest.raises(InputError, match="observations must be numbers, but are"):
+        dataclasses.replace(plain, observations=plain.observations.astype(kind))

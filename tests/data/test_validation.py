@@ -24,7 +24,7 @@ from guidedflow.cli import main
 from guidedflow.data.convert import convert
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.formats.columns import Columns
-from guidedflow.data.load import load_dataset, read_dataset
+from guidedflow.data.load import read_dataset
 from guidedflow.data.sampling.cutting import Cutting
 from guidedflow.data.sources import Origin
 from guidedflow.data.validation import container, validate
@@ -115,6 +115,19 @@ def forged(folder):
     np.lib.format.write_array_header_1_0(member, {"descr": "<f4", "fortran_order": False, "shape": (2**38, 2)})
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("act.npy", member.getvalue())
+    return [path, "--columns", *WORDS]
+
+
+def unknown_filter(folder):
+    """A column that is compressed by a filter of a number that nobody has."""
+    import hdf5plugin
+
+    path = hdf5(folder, log(act=None))
+    with h5py.File(path, "a") as file:
+        file.create_dataset("act", data=np.zeros((240, 2), np.float32), **hdf5plugin.Zstd())
+    whole = path.read_bytes()
+    assert whole.count((32015).to_bytes(2, "little")) == 1
+    path.write_bytes(whole.replace((32015).to_bytes(2, "little"), (32099).to_bytes(2, "little")))
     return [path, "--columns", *WORDS]
 
 
@@ -401,7 +414,7 @@ SPOILED = {
     "compressed": raw(b"\x1f\x8b\x08\x00\x00"),
     "web-page": raw(b"<!DOCTYPE html><title>403</title>"),
     "pointer": raw(b"version https://git-lfs.github.com/spec/v1\noid sha256:00"),
-    "text": raw("größe,weite\n1,2\n".encode(), "maße.csv"),
+    "text": raw("größe,weite\n1,2\n".encode(), "maße.txt"),
     "unknown-format": raw(b"\x7fELF\x02\x01\x01\x00\x00"),
     "cut-off": lambda folder: cut(npz(folder)),
     "no-columns": lambda folder: [npz(folder, {}), "--columns", *WORDS],
@@ -417,6 +430,7 @@ SPOILED = {
     "record-column": lambda folder: own(folder, act=np.zeros(240, [("x", "f4"), ("y", "f4")])),
     "ragged-column": ragged,
     "bad-checksum": lambda folder: changed_bytes(npz(folder), "act"),
+    "missing-filter": unknown_filter,
     "oversized-column": forged,
     "damaged-column": hurt,
     "external-link": linked(assign(lambda _: h5py.ExternalLink("other.hdf5", "obs"))),
@@ -441,6 +455,7 @@ SPOILED = {
     "masks-inverted": lambda folder: own(folder, "masks=solved", drop=("terminals",)),
     "unfinished": lambda folder: own(folder, "ends=solved", "terminals=none", drop=("episodes",), solved=at(239, 0)),
     "cut-off-episode": lambda folder: ogbench(folder, terminals=at(201, False)),
+    "episode-ends": lambda folder: own(folder, "episode_ends=stops", drop=("episodes",), stops=np.array([20, 10, 240])),
     "double-end": lambda folder: own(folder, solved=at(18, True)),
     "terminal-without-end": lambda folder: own(folder, "ends=over", over=EVERY % 40 == 39, drop=("episodes",)),
     "mask-without-end": lambda folder: own(
@@ -462,6 +477,7 @@ SPOILED = {
     "byte-vectors": lambda folder: own(folder, obs=ONE_IMAGE[:, 0, :, 0]),
     "blind": lambda folder: own(folder, obs=np.ones((240, 3))),
     "constant-observation": lambda folder: own(folder, obs=at((slice(None), 2), 5)),
+    "unscaled-observation": lambda folder: own(folder, obs=lambda seen: seen * [1, 60, 1] + [0, 0, 9]),
     "large-observation": lambda folder: own(folder, obs=lambda seen: seen * [1, 1e6, 1]),
     # actions
     "actions-outside": lambda folder: own(folder, act=at((11, 1), 1.25)),
@@ -707,7 +723,7 @@ def test_observations_that_no_network_takes_are_errors(tmp_path, seen):
     path = npz(tmp_path, log(obs=seen))
     columns = Columns.parse(WORDS)
     with pytest.raises(InputError, match="expected float32 states"):
-        Cutting().check(load_dataset("my-arm", path, columns=columns))
+        Cutting().check(read_dataset("my-arm", path, columns=columns))
     assert validate(path, columns=columns).errors
 
 

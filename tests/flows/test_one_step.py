@@ -12,13 +12,13 @@ from guidedflow.flows.sources import Latent, ball
 
 def test_sources_lie_where_they_say() -> None:
     key, shape = jax.random.key(0), (4000, 3)
-    norms = jnp.linalg.norm(Latent.sphere.value.source(key, shape), axis=1)
+    norms = jnp.linalg.norm(Latent.sphere.value.source.draw(key, shape), axis=1)
     np.testing.assert_allclose(norms, 3**0.5, rtol=1e-3)
-    inside = jnp.linalg.norm(ball(key, shape), axis=1) / 3**0.5
+    inside = jnp.linalg.norm(ball.draw(key, shape), axis=1) / 3**0.5
     assert inside.max() <= 1
     assert jnp.mean(inside < 0.5) == pytest.approx(0.125, abs=0.02), "uniform in volume"
-    assert jnp.abs(Latent.truncated_normal.value.source(key, shape)).max() <= 2
-    assert jnp.abs(Latent.uniform.value.source(key, shape)).max() <= 1
+    assert jnp.abs(Latent.truncated_normal.value.source.draw(key, shape)).max() <= 2
+    assert jnp.abs(Latent.uniform.value.source.draw(key, shape)).max() <= 1
 
 
 def test_an_actors_latents_lie_where_those_of_the_source_do() -> None:
@@ -49,7 +49,7 @@ def test_a_reflected_flow_never_leaves_the_ball(reflection: Reflection) -> None:
     def velocity(point: jax.Array, t: jax.Array) -> jax.Array:
         return jnp.asarray([4.0, 0.5, -1.0]) + 3 * jnp.sin(5 * point)
 
-    starts = ball(jax.random.key(0), (200, 3))
+    starts = ball.draw(jax.random.key(0), (200, 3))
     ends = jax.vmap(lambda start: integrate_reflected(velocity, start, 10, 3**0.5, reflection))(starts)
     assert jnp.linalg.norm(ends, axis=1).max() <= 3**0.5 + 1e-5
     gradient = jax.vmap(jax.grad(lambda start: jnp.sum(integrate_reflected(velocity, start, 10, 3**0.5, reflection))))

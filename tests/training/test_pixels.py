@@ -25,7 +25,7 @@ from guidedflow.errors import InputError
 from guidedflow.runs.trained import Trained, load_policy
 from guidedflow.training.loop import train
 from guidedflow.training.plan import Plan
-from guidedflow.training.updates import advance
+from guidedflow.training.updates import advance, in_rows
 
 NAME = "visual-cube-single-play-v0"
 TASK = "visual-cube-single-play-singletask-task1-v0"
@@ -59,7 +59,9 @@ def test_no_program_holds_the_images_as_numbers_of_single_precision() -> None:
     batches = dataclasses.replace(film().cut(frame_stack=3), crops=0.5)
     algorithm, seeds = FQL(hidden=(8,), flow_steps=2), jnp.arange(1)
     state = jax.eval_shape(initial_state, algorithm, batches.example(), seeds)
-    program = jax.make_jaxpr(lambda state, batches: advance(algorithm, state, batches, seeds, 0, 3, 4))(state, batches)
+    program = jax.make_jaxpr(lambda state, batches: advance(in_rows([algorithm]), state, batches, seeds, 0, 3, 4))(
+        state, batches
+    )
     sizes = largest_images(program.jaxpr)
     assert sizes[jnp.dtype(jnp.uint8)] == 126
     assert sizes[jnp.dtype(jnp.float32)] == 4

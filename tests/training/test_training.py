@@ -22,6 +22,7 @@ from tiny_environment import Peaceful
 
 from guidedflow.algorithms import BC, FQL, GFP, IQL
 from guidedflow.algorithms.contract import Algorithm
+from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.data.dataset import Dataset
 from guidedflow.environments.vector import Simulators
 from guidedflow.errors import InputError
@@ -31,9 +32,10 @@ from guidedflow.results import rows as episodes
 from guidedflow.runs.run import Run
 from guidedflow.runs.tracking import Tracker
 from guidedflow.runs.trained import Trained, load_policy
-from guidedflow.settings import hyperparameters
+from guidedflow.settings import hyperparameters, to_plain
 from guidedflow.training import loop, record
-from guidedflow.training.loop import train
+from guidedflow.training.loop import train, train_together
+from guidedflow.training.member import Order
 from guidedflow.training.plan import Plan
 
 SMALL = GFP(hidden=(8, 8), flow_steps=2)
@@ -174,9 +176,11 @@ def test_what_a_run_leaves_on_disk(tmp_path: Path) -> None:
     assert [row["step"] for row in rows(tmp_path / "run")] == [10, 20, 30, 40]
     assert {path.name for path in trained.run.checkpoints.iterdir()} == {"20", "40"}
     config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["algorithm"].pop("ensemble")["members"] == 2
     assert config["algorithm"] == {
         "name": "gfp", "alpha": 1.0, "temperature": 1e-3, "aggregate": "mean", "target": "actor", "reference": "actor",
         "weight": "softmax", "tau": 0.005, "learning_rate": 3e-4, "flow_steps": 2, "hidden": [8, 8],
+        "ensemble": to_plain(Ensemble()),
     }  # fmt: skip
     assert config["dataset"]["fingerprint"] == line().fingerprint
     assert config["versions"]["jax"] == jax.__version__
@@ -295,8 +299,9 @@ def test_the_critic_of_another_task_is_warned_of(tmp_path: Path) -> None:
 
 def test_one_policy_of_a_run_is_steered_as_all_are(tmp_path: Path) -> None:
     plan = Plan(steps=2, seeds=2, batch_size=4, log_interval=2)
-    flow = train(BC(hidden=(4,), flow_steps=2), line(), plan, out=tmp_path / "bc")
-    critic = train(IQL(hidden=(4,)), line(), replace(plan, seeds=1), out=tmp_path / "iql")
+    raw: dict[str, Any] = {"normalize_observations": False}
+    flow = train(BC(hidden=(4,), flow_steps=2), line(), plan, out=tmp_path / "bc", **raw)
+    critic = train(IQL(hidden=(4,)), line(), replace(plan, seeds=1), out=tmp_path / "iql", **raw)
     sampler = Sampler(2, DenoisedGradient(0.3), candidates=2)
     one, observation = flow.policy("flow", 1, sampler, critic), jnp.ones(flow.policy().observation_shape)
     assert one.sampler == sampler
@@ -486,3 +491,46 @@ def test_a_refused_or_failed_resume_changes_no_byte(trained_once: Path, monkeypa
     with pytest.raises(ZeroDivisionError), pytest.warns(UserWarning, match="steps 10 -> 20"):
         train(SMALL, line(), small(steps=20), out=trained_once, resume=True)
     assert contents() == before
+
+
+def test_runs_that_train_together_equal_each_alone(tmp_path: Path) -> None:
+    """Bit for bit, with other seeds, other float settings and more seeds a run; each is an ordinary run."""
+    orders = [
+        Order(replace(SMALL, alpha=alpha, learning_rate=rate), small(seed=seed, seeds=1), tmp_path / f"together-{seed}")
+        for seed, (alpha, rate) in enumerate([(1.0, 3e-4), (0.1, 1e-3), (3.0, 3e-4)])
+    ]
+    for order, trained in zip(orders, train_together(orders, line()), strict=True):
+        alone = train(order.algorithm, line(), order.plan, out=tmp_path / f"alone-{order.plan.seed}")
+        assert isinstance(trained, Trained)
+        assert_same_bits(jax.tree.leaves(trained.state), jax.tree.leaves(alone.state))
+        assert_same_bits(leaves(trained.run.path), leaves(alone.run.path))
+        assert rows(trained.run.path) == rows(alone.run.path)
+    again = [replace(order, resume=True, plan=replace(order.plan, steps=50)) for order in orders[:2]]
+    with pytest.warns(UserWarning, match="steps 40 -> 50"):
+        assert [trained.step for trained in train_together(again, line()) if isinstance(trained, Trained)] == [50, 50]
+
+
+def test_a_run_that_diverges_stops_alone(tmp_path: Path) -> None:
+    orders = [
+        Order(replace(SMALL, learning_rate=rate), small(seeds=1), tmp_path / str(index))
+        for index, rate in enumerate([3e-4, 1e30])
+    ]
+    healthy, broken = train_together(orders, line())
+    assert isinstance(healthy, Trained)
+    assert isinstance(broken, InputError)
+    assert "no longer finite" in str(broken)
+    assert_same_bits(
+        jax.tree.leaves(healthy.state), leaves(train(SMALL, line(), small(seeds=1), out=tmp_path / "x").run.path)
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"plan": small(seeds=1, batch_size=4)}, {"algorithm": replace(SMALL, hidden=(4,))}],
+    ids=["plan", "static"],
+)
+def test_runs_of_other_shapes_do_not_train_together(other: dict[str, Any], tmp_path: Path) -> None:
+    first = Order(SMALL, small(seeds=1), tmp_path / "a")
+    with pytest.raises(InputError, match="may differ in float settings and seeds alone"):
+        train_together([first, replace(first, out=tmp_path / "b", **other)], line())
+    assert list(tmp_path.iterdir()) == []

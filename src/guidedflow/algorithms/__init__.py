@@ -10,6 +10,7 @@ from guidedflow.algorithms.bc import BC
 from guidedflow.algorithms.cfgrl import CFGRL
 from guidedflow.algorithms.contract import Algorithm
 from guidedflow.algorithms.dac import DAC
+from guidedflow.algorithms.dqc import DQC
 from guidedflow.algorithms.edp import EDP
 from guidedflow.algorithms.fql import FQL
 from guidedflow.algorithms.gfp import GFP
@@ -29,6 +30,7 @@ ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
     "bc": BC,
     "cfgrl": CFGRL,
     "dac": DAC,
+    "dqc": DQC,
     "edp": EDP,
     "fql": FQL,
     "gfp": GFP,
@@ -50,6 +52,7 @@ __all__ = [
     "BC",
     "CFGRL",
     "DAC",
+    "DQC",
     "EDP",
     "FQL",
     "GFP",

@@ -44,6 +44,21 @@ def shown(algorithm: Algorithm[Any]) -> tuple[str, ...]:
     return algorithm.shown if isinstance(algorithm, Shows) else ("critic_loss", "flow_loss", "actor_loss", "q_loss")
 
 
+@runtime_checkable
+class Demanding(Protocol):
+    """An algorithm that cannot learn from all data."""
+
+    def demand(self, example: Transition) -> None:
+        """Raise `InputError` for data whose transitions, of which `example` is the first, cannot be learned from."""
+        ...
+
+
+def check_data(algorithm: Algorithm[Any], example: Transition) -> None:
+    """Raise `InputError` for data that the algorithm cannot learn from; `example` is the first transition."""
+    if isinstance(algorithm, Demanding):
+        algorithm.demand(example)
+
+
 @jax.jit
 def initial_state(algorithm: Algorithm[Any], example: Transition, seeds: jax.Array) -> Any:
     """The state before the first update, of all seeds at once."""

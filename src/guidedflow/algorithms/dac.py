@@ -5,7 +5,7 @@
     acting   the denoised action
 
 Critic, schedule and coefficients follow the comparison in Q-Guided Flow (arXiv 2606.11087). `mean_guidance`,
-`joint_clip` and `published_network` together take the form of its code (zhouzypaul/qgf, bc44a67), with which updates
+`joint_clip` and `deep_time` together take the form of its code (zhouzypaul/qgf, bc44a67), with which updates
 then agree number by number. This file does not know of horizons and discounts.
 """
 
@@ -32,7 +32,7 @@ class DAC:
     """A diffusion policy whose predicted noise points away from value, held to the data by cloning."""
 
     alpha: float = 100.0
-    """Weight of cloning; published: 100 to 300."""
+    """Weight of cloning; published, for `mean_guidance`: 100 to 300."""
     expectile: float = 0.9
     """Of the critic's values over the data's actions: 0.5 is their mean, 1 their maximum."""
     tau: float = 0.005
@@ -47,18 +47,17 @@ class DAC:
     """Average the guidance over action dimensions, as QGF's release does, not their sum: d times less."""
     joint_clip: bool = False
     """Clip the norm of all gradients together, as QGF's release does, instead of each network's."""
-    published_network: bool = False
-    """Noise network of QGF's release: noisy action first, as many layers for the time as for the rest."""
+    deep_time: bool = False
+    """Give the noise network's part for the time as many layers as the rest, as QGF's release does, instead of two."""
     hidden: tuple[int, ...] = (1024, 1024, 1024, 1024)
     """Sizes of the hidden layers of every network."""
     ensemble: Ensemble = Ensemble()
     """Members of the critic, and how their values become one."""
 
-    shown = ("critic_loss", "noise_loss", "cloning_loss")
+    shown = ("critic_loss", "guidance_loss", "cloning_loss")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
-        published = self.published_network
-        return denoising.init(example, self.hidden, self.optimizer, self.values, key, published_network=published)
+        return denoising.init(example, self.hidden, self.optimizer, self.values, key, deep_time=self.deep_time)
 
     def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
         return self.step(state, batch, denoising.draw(batch, self.schedule, key))
@@ -95,7 +94,7 @@ class DAC:
             guidance = noise_level(self.schedule, noise.time) * over_dimensions(q_gradient * epsilon)
             cloning = squared_error(epsilon, noise.noise)
             loss = guidance + self.alpha * cloning
-            return loss, {"noise_loss": loss, "cloning_loss": cloning}
+            return loss, {"noise_loss": loss, "guidance_loss": guidance, "cloning_loss": cloning}
 
         gradient, metrics = state.noise.gradient(noise_loss, batch.acting, noise)
         value_gradients, value_metrics = self.values.gradients(state.values, batch)

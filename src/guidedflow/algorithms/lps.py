@@ -109,7 +109,7 @@ class LPS:
         flow_key, *keys = jax.random.split(key, 3)
         source = self.latent.value.source
         flow = one_step_flow.draw(batch, flow_key, source, self.instant_share)
-        return self.step(state, batch, Noise(flow, *(source(key, batch.action.shape) for key in keys)))
+        return self.step(state, batch, Noise(flow, *(source.draw(key, batch.action.shape) for key in keys)))
 
     def policies(self, state: State) -> dict[str, Policy]:
         def policy(actor: Actor) -> Policy:

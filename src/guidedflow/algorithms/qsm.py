@@ -5,7 +5,7 @@
     acting   the denoised action
 
 Critic, schedule and coefficients follow the comparison in Q-Guided Flow (arXiv 2606.11087). `joint_clip` and
-`published_network` together take the form of its code (zhouzypaul/qgf, bc44a67), with which updates then agree number
+`deep_time` together take the form of its code (zhouzypaul/qgf, bc44a67), with which updates then agree number
 by number. This file does not know of horizons and discounts.
 """
 
@@ -47,18 +47,17 @@ class QSM:
     """Act by the sampler of QGF's release instead of DDPM's; see `diffusion.Schedule`."""
     joint_clip: bool = False
     """Clip the norm of all gradients together, as QGF's release does, instead of each network's."""
-    published_network: bool = False
-    """Noise network of QGF's release: noisy action first, as many layers for the time as for the rest."""
+    deep_time: bool = False
+    """Give the noise network's part for the time as many layers as the rest, as QGF's release does, instead of two."""
     hidden: tuple[int, ...] = (1024, 1024, 1024, 1024)
     """Sizes of the hidden layers of every network."""
     ensemble: Ensemble = Ensemble()
     """Members of the critic, and how their values become one."""
 
-    shown = ("critic_loss", "noise_loss", "cloning_loss")
+    shown = ("critic_loss", "guidance_loss", "cloning_loss")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
-        published = self.published_network
-        return denoising.init(example, self.hidden, self.optimizer, self.values, key, published_network=published)
+        return denoising.init(example, self.hidden, self.optimizer, self.values, key, deep_time=self.deep_time)
 
     def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
         return self.step(state, batch, denoising.draw(batch, self.schedule, key))
@@ -94,7 +93,7 @@ class QSM:
             guidance = squared_error(epsilon, -self.kappa * q_gradient)
             cloning = squared_error(epsilon, noise.noise)
             loss = guidance + self.alpha * cloning
-            return loss, {"noise_loss": loss, "cloning_loss": cloning}
+            return loss, {"noise_loss": loss, "guidance_loss": guidance, "cloning_loss": cloning}
 
         gradient, metrics = state.noise.gradient(noise_loss, batch.acting, noise)
         value_gradients, value_metrics = self.values.gradients(state.values, batch)

@@ -131,7 +131,7 @@ class ReFORM:
 
     def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
         *keys, time_key = jax.random.split(key, 5)
-        next_action, source, distillation, generator = (ball(key, batch.action.shape) for key in keys)
+        next_action, source, distillation, generator = (ball.draw(key, batch.action.shape) for key in keys)
         time = jax.random.uniform(time_key, batch.reward.shape)
         return self.step(state, batch, Noise(next_action, source, time, distillation, generator))
 

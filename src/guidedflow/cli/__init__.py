@@ -18,8 +18,11 @@ from guidedflow import recipes
 from guidedflow.cli import catalogue
 from guidedflow.cli.data import Data
 from guidedflow.cli.evaluate import Evaluate
+from guidedflow.cli.export import Export
 from guidedflow.cli.reading import read
+from guidedflow.cli.serve import Serve
 from guidedflow.cli.study import Study
+from guidedflow.cli.sweep import Many, Sweep
 from guidedflow.cli.train import Train, console, recipe_of, typed
 from guidedflow.errors import InputError
 from guidedflow.settings import from_plain
@@ -64,10 +67,13 @@ class Tasks:
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Tasks, tyro.conf.subcommand("tasks")]
     | Annotated[Study, tyro.conf.subcommand("study")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Serve, tyro.conf.subcommand("serve")]
 )
 
 
@@ -89,9 +95,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parsed(arguments: list[str]) -> Any:
     """What to run. A recipe's values become the defaults of a second reading, so that what is typed wins."""
     command = read(Command, arguments)
-    if not isinstance(command, Train) or command.recipe is None:
+    if isinstance(command, Many):
+        return replace(command, typed=typed(arguments))
+    if not isinstance(command, Train):
+        return command
+    command = replace(command, typed=typed(arguments))
+    if command.recipe is None:
         return command
     recipe = recipe_of(command)
     algorithm = from_plain(type(command.algorithm), recipe.settings)
-    beside = typed(arguments, command)
-    return read(Command, arguments, replace(command, algorithm=algorithm, plan=Plan(**recipe.plan), beside=beside))
+    return read(Command, arguments, replace(command, algorithm=algorithm, plan=Plan(**recipe.plan)))

@@ -4,6 +4,7 @@ This module does not know how arguments are read, nor what is in a file.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,15 +12,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from rich.console import Console
 
+from guidedflow.data.actions import Outside
+from guidedflow.data.cleaning import Cleaning, clean, split
 from guidedflow.data.convert import Format, convert
-from guidedflow.data.formats.columns import Columns
+from guidedflow.data.dataset import Dataset
+from guidedflow.data.formats.arrays import Arrays
+from guidedflow.data.formats.columns import Columns, UnnamedColumns
+from guidedflow.data.formats.opening import open_arrays
+from guidedflow.data.load import read_parts
 from guidedflow.data.obtain.collect import collect
 from guidedflow.data.obtain.download import download
 from guidedflow.data.obtain.inventory import folders, inventory
 from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.data.sources import SOURCES, Origin, locate, named
-from guidedflow.data.summary import draw, lines, summarize
+from guidedflow.data.summary import described, draw, lines, summarize
 from guidedflow.data.validation import validate
+from guidedflow.errors import InputError
 from guidedflow.progress import arrivals
 from guidedflow.results import tables
 
@@ -92,7 +100,7 @@ class List:
 
 @dataclass(frozen=True)
 class Show:
-    """Tell what is in a dataset: sizes, ranges, episodes' lengths and returns, and shares."""
+    """Tell what is in a dataset: sizes, ranges, episodes' lengths and returns, shares; or which columns a file has."""
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """File, folder, or name of a task."""
@@ -106,7 +114,26 @@ class Show:
     """Print one JSON object on standard output."""
 
     def run(self) -> None:
-        origin = _origin(self)
+        origin = None
+        try:
+            origin = _origin(self)
+            self._tell(origin)
+        except UnnamedColumns as unnamed:
+            opened = None if origin is None else origin.source.open
+            self._list(unnamed, opened or open_arrays)
+
+    def _list(self, unnamed: UnnamedColumns, opened: Callable[[Path], Arrays]) -> None:
+        """The columns of a file, of which not enough is known to make a dataset."""
+        found = described(unnamed.path, opened)
+        if self.json:
+            print(json.dumps({"path": str(unnamed.path), "columns": found, "told": str(unnamed)}))
+            return
+        rows = [(entry["name"], str(entry["shape"]), entry["type"], entry["first"]) for entry in found]
+        shown = tables.table(("column", "shape", "type", "first"), rows, f"{unnamed}")
+        Console(width=max(Console().width, 120)).print(shown)
+
+    def _tell(self, origin: Origin) -> None:
+        """A dataset in numbers."""
         if origin.mapped and self.plot is None:
             told = Mapped.open(origin.path, origin.task).summary()
         else:
@@ -117,9 +144,14 @@ class Show:
         if self.json:
             print(json.dumps(told))
         else:
+            spans = {name: told[name].pop("dimensions", None) for name in ("observations", "actions")}
             width = max(map(len, told))
             for name, line in lines(told).items():
                 Console().print(f"{name:>{width}}  {line}", markup=False, highlight=False, soft_wrap=True)
+            for name, dimensions in spans.items():
+                if dimensions:
+                    rows = [(str(i), *(f"{number:.4g}" for number in row.values())) for i, row in enumerate(dimensions)]
+                    Console().print(tables.table((name, *dimensions[0]), rows, ""))
 
 
 @dataclass(frozen=True)
@@ -186,10 +218,88 @@ class Convert:
 
     def run(self) -> None:
         origin = _origin(self, self.origin)
-        print(convert(origin.parts(), self.destination, self.to, str(origin.path)))
+        print(convert(read_parts(origin), self.destination, self.to, str(origin.path)))
 
 
-def _origin(command: Show | Convert, source: str | None = None) -> Origin:
+@dataclass(frozen=True)
+class Clean:
+    """Write a dataset without what cannot or should not be learned from, and tell what was taken out."""
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]
+    """File, folder, or name of a task."""
+    destination: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DST")]
+    """File, or folder, that is not there yet."""
+    nan: Literal["drop", "cut"] = "drop"
+    """Drop episodes with NaN or infinity, or cut them before the first such row."""
+    trim_idle: bool = False
+    """Cut the end of an episode where no observation changes any more, but no step that ended the task."""
+    drop_repeated: bool = False
+    """Keep the first of episodes with the same beginning, actions and rewards."""
+    clip_actions: bool = False
+    """Clip actions that lie outside [-1, 1]."""
+    rescale_actions: bool = False
+    """Map the range of each dimension of the actions to [-1, 1]; the file does not tell the old range."""
+    to: Format | None = None
+    """Format; by default told by the suffix."""
+    task: str | None = None
+    """Task, if the file's name does not tell it."""
+    columns: tuple[str, ...] = ()
+    """Which column of your own file is what, as for train."""
+    json: bool = False
+    """Print one JSON object on standard output."""
+
+    def run(self) -> None:
+        outside = Outside.of(self.clip_actions, self.rescale_actions)
+        origin = _origin(self)
+        dataset, done = clean(origin, Cleaning(self.nan, self.trim_idle, self.drop_repeated, outside))
+        path = convert(dataset, self.destination, self.to, str(origin.path))
+        if self.json:
+            print(json.dumps({"path": str(path), **done}))
+            return
+        bad = done["not_finite"]
+        print(f"not finite: {bad['episodes']} episodes, {bad['rows']} rows taken out")
+        print(f"idle: {done['idle_steps']} steps cut; repeated: {done['repeated_episodes']} episodes taken out")
+        print(f"{path}: {done['episodes']:,} episodes, {done['transitions']:,} transitions")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Write the episodes of a dataset into two files: to train on, and held out."""
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]
+    """File, folder, or name of a task."""
+    train: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TRAIN")]
+    """File, or folder, for the episodes to train on; not there yet."""
+    held_out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="HELD-OUT")]
+    """File, or folder, for the others; not there yet."""
+    share: float = 0.1
+    """Share of the episodes that is held out."""
+    seed: int = 0
+    """Chooses them; the same seed chooses the same."""
+    task: str | None = None
+    """Task, if the file's name does not tell it."""
+    columns: tuple[str, ...] = ()
+    """Which column of your own file is what, as for train."""
+    json: bool = False
+    """Print one JSON object on standard output."""
+
+    def run(self) -> None:
+        origin = _origin(self)
+        dataset = read_parts(origin)
+        if not isinstance(dataset, Dataset):
+            raise InputError(f"{origin.path} comes in parts that may exceed memory; hold out some of its files instead")
+        told = {}
+        for path, part in zip((self.train, self.held_out), split(dataset, self.share, self.seed), strict=True):
+            made = convert(part, path, None, str(origin.path))
+            told[str(made)] = {"episodes": part.episodes, "transitions": len(part)}
+        if self.json:
+            print(json.dumps(told))
+        else:
+            for name, sizes in told.items():
+                print(f"{name}: {sizes['episodes']:,} episodes, {sizes['transitions']:,} transitions")
+
+
+def _origin(command: Show | Convert | Clean | Split, source: str | None = None) -> Origin:
     """The data that a command names by its file or its task."""
     name, path = named(command.source)
     return locate(command.task or name, path, Columns.parse(command.columns) if command.columns else None, source)
@@ -206,6 +316,8 @@ class Data:
         | Annotated[Show, tyro.conf.subcommand("show")]
         | Annotated[Validate, tyro.conf.subcommand("validate")]
         | Annotated[Convert, tyro.conf.subcommand("convert")]
+        | Annotated[Clean, tyro.conf.subcommand("clean")]
+        | Annotated[Split, tyro.conf.subcommand("split")]
     )
     """What to do."""
 

@@ -17,8 +17,9 @@ from guidedflow.errors import InputError, did_you_mean
 from guidedflow.studies import STUDIES
 
 WORDS = frozenset(
-    {"train", "evaluate", "data", "tasks", "demo", "study", *ALGORITHMS, *STUDIES}
-    | {"collect", "download", "list", "show", "validate", "convert"}
+    {"train", "evaluate", "sweep", "tune", "report", "plot", "data", "tasks", "demo", "study", "export", "serve"}
+    | {"explain", "collect", "download", "list", "show", "validate", "convert", "clean", "split"}
+    | {*ALGORITHMS, *STUDIES}
 )
 """What may stand before the first flag."""
 

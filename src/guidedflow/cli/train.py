@@ -19,11 +19,11 @@ from guidedflow.data.actions import Outside
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.formats.columns import Columns
 from guidedflow.data.load import open_dataset
-from guidedflow.data.ondisk.mapped import Mapped
+from guidedflow.data.ondisk.mapped import Mapped, is_mapped
 from guidedflow.data.sampling.rebalance import Rebalance
 from guidedflow.data.sampling.windows import WINDOW, Window
 from guidedflow.data.sources import Origin, locate, named
-from guidedflow.data.validation import check
+from guidedflow.data.validation import Problems, check
 from guidedflow.errors import InputError
 from guidedflow.recipes import Recipe
 from guidedflow.settings import to_plain
@@ -71,6 +71,8 @@ class Train:
     """Clip actions that lie outside [-1, 1]."""
     rescale_actions: bool = False
     """Map the range of each dimension of the dataset's actions to [-1, 1]; policies act in its units again."""
+    normalize_observations: bool = False
+    """Bring each number of an observation to mean 0 and deviation 1; by default for data that no suite has."""
     recipe: str | None = None
     """Take settings from a recipe: published, quick (a laptop's size) or awr (GFP's ablation); flags beside it win."""
     resume: bool = False
@@ -78,14 +80,14 @@ class Train:
     overwrite: bool = False
     """Replace an existing run, with all that is in its folder."""
 
-    beside: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
-    """Names of the settings that were typed beside a recipe."""
+    typed: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    """Names of the flags that were typed."""
 
     def run(self) -> None:
         if self.plan.eval_interval:
             environments.simulated(named(self.task, self.dataset)[0])
+        self.refuse_idle(is_mapped((self.dataset or Path(self.task)).expanduser()))
         origin = locate(self.task, self.dataset, Columns.parse(self.columns) if self.columns else None)
-        self.refuse_idle(origin.mapped)
         dataset = self._load(origin)
         record = None
         if self.recipe is not None:
@@ -102,9 +104,15 @@ class Train:
             resume=self.resume,
             overwrite=self.overwrite,
             recipe=record,
+            normalize_observations=self.normalize_observations if "normalize_observations" in self.typed else None,
             window=Window(self.window, self.window_updates),
             rebalance=None if self.rebalance is None else Rebalance(self.rebalance, self.rebalance_base),
         )
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Names of the settings, of algorithm and plan, that were typed beside a recipe."""
+        return tuple(name for name in _settings(self) if name in self.typed)
 
     def refuse_idle(self, beyond: bool = False) -> None:
         """Raise InputError for a flag that would change nothing; `beyond` memory, data are trained on from disk."""
@@ -123,7 +131,12 @@ class Train:
     def _load(self, origin: Origin) -> Dataset | Mapped:
         """The dataset, whose columns' names are kept once nothing was found wrong with it."""
         origin.check_names()
-        dataset = open_dataset(origin, clip_actions=self.clip_actions, rescale_actions=self.rescale_actions)
+        problems = Problems()
+        dataset = open_dataset(
+            origin, clip_actions=self.clip_actions, rescale_actions=self.rescale_actions, problems=problems
+        )
+        for problem in problems.warnings:
+            console.print(f"warning: {problem}", markup=False, highlight=False, soft_wrap=True)
         self._validate(dataset)
         _keep(origin)
         return dataset
@@ -161,10 +174,10 @@ def recipe_of(command: Train) -> Recipe:
     return recipes.unlisted(name, algorithm, command.task) if task is None else recipes.named(name, algorithm, task)
 
 
-def typed(arguments: Sequence[str], command: Train) -> tuple[str, ...]:
-    """Names of the settings, of algorithm and plan, that are among the arguments."""
-    flags = {word.removeprefix("--").partition("=")[0].replace("-", "_") for word in arguments if word[:2] == "--"}
-    return tuple(name for name in _settings(command) if {name, f"no_{name}"} & flags)
+def typed(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Names of the flags among the arguments; that of a flag that switches something off is the thing's own."""
+    flags = [word.removeprefix("--").partition("=")[0].replace("-", "_") for word in arguments if word[:2] == "--"]
+    return tuple(sorted({flag.removeprefix("no_") for flag in flags}))
 
 
 def _settings(command: Train) -> dict[str, Any]:

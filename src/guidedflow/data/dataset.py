@@ -66,13 +66,15 @@ class Dataset:
     """How actions were mapped into [-1, 1], where they had other units; no column, and no part of the contents."""
 
     def __post_init__(self) -> None:
+        given = self.observations
         for key in ("observations", "actions", "rewards", "masks", "last", "goals", "weights"):
             column: Any = getattr(self, key)
-            if isinstance(column, jax.Array):
-                object.__setattr__(self, key, np.asarray(column))
-            elif not isinstance(column, np.ndarray) and (column is not None or key not in ("goals", "weights")):
-                told = f"{key} must be an array, but is a {type(column).__name__}"
-                raise InputError(f"dataset {self.name!r}: {told}")
+            if column is None and key in ("goals", "weights"):
+                continue
+            if key == "goals" and column is given:
+                object.__setattr__(self, key, self.observations)
+                continue
+            object.__setattr__(self, key, _plain(self.name, key, column))
         shapes = {"actions": ("float32", 2), "rewards": ("float32", 1), "masks": ("float32", 1), "last": ("bool", 1)}
         for key, (kind, rank) in shapes.items():
             found: np.ndarray = getattr(self, key)
@@ -201,6 +203,26 @@ class Dataset:
     def _columns(self) -> dict[str, np.ndarray]:
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: column for name, column in columns.items() if isinstance(column, np.ndarray)}
+
+
+def _plain(name: str, key: str, column: Any) -> np.ndarray:
+    """A column on the host, in the machine's order of bytes; observations and goals as float32, or bytes as they are.
+
+    Raises `InputError` for what is no array of numbers, and for one with numbers that are masked.
+    """
+    column = np.asarray(column) if isinstance(column, jax.Array) else column
+    if not isinstance(column, np.ndarray):
+        raise InputError(f"dataset {name!r}: {key} must be an array, but is a {type(column).__name__}")
+    if isinstance(column, np.ma.MaskedArray):
+        if (masked := np.ma.getmaskarray(column).reshape(len(column), -1).any(axis=1)).any():
+            row = int(np.argmax(masked))
+            raise InputError(f"dataset {name!r}: {key} is masked in row {row}; fill it in, or leave that episode out")
+        column = column.data
+    if key in ("observations", "goals"):
+        if column.dtype.kind not in "bfiu":
+            raise InputError(f"dataset {name!r}: {key} must be numbers, but are {column.dtype}")
+        return column if column.dtype == np.uint8 else column.astype(np.float32, copy=False)
+    return column if column.dtype.isnative else column.astype(column.dtype.newbyteorder("="))
 
 
 def first_unfinite_row(column: np.ndarray) -> int | None:

@@ -7,12 +7,13 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from guidedflow.data import actions
+from guidedflow.data import actions, validation
 from guidedflow.data.actions import Outside
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.formats.columns import Columns
 from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.data.sources import Origin, by_goals, locate
+from guidedflow.data.validation import Problems
 from guidedflow.normalization import ActionScale
 
 
@@ -23,6 +24,7 @@ def load_dataset(
     columns: Columns | Mapping[str, str] | None = None,
     clip_actions: bool = False,
     rescale_actions: bool | ActionScale = False,
+    problems: Problems | None = None,
 ) -> Dataset:
     """The training data of a task, from its suite's own folder or from `path`, with its actions in [-1, 1].
 
@@ -31,12 +33,14 @@ def load_dataset(
     `columns` tells which column is what in a file of your own, with what is kept beside it; a task without a simulator
     may have any name.
     `rescale_actions` maps the range of each dimension, or a given one, to [-1, 1]; a policy that is trained on it acts
-    in the units of the file again. Raises `InputError` for an unknown task, for a file that is missing, damaged or of
-    another environment, and for actions outside [-1, 1], unless `clip_actions` or `rescale_actions`.
+    in the units of the file again. What is odd about the file is added to `problems`. Raises `InputError` for an
+    unknown task, for actions outside [-1, 1], unless `clip_actions` or `rescale_actions`, and for whatever else
+    `validate` calls an error.
     """
     rule = Outside.of(clip_actions, bool(rescale_actions))
     scale = rescale_actions if isinstance(rescale_actions, ActionScale) else None
-    return actions.inside(_found(task, path, columns).read(), rule, scale)
+    dataset = validation.read(_found(task, path, columns), rule, Problems() if problems is None else problems)
+    return actions.inside(dataset, rule, scale)
 
 
 def open_dataset(
@@ -46,11 +50,12 @@ def open_dataset(
     columns: Columns | Mapping[str, str] | None = None,
     clip_actions: bool = False,
     rescale_actions: bool | ActionScale = False,
+    problems: Problems | None = None,
 ) -> Dataset | Mapped:
     """The training data of a task as `load_dataset` gives it, but a folder that was converted stays on disk."""
     origin = _found(task, path, columns)
     if not origin.mapped:
-        return load_dataset(origin, clip_actions=clip_actions, rescale_actions=rescale_actions)
+        return load_dataset(origin, clip_actions=clip_actions, rescale_actions=rescale_actions, problems=problems)
     Outside.of(clip_actions, bool(rescale_actions))  # not both
     opened = Mapped.open(origin.path, origin.task, clip_actions)
     given = rescale_actions if isinstance(rescale_actions, ActionScale) else None
@@ -65,7 +70,10 @@ def read_dataset(
     columns: Columns | Mapping[str, str] | None = None,
     source: str | None = None,
 ) -> Dataset:
-    """The same with actions as they were recorded (OGBench's are in the box); `source` says which one it is."""
+    """The same with actions as they were recorded (OGBench's are in the box), whatever `validate` would say.
+
+    `source` names a row of the table of sources.
+    """
     return _found(task, path, columns, source).read()
 
 
@@ -76,8 +84,13 @@ def read_parts(
     columns: Columns | Mapping[str, str] | None = None,
     source: str | None = None,
 ) -> Dataset | Iterable[Dataset]:
-    """As `read_dataset`; a folder of OGBench's shards is read one after the other, each when it is asked for."""
-    return _found(task, path, columns, source).parts()
+    """What is to be converted: actions as recorded; a folder of OGBench's shards is read a part at a time.
+
+    Raises `InputError` for whatever `validate` calls an error, but for actions outside [-1, 1].
+    """
+    origin = _found(task, path, columns, source)
+    parts = origin.parts()
+    return validation.read(origin, Outside.refused, Problems()) if parts is None else parts
 
 
 def _found(

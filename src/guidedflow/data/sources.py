@@ -2,14 +2,17 @@
 
     mapped     a folder that was converted                         ondisk.mapped
     lerobot    a folder of LeRobot's                               formats.lerobot
-    own        a file whose columns are named, now or beside it    formats.columns
+    robomimic  an HDF5 file of robomimic's                         formats.episode_files
+    zarr       a folder of zarr's                                  formats.zarr_folder
+    own        a file, or a folder with a file an episode, whose
+               columns are named, now or beside it                 formats.columns, opening
     minari     a folder of Minari's, or the name of one            formats.minari
     ogbench    a task of OGBench's, or a folder of its shards      formats.ogbench
     d4rl       a task of D4RL's, or an HDF5 file in its layout     formats.d4rl
 
-Columns that are named mean data of one's own. Otherwise the first source counts that knows what lies at the path by a
-mark of its own, then the first that claims the name of the task, then the first whose columns the file has. This module
-does not know what is in a file, nor what becomes of a dataset.
+Named columns mean own data: own, or a layout with such columns. Otherwise the first source counts that knows what lies
+at the path by a mark of its own, then the first that claims the task's name, then the first whose columns the file has.
+This module does not know what is in a file, nor what becomes of a dataset.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,14 +21,16 @@ from pathlib import Path
 
 from guidedflow import environments
 from guidedflow.data.dataset import Dataset
-from guidedflow.data.formats import columns, d4rl, lerobot, minari, ogbench
-from guidedflow.data.formats.arrays import Arrays, open_arrays
-from guidedflow.data.formats.columns import Columns, Roles
+from guidedflow.data.formats import columns, d4rl, episode_files, lerobot, minari, ogbench, own, zarr_folder
+from guidedflow.data.formats.arrays import Arrays
+from guidedflow.data.formats.columns import Columns, Roles, UnnamedColumns
+from guidedflow.data.formats.opening import SUFFIXES, open_arrays, open_file
+from guidedflow.data.formats.recording import Recording
 from guidedflow.data.ondisk import mapped
 from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.errors import InputError, did_you_mean
 
-_SUFFIXES = (".npz", ".hdf5", ".h5", ".parquet", ".mapped")
+_SUFFIXES = (*SUFFIXES, ".mapped", ".zarr")
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,14 @@ class Source:
     """One row: how data of a source are told, found and read."""
 
     name: str
-    read: "Callable[[Origin], Dataset]"
-    """The dataset, with its actions as they were recorded."""
+    read: "Callable[[Path, str], Dataset] | None" = None
+    """The dataset of a task, with its actions as they were recorded, where a source has no named columns."""
+    open: Callable[[Path], Arrays] | None = None
+    """Its named columns."""
+    record: Callable[[Arrays, Roles, str], Recording] = lambda file, roles, task: own.record(file, roles.columns)
+    """What open columns recorded of a task."""
+    missing: Callable[[Path, str], InputError] | None = None
+    """The sentence about a task's file that is not there."""
     holds: Callable[[Path], bool] = lambda path: False
     """Whether what lies at a path is of this source by a mark of its own."""
     claims: Callable[[str, Path | None], bool] = lambda task, place: False
@@ -45,13 +56,11 @@ class Source:
     """The file or folder of a task, at or in a place, by default in the source's own folder; it need not be there."""
     recorded: Callable[[Path], str | None] = lambda path: None
     """The name of the dataset that is written in it."""
-    open: Callable[[Path], Arrays] | None = None
-    """Its columns, if it has named ones."""
     own: bool = False
     """Whether its columns may be named by whoever made it."""
     roles: Callable[[Arrays, str, Columns], Roles] = columns.roles
     """Which of its columns is what, where some were named."""
-    parts: "Callable[[Origin], Iterable[Dataset] | None]" = lambda origin: None
+    parts: Callable[[Path, str], Iterable[Dataset] | None] = lambda path, task: None
     """The datasets of a folder that may exceed memory, each made when it is asked for; None: it is one."""
 
 
@@ -72,15 +81,40 @@ class Origin:
         """Whether it is a folder that may be trained on from disk."""
         return self.source is MAPPED
 
-    def read(self) -> Dataset:
-        """The dataset in memory, actions as recorded (OGBench's are clipped), with goals if its task is about goals."""
-        dataset = self.source.read(self)
+    def read(self, look: Callable[[Arrays, Roles], None] | None = None) -> Dataset:
+        """The dataset in memory, actions as recorded (OGBench's are clipped), with goals if its task is about goals.
+
+        `look` is called with the open columns of which it was made, if there are any; they are not read a second time.
+        """
+        if self.source.read is not None:
+            dataset = self.source.read(self.path, self.task)
+        else:
+            with self._opened() as file:
+                if look is not None:
+                    file.keep()
+                roles = self.source.roles(file, self.task, self.columns)
+                dataset = self.source.record(file, roles, self.task).to_dataset(self.task)
+                if look is not None:
+                    look(file, roles)
         return dataset.with_goals(itself=True) if dataset.goals is None and by_goals(dataset.name) else dataset
 
-    def parts(self) -> Dataset | Iterable[Dataset]:
-        """The same, or the parts of a folder one after the other."""
-        parts = self.source.parts(self)
-        return self.read() if parts is None else parts
+    def parts(self) -> Iterable[Dataset] | None:
+        """The parts of a folder that may exceed memory, one after the other; None where it is one dataset."""
+        return self.source.parts(self.path, self.task)
+
+    def record(self) -> Recording | None:
+        """What was recorded, whatever its numbers are; None where a source has no named columns."""
+        if self.source.open is None or self.source.read is not None:
+            return None
+        with self._opened() as file:
+            return self.source.record(file, self.source.roles(file, self.task, self.columns), self.task)
+
+    def _opened(self) -> Arrays:
+        """The named columns. Raises `InputError` for a file that is not there."""
+        assert self.source.open is not None
+        if self.source.missing is not None and not self.path.is_file():
+            raise self.source.missing(self.path, self.task)
+        return self.source.open(self.path)
 
     def check_names(self) -> None:
         """Raise `InputError` if names of columns were given that contradict those kept beside the file."""
@@ -106,7 +140,7 @@ def locate(
         raise InputError(
             f"there is no source {source!r}{did_you_mean(source, SOURCES)}; there are {', '.join(SOURCES)}"
         )
-    found = _source(name, place, given) if source is None else SOURCES[source]
+    found = SOURCES[source] if source not in (None, "own") else _source(name, place, given, source is not None)
     if given is not None and not found.own:
         raise InputError(f"--columns names columns of a file of your own, but {name!r} is read as {source} data")
     where = found.home(name, place)
@@ -128,7 +162,9 @@ def named(task: Path | str, path: Path | str | None = None) -> tuple[str, Path |
             raise InputError(f"there is no file or folder {name}, nor a task of that name{closest}")
         return name, None
     told = mapped.recorded_name(place) or columns.dataset_of(place) or d4rl.task_of(place)
-    return told or (place.name.removesuffix(place.suffix) if place.is_file() else place.resolve().name), place
+    return told or (
+        place.name.removesuffix(place.suffix) if place.is_file() else place.resolve().name.removesuffix(".zarr")
+    ), place
 
 
 def at_home(task: str) -> bool:
@@ -154,10 +190,10 @@ def by_goals(task: str) -> bool:
     return True
 
 
-def _source(task: str, place: Path | None, given: Columns | None) -> Source:
+def _source(task: str, place: Path | None, given: Columns | None, own: bool = False) -> Source:
     """The row that data are from; see the module's docstring. Raises `InputError` where that cannot be told."""
     rows = SOURCES.values()
-    if given is not None:
+    if given is not None or own:
         return next((row for row in rows if row.own and place is not None and row.holds(place)), OWN)
     if place is not None and (held := next((row for row in rows if row.holds(place)), None)):
         return held
@@ -172,10 +208,11 @@ def _source(task: str, place: Path | None, given: Columns | None) -> Source:
     with open_arrays(place) as file:
         if alike := next((row for row in rows if row.resembles(file)), None):
             return alike
-        raise InputError(
+        raise UnnamedColumns(
+            place,
             f"{place} has the columns {', '.join(file.names[:30])}: say which is what by --columns "
             f"observations=NAME actions=NAME rewards=NAME terminals=NAME ends=NAME, or by --task which suite's task it "
-            f"is, since {task!r} is none"
+            f"is, since {task!r} is none",
         )
 
 
@@ -193,16 +230,9 @@ def _of_suite(suite: str) -> Callable[[str, Path | None], bool]:
     return lambda task, place: environments.known(task) and environments.parse(task).suite == suite
 
 
-def _read_named(origin: Origin) -> Dataset:
-    """A file of named columns."""
-    assert origin.source.open is not None
-    with origin.source.open(origin.path) as file:
-        return columns.read(file, origin.source.roles(file, origin.task, origin.columns).columns, origin.task)
-
-
 MAPPED = Source(
     "mapped",
-    read=lambda origin: Mapped.open(origin.path, origin.task).read(),
+    read=lambda path, task: Mapped.open(path, task).read(),
     holds=mapped.is_mapped,
     home=mapped.home,
     recorded=mapped.recorded_name,
@@ -210,7 +240,6 @@ MAPPED = Source(
 
 OWN = Source(
     "own",
-    read=_read_named,
     open=open_arrays,
     own=True,
     holds=lambda path: columns.kept(path) is not None,
@@ -222,18 +251,13 @@ SOURCES = {
     row.name: row
     for row in (
         MAPPED,
-        Source(
-            "lerobot",
-            read=_read_named,
-            open=lerobot.open_lerobot,
-            own=True,
-            roles=lerobot.roles,
-            holds=lerobot.is_lerobot,
-        ),
+        Source("lerobot", open=lerobot.open_lerobot, own=True, holds=lerobot.is_lerobot),
+        Source("robomimic", open=episode_files.RobomimicArrays, own=True, holds=episode_files.is_robomimic),
+        Source("zarr", open=zarr_folder.ZarrArrays, own=True, holds=zarr_folder.is_zarr),
         OWN,
         Source(
             "minari",
-            read=lambda origin: minari.load(origin.path, origin.task),
+            read=minari.load,
             holds=minari.is_minari,
             claims=minari.claims,
             home=minari.home,
@@ -241,17 +265,18 @@ SOURCES = {
         ),
         Source(
             "ogbench",
-            read=lambda origin: ogbench.load(origin.path, origin.task),
+            read=ogbench.load,
             open=open_arrays,
             roles=ogbench.roles,
             claims=_of_suite("ogbench"),
             home=ogbench.home,
-            parts=lambda origin: ogbench.parts(origin.path, origin.task),
+            parts=ogbench.parts,
         ),
         Source(
             "d4rl",
-            read=lambda origin: d4rl.load(origin.path, origin.task),
-            open=open_arrays,
+            open=open_file,
+            record=d4rl.record,
+            missing=d4rl.missing,
             roles=d4rl.roles,
             claims=d4rl.claims,
             resembles=d4rl.resembles,

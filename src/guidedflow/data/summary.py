@@ -3,6 +3,7 @@
 This module does not know where a dataset is from, nor what is trained on it.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidedflow.data.dataset import Dataset
+from guidedflow.data.formats.arrays import Arrays
 from guidedflow.errors import InputError
 from guidedflow.files import reason
+
+_MOST = 200
+"""Dimensions that are told one by one."""
 
 
 def summarize(dataset: Dataset) -> dict[str, Any]:
@@ -29,11 +34,17 @@ def summarize(dataset: Dataset) -> dict[str, Any]:
         "fingerprint": dataset.fingerprint,
         "episodes": dataset.episodes,
         "transitions": len(dataset),
-        "observations": {"shape": shape, "type": str(dataset.observations.dtype), **_range(dataset.observations)},
+        "observations": {
+            "shape": shape,
+            "type": str(dataset.observations.dtype),
+            **_range(dataset.observations),
+            **_dimensions(dataset.observations),
+        },
         **({} if dataset.goals is None else {"goals": {"shape": list(dataset.goals.shape[1:])}}),
         "actions": {
             "size": int(dataset.actions.shape[1]),
             **_range(actions),
+            **_dimensions(actions),
             "mean_size": float(np.abs(actions).mean()) if len(actions) else None,
             "constant": np.flatnonzero(np.ptp(actions, axis=0) == 0).tolist() if len(actions) else [],
             "share_outside": share,
@@ -45,6 +56,24 @@ def summarize(dataset: Dataset) -> dict[str, Any]:
         "share_terminations": float((masks == 0).mean()) if len(masks) else 0.0,
         "share_terminated_episodes": _terminated(dataset),
     }
+
+
+def described(path: Path, open_file: Callable[[Path], Arrays]) -> list[dict[str, Any]]:
+    """Name, shape, type and first values of each column of a file, for JSON; what cannot be read says why."""
+    found: list[dict[str, Any]] = []
+    with open_file(path) as file:
+        for name in file.names:
+            try:
+                column = file.peek(name)
+            except InputError as error:
+                found.append({"name": name, "shape": None, "type": None, "first": str(error)})
+                continue
+            words = [
+                f"{value:.4g}" if isinstance(value, float) else str(value) for value in column.ravel()[:4].tolist()
+            ]
+            first = ", ".join(words) + (", ..." if column.size > 4 else "")
+            found.append({"name": name, "shape": list(column.shape), "type": str(column.dtype), "first": first})
+    return found
 
 
 def episodes(dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -101,6 +130,20 @@ def _range(column: NDArray[Any]) -> dict[str, float | None]:
     if not column.size:
         return {"least": None, "greatest": None}
     return {"least": float(column.min()), "greatest": float(column.max())}
+
+
+def _dimensions(column: NDArray[Any]) -> dict[str, list[dict[str, float]]]:
+    """Range, mean and deviation of each number, where there are not too many to be read."""
+    if column.ndim != 2 or not column.size or column.shape[1] > _MOST:
+        return {}
+    found = {
+        "least": column.min(0),
+        "greatest": column.max(0),
+        "mean": column.mean(0, dtype=np.float64),
+        "deviation": column.std(0, dtype=np.float64),
+    }
+    rows = zip(*found.values(), strict=True)
+    return {"dimensions": [dict(zip(found, map(float, row), strict=True)) for row in rows]}
 
 
 def spread(numbers: NDArray[Any]) -> dict[str, float]:

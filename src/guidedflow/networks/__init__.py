@@ -17,7 +17,15 @@ from guidedflow.networks.critics import (
     Values,
 )
 from guidedflow.networks.encoders import Encoder, Impala, Unencoded, encoder_of
-from guidedflow.networks.fields import ConditionalField, Extrapolation, Field, JumpField, NoiseField, VelocityField
+from guidedflow.networks.fields import (
+    ConditionalField,
+    Extrapolation,
+    Field,
+    JumpField,
+    NoiseField,
+    PartialField,
+    VelocityField,
+)
 from guidedflow.networks.mlp import (
     FLOW_NORM_FIRST,
     MLP,
@@ -58,6 +66,7 @@ __all__ = [
     "NoisyCritic",
     "Norm",
     "OneStepActor",
+    "PartialField",
     "RawTime",
     "SinusoidalTime",
     "StateValue",

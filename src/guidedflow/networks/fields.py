@@ -104,6 +104,22 @@ class JumpField(eqx.Module):
         return jump
 
 
+class PartialField(eqx.Module):
+    """A field that sees the first numbers of an observation only: a flow that is not shown the goal behind them."""
+
+    field: VelocityField
+    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    """Of the whole observation."""
+
+    @property
+    def action_size(self) -> int:
+        return self.field.action_size
+
+    def given(self, observation: Observation) -> Velocity:
+        """The velocity as a function of the action and the time alone."""
+        return self.field.given(observation[: self.field.observation_shape[0]])
+
+
 class ConditionalField(eqx.Module):
     """v(observation, label, a, t) with a learned embedding of each label (CFGRL of arXiv 2606.11087: 2 labels)."""
 
@@ -175,15 +191,14 @@ class Extrapolation(eqx.Module):
 class NoiseField(eqx.Module):
     """eps(observation, a_t, t): a diffusion policy's network, with learned Fourier features of the time, and Mish.
 
-    If `published`, as in QGF's release (zhouzypaul/qgf, bc44a67): the noisy action comes before the observation, and
-    the network of the time has as many layers as the one behind it has hidden ones, instead of two.
+    The network of the time has two layers; if `deep_time`, as many as the one behind it has hidden ones, which is the
+    form of QGF's release (zhouzypaul/qgf, bc44a67).
     """
 
     encoder: Encoder
     frequencies: Float[Array, " frequencies"]
     condition: MLP
     mlp: MLP
-    published: bool = eqx.field(static=True)
     observation_shape: tuple[int, ...] = eqx.field(static=True)
     action_size: int = eqx.field(static=True)
 
@@ -194,7 +209,7 @@ class NoiseField(eqx.Module):
         hidden: Sequence[int],
         *,
         features: int = 64,
-        published: bool = False,
+        deep_time: bool = False,
         encoder: Encoder | None = None,
         key: PRNGKeyArray,
     ):
@@ -202,8 +217,7 @@ class NoiseField(eqx.Module):
         style = Style(activation=jax.nn.mish)
         frequency_key, condition_key, mlp_key = jax.random.split(key, 3)
         self.frequencies = 0.2 * jax.random.normal(frequency_key, (features // 2,))
-        self.published = published
-        layers = hidden[:-1] if published else hidden[:1]
+        layers = hidden[:-1] if deep_time else hidden[:1]
         self.condition = MLP(features, layers, hidden[-1], style=style, key=condition_key)
         self.mlp = MLP(self.encoder.size + action_size + hidden[-1], hidden, action_size, style=style, key=mlp_key)
         self.observation_shape = observation_shape
@@ -216,7 +230,6 @@ class NoiseField(eqx.Module):
         def noise(point: Action, t: Time) -> Action:
             angles = 2 * jnp.pi * t * self.frequencies
             waves = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)])
-            inputs = [point, features] if self.published else [features, point]
-            return self.mlp(jnp.concatenate([*inputs, self.condition(waves)]))
+            return self.mlp(jnp.concatenate([features, point, self.condition(waves)]))
 
         return noise

@@ -3,9 +3,9 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jax.scipy.stats import norm
+from jaxtyping import Array, Float
 
 from guidedflow.errors import InputError
 from guidedflow.flows.densities import Mixture
@@ -40,17 +40,23 @@ class DensityPolicy(Policy):
     def action_size(self) -> int:
         return self.network.action_size
 
-    def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
-        pi, count = density(self.network, observation), self.sampler.candidates
-        random = self.sampled or count > 1
+    @property
+    def noise_shape(self) -> tuple[int, int]:
+        weights = self.network.components if self.network.components > 1 else 0
+        return self.sampler.candidates, self.action_size + weights
+
+    def act_from(self, observation: Observation, noise: Float[Array, "candidates numbers"]) -> Action:
+        pi = density(self.network, observation)
+        random = self.sampled or self.sampler.candidates > 1
 
         def propose(noise: Float[Array, " numbers"]) -> Action:
-            return pi.draw(noise[1:], noise[0].astype(jnp.int32))[0] if random else pi.mode()
+            if not random:
+                return pi.mode()
+            # The largest of the log-weights plus Gumbel noise is a draw by the weights.
+            gumbel = -jnp.log(-jnp.log(jnp.clip(norm.cdf(noise[self.action_size :]), 1e-7, 1 - 1e-7)))
+            component = jnp.argmax(pi.log_weights + gumbel) if len(gumbel) else 0
+            return pi.draw(noise[: self.action_size], component)[0]
 
-        component_key, noise_key = jax.random.split(key)
-        components = jax.random.categorical(component_key, pi.log_weights, shape=(count, 1))
-        noise = jax.random.normal(noise_key, (count, self.action_size))
-        noise = jnp.concatenate([components.astype(noise.dtype), noise], axis=1)
         return self.sampler.choose(propose, value_of(self, observation), noise)
 
     def columns(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Float
 
 from guidedflow.errors import InputError
 from guidedflow.flows.densities import Mixture
@@ -55,7 +55,12 @@ class Improved(Policy):
     def action_size(self) -> int:
         return self.inner.action_size
 
-    def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
+    @property
+    def noise_shape(self) -> tuple[int, int]:
+        rows, numbers = self.inner.noise_shape
+        return rows * (1 + SPREAD if isinstance(self.inner, FlowPolicy) else 1), numbers
+
+    def act_from(self, observation: Observation, noise: Float[Array, "candidates numbers"]) -> Action:
         if self.critic is None:
             raise no_critic()
         values = self.critic.given(observation)
@@ -63,17 +68,14 @@ class Improved(Policy):
         def value(action: Action, t: Time) -> Scalar:
             return self.aggregate(values(action, t))
 
-        return self.improvement(self._density(observation, key), value)
+        return self.improvement(self._density(observation, noise), value)
 
-    def _density(self, observation: Observation, key: PRNGKeyArray) -> Mixture:
+    def _density(self, observation: Observation, noise: Float[Array, "candidates numbers"]) -> Mixture:
         if isinstance(self.inner, DensityPolicy):
             return density(self.inner.network, observation)
-        action_key, spread_key = jax.random.split(key)
-        action = self.inner.act(observation, action_key)
-        if isinstance(self.inner, ActorPolicy):
-            return around(action)
-        others = jax.vmap(lambda key: self.inner.act(observation, key))(jax.random.split(spread_key, SPREAD))
-        return around(action, jnp.std(others, axis=0))
+        each = noise.reshape(-1, *self.inner.noise_shape)
+        actions = jax.vmap(lambda noise: self.inner.act_from(observation, noise))(each)
+        return around(actions[0], None if isinstance(self.inner, ActorPolicy) else jnp.std(actions[1:], axis=0))
 
     def with_sampler(self, sampler: Sampler) -> Policy:
         return Improved(self.inner.with_sampler(sampler), self.improvement)
@@ -89,7 +91,7 @@ class Improved(Policy):
 def improved(policy: Policy, improvement: CFPI) -> Policy:
     """The policy, improved; `InputError` for one without a density, and for one without a critic."""
     if isinstance(policy, Rescaled):
-        return Rescaled(improved(policy.inner, improvement), policy.scale)
+        return Rescaled(improved(policy.inner, improvement), policy.scale, policy.observations)
     deterministic = isinstance(policy, ActorPolicy) and policy.actor.deterministic
     if not (isinstance(policy, DensityPolicy | FlowPolicy) or deterministic):
         raise InputError(

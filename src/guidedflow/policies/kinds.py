@@ -5,7 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from guidedflow.errors import InputError
 from guidedflow.flows.diffusion import Schedule, denoise
@@ -34,9 +34,12 @@ class FlowPolicy(Policy):
     def action_size(self) -> int:
         return self.flow.action_size
 
-    def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
-        noise = self.source(key, (self.sampler.candidates, self.action_size))
-        return self.sampler(self.flow.given(observation), value_of(self, observation), noise)
+    @property
+    def noise_shape(self) -> tuple[int, int]:
+        return self.sampler.candidates, self.action_size + self.source.extra
+
+    def act_from(self, observation: Observation, noise: Float[Array, "candidates numbers"]) -> Action:
+        return self.sampler(self.flow.given(observation), value_of(self, observation), self.source(noise))
 
     def conditioned(self, weight: float) -> "FlowPolicy":
         """The same policy with its condition weighted so; a flow that was trained without one is an `InputError`."""
@@ -76,9 +79,12 @@ class DiffusionPolicy(Policy):
     def action_size(self) -> int:
         return self.field.action_size
 
-    def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
+    @property
+    def noise_shape(self) -> tuple[int, int]:
+        return self.sampler.candidates, self.schedule.steps * self.action_size
+
+    def act_from(self, observation: Observation, noise: Float[Array, "candidates numbers"]) -> Action:
         steps = self.schedule.steps
-        noise = jax.random.normal(key, (self.sampler.candidates, steps * self.action_size))
         predict = self.field.given(observation)
 
         def propose(noise: Float[Array, " numbers"]) -> jax.Array:
@@ -111,9 +117,12 @@ class ActorPolicy(Policy):
     def action_size(self) -> int:
         return self.actor.action_size
 
-    def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
-        noise = self.source(key, (self.sampler.candidates, self.action_size))
-        return self.sampler.choose(self.actor.given(observation), value_of(self, observation), noise)
+    @property
+    def noise_shape(self) -> tuple[int, int]:
+        return self.sampler.candidates, self.action_size + self.source.extra
+
+    def act_from(self, observation: Observation, noise: Float[Array, "candidates numbers"]) -> Action:
+        return self.sampler.choose(self.actor.given(observation), value_of(self, observation), self.source(noise))
 
     def columns(self) -> dict[str, Any]:
         return super().columns() | {"guidance": None, "flow_steps": None}

@@ -10,7 +10,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.errors import InputError
 from guidedflow.flows.sampling import Sampler
@@ -45,9 +45,18 @@ class Policy(eqx.Module):
         check_key(key)
         return _compiled(self, as_observation(observation, self.observation_shape), key)
 
+    @property
     @abc.abstractmethod
+    def noise_shape(self) -> tuple[int, int]:
+        """Shape of the standard normal noise of one action: a row for each candidate."""
+
+    @abc.abstractmethod
+    def act_from(self, observation: Observation, noise: Float[Array, "candidates numbers"]) -> Action:
+        """The action at an observation as a function of its noise, of `noise_shape`; uncompiled."""
+
     def act(self, observation: Observation, key: PRNGKeyArray) -> Action:
-        """What a call does, uncompiled."""
+        """What a call does, uncompiled: the action from the noise that the key draws."""
+        return self.act_from(observation, jax.random.normal(key, self.noise_shape))
 
     def with_sampler(self, sampler: Sampler) -> "Policy":
         """The same policy, sampled in another way; what it cannot do is an `InputError`."""

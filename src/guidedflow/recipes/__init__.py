@@ -17,6 +17,7 @@ from guidedflow.recipes.recipe import (
     unlisted,
 )
 from guidedflow.recipes.scores import Score, average, normalized, score, scores
+from guidedflow.recipes.suites import suite, suites
 from guidedflow.recipes.tasks import Protocol, Reference, Task, find, task, tasks
 
 __all__ = [
@@ -38,6 +39,8 @@ __all__ = [
     "quick",
     "score",
     "scores",
+    "suite",
+    "suites",
     "task",
     "tasks",
     "unlisted",

@@ -16,7 +16,7 @@ from guidedflow.algorithms.contract import Algorithm
 from guidedflow.data.sampling.cutting import Cutting
 from guidedflow.data.sampling.goals import GoalSampling
 from guidedflow.errors import InputError, did_you_mean
-from guidedflow.normalization import ActionScale
+from guidedflow.normalization import ActionScale, ObservationScale
 from guidedflow.settings import check_ranges, from_plain
 from guidedflow.types import Transition
 
@@ -56,6 +56,7 @@ class Configuration:
     frame_stack: int = 1
     goals: GoalSampling = field(default_factory=GoalSampling)
     action_scale: ActionScale | None = None
+    observation_scale: ObservationScale | None = None
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> "Configuration":
@@ -74,7 +75,10 @@ class Configuration:
     @property
     def cutting(self) -> Cutting:
         """How its dataset became batches; pictures are left as they are."""
-        return Cutting(self.discount, self.horizon, self.chunk, frame_stack=self.frame_stack, goals=self.goals)
+        return Cutting(
+            self.discount, self.horizon, self.chunk, frame_stack=self.frame_stack, goals=self.goals,
+            observation_scale=self.observation_scale,
+        )  # fmt: skip
 
 
 def name_of(algorithm: Algorithm[Any]) -> str:

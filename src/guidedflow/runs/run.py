@@ -280,6 +280,11 @@ def _changes(path: Path, old: Mapping[str, Any], new: Mapping[str, Any], default
             f"{path} was trained on actions of another scale; give --rescale-actions and the dataset as before, or "
             "choose another --out."
         )
+    if any(name.startswith("observation_scale") for name in changed):
+        raise InputError(
+            f"{path} was trained on observations of another scale; give --normalize-observations or "
+            "--no-normalize-observations, and the dataset, as before, or choose another --out."
+        )
     for name in changed:
         if name.split(".")[-1] == "fingerprint":
             raise InputError(

@@ -36,6 +36,11 @@ def under_critic_of(critic: "Trained", policy: Policy, run: "Trained", task: str
             f"{critic.run.path} and {run.run.path} were trained on actions of different scales "
             "(--rescale-actions), so the critic of one cannot judge the other; train both alike."
         )
+    if critic.configuration.observation_scale != run.configuration.observation_scale:
+        raise InputError(
+            f"{critic.run.path} and {run.run.path} were trained on observations of different scales "
+            "(--normalize-observations), so the critic of one cannot judge the other; train both alike."
+        )
     steered = policy.with_critic(*critic_of(critic, len(run.seeds)))
     warn_of_differences(critic, run, task)
     return steered

@@ -66,7 +66,10 @@ class Trained:
         return cls(run, algorithm, state, step, configuration)
 
     def policies(self) -> dict[str, Policy]:
-        """The policies by name, of all seeds at once, in the box: every array has a leading axis of seeds."""
+        """The policies by name, of all seeds at once, in the box and of normalised observations, if the run has these.
+
+        Every array has a leading axis of seeds.
+        """
         return self.algorithm.policies(self.state)
 
     def policy(
@@ -85,7 +88,7 @@ class Trained:
             raise InputError(f"{self.run.path} has no seed {seed!r}; it was trained with {self.seeds}.")
         row = self.seeds.index(seed)
         own = jax.tree.map(lambda leaf: leaf[row] if jnp.ndim(leaf) else leaf, self.steered(name, sampler, critic_from))
-        return in_units(own, self.action_scale)
+        return self._in_units(own)
 
     def steered(
         self,
@@ -183,7 +186,10 @@ class Trained:
     def _acting(self, policy: str | None, using: Policy | None, sampler: Sampler | None) -> Policy:
         """The policy of all seeds that is to act, in the units of its data."""
         chosen = self.steered(policy) if using is None else using
-        return in_units(chosen if sampler is None else chosen.with_sampler(sampler), self.action_scale)
+        return self._in_units(chosen if sampler is None else chosen.with_sampler(sampler))
+
+    def _in_units(self, policy: Policy) -> Policy:
+        return in_units(policy, self.action_scale, self.configuration.observation_scale)
 
 
 def load_policy(

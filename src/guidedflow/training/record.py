@@ -1,7 +1,7 @@
 """What `config.json` records of a run: all that it takes to describe, repeat and resume it."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ def record(
     recipe: Mapping[str, Any] | None = None,
     window: Window | None = None,
     rebalance: Rebalance | None = None,
+    command: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """The configuration as JSON's own types; what does not apply is left out."""
     settings = to_plain(plan)
@@ -35,12 +36,13 @@ def record(
         del settings["goals"]
     optional = {
         "action_scale": to_plain(configuration.action_scale),
+        "observation_scale": to_plain(configuration.observation_scale),
         "recipe": recipe,
         "window": to_plain(window),
         "rebalance": to_plain(rebalance),
     }
     return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]] if command is None else list(command),
         "task": dataset.name,
         "algorithm": {"name": name_of(algorithm), **to_plain(algorithm)},
         **settings,

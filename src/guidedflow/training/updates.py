@@ -1,10 +1,10 @@
-"""Many updates of an algorithm as one compiled program: sampling, gradients and Adam, of every seed.
+"""Many updates of algorithms as one compiled program: sampling, gradients and Adam, of every seed of every run.
 
 The key of an update is a function of seed and step, so there is no random state to save. This module knows no dataset
 but for its batches, and does not know what happens between two such programs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import Array, Int
 
 from guidedflow.algorithms.contract import Algorithm
@@ -47,23 +48,35 @@ def compiling() -> Iterator[Clock]:
         jax.monitoring.unregister_event_duration_listener(listen)
 
 
+def in_rows(algorithms: Sequence[Algorithm[Any]]) -> Algorithm[Any]:
+    """Algorithms that differ in float settings alone as one, whose floats have a leading axis.
+
+    Raises `InputError` for algorithms of other classes or other static settings.
+    """
+    if len({str(jax.tree.structure(each)) for each in algorithms}) > 1:
+        raise InputError("Runs that train as one program may differ in float settings and seeds alone.")
+    return jax.tree.map(lambda *floats: jnp.stack([jnp.asarray(x, jnp.float32) for x in floats]), *algorithms)
+
+
 @partial(jax.jit, static_argnames=("count", "batch_size"))
 def advance(
-    algorithm: Algorithm[Any],
+    algorithms: Algorithm[Any],
     state: Any,
     batches: Transitions,
-    seeds: Int[Array, " seeds"],
+    seeds: Int[Array, " rows"],
     step: int | Int[Array, ""],
     count: int,
     batch_size: int,
 ) -> tuple[Any, Metrics]:
-    """`count` updates from `step` on, of all seeds; returns the state and each metric's mean, one number a seed.
+    """`count` updates from `step` on of every row; returns the state and each metric's mean, one number a row.
 
-    Raises `InputError` for an update that breaks the contract of `Algorithm`.
+    A row is one training seed of one run: `algorithms`, `state` and `seeds` have a leading axis of rows (`in_rows`).
+    Rows are spread over the devices where their number is a multiple of them. Raises `InputError` for an update that
+    breaks the contract of `Algorithm`.
     """
 
-    def one_seed(state_and_seed: tuple[Any, Int[Array, ""]]) -> tuple[Any, Metrics]:
-        state, seed = state_and_seed
+    def one_row(row: tuple[Algorithm[Any], Any, Int[Array, ""]]) -> tuple[Any, Metrics]:
+        algorithm, state, seed = row
 
         def update(state: Any, step: Int[Array, ""]) -> tuple[Any, Metrics]:
             batch = batches.sample(stream_key(seed, Stream.DATA, step), batch_size)
@@ -75,10 +88,18 @@ def advance(
         return state, jax.tree.map(jnp.mean, metrics)
 
     # One program either way. A CPU has nothing to gain from wider products: there the mapped update is a fifth slower
-    # than the plain one, so seeds take turns, and together they compute the very bits that each would alone.
-    if jax.default_backend() == "cpu":
-        return jax.lax.map(one_seed, (state, seeds))
-    return jax.vmap(one_seed)((state, seeds))
+    # than the plain one, so rows take turns, and together they compute the very bits that each would alone.
+    def all_rows(rows: tuple[Algorithm[Any], Any, Int[Array, " rows"]]) -> tuple[Any, Metrics]:
+        return jax.lax.map(one_row, rows) if jax.default_backend() == "cpu" else jax.vmap(one_row)(rows)
+
+    devices = jax.devices()
+    if len(devices) == 1 or len(seeds) % len(devices):
+        return all_rows((algorithms, state, seeds))
+    mesh = jax.make_mesh((len(devices),), ("rows",), axis_types=(AxisType.Auto,))
+    spread = jax.shard_map(
+        all_rows, mesh=mesh, in_specs=PartitionSpec("rows"), out_specs=PartitionSpec("rows"), check_vma=False
+    )
+    return spread((algorithms, state, seeds))
 
 
 def _check(name: str, state: Any, updated: Any, metrics: Any) -> None:

@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from guidedflow.data.convert import convert
 from guidedflow.data.formats.columns import Columns, dataset_of, keep, kept, place
-from guidedflow.data.load import load_dataset, open_dataset, read_dataset
+from guidedflow.data.load import load_dataset, open_dataset, read_dataset, read_parts
 from guidedflow.data.sampling.cutting import Cutting
 from guidedflow.data.validation import validate
 from guidedflow.errors import InputError
@@ -80,11 +80,59 @@ def test_a_log_is_for_reaching_what_its_columns_say(tmp_path):
 
 
 def test_recorded_successors_are_used(tmp_path):
-    columns = log() | {"then": log()["obs"] + 0.5}
+    then = np.concatenate([log()["obs"][1:], log()["obs"][-1:]])
+    then[[2, 5]] = log()["obs"][[2, 5]] + 0.5
+    columns = log() | {"then": then}
     told = COLUMNS.over(Columns(next_observations="then"))
     dataset = load_dataset("my-arm", save(tmp_path / "log.npz", columns), columns=told)
     assert len(dataset) == 6
     np.testing.assert_array_equal(dataset.observations[:, 0], [0, 1, 2, 2.5, 3, 4, 5, 5.5])
+
+
+def test_a_next_observation_that_is_not_the_next_row_ends_an_episode(tmp_path):
+    """Also where no flag says so, as when somebody cut a piece out of a run."""
+    seen = log()["obs"]
+    then = np.concatenate([seen[1:], seen[-1:] + 1])
+    then[1] += 7  # a step led elsewhere than the row after it
+    path = save(tmp_path / "log.npz", log() | {"then": then})
+    told = Columns.parse(["observations=obs", "actions=act", "rewards=pay", "terminals=none", "next_observations=then"])
+    dataset = load_dataset("my-arm", path, columns=told)
+    assert (dataset.episodes, len(dataset)) == (2, 6)
+    np.testing.assert_array_equal(dataset.observations[~dataset.last], seen)
+    np.testing.assert_array_equal(dataset.observations[[2, 7]], then[[1, 5]])
+    assert [problem.kind for problem in validate(path, columns=told).warnings][:1] == ["next-differs"]
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_independent_transitions_are_used_as_they_are(tmp_path, shuffled):
+    """Each row is one: whatever their order, and although neighbours may follow each other by chance."""
+    order = np.random.default_rng(0).permutation(6) if shuffled else np.arange(6)
+    columns = {name: column[order] for name, column in (log() | {"then": log()["obs"] + 0.5}).items()}
+    words = "observations=obs actions=act rewards=pay terminals=solved next_observations=then transitions=independent"
+    path, told = save(tmp_path / "log.npz", columns), Columns.parse(words.split())
+    batch = load_dataset("my-arm", path, columns=told).cut(0.5).every()
+    for name, column in (("observation", "obs"), ("action", "act"), ("reward", "pay"), ("next_observation", "then")):
+        np.testing.assert_array_equal(getattr(batch, name), columns[column].astype(np.float32))
+    np.testing.assert_array_equal(batch.discount, np.where(columns["solved"], 0, 0.5).astype(np.float32))
+    assert not validate(path, columns=told).errors
+
+
+def test_what_validation_calls_an_error_is_neither_loaded_nor_converted(tmp_path):
+    path = save(tmp_path / "log.npz", log() | {"mode": np.arange(6), "far": log()["act"] + 5})
+    shared = Columns(**(COLUMNS.told() | {"actions": "obs"}))
+    never = Columns(**(COLUMNS.told() | {"actions": "far"}))
+    pixels = save(tmp_path / "see.npz", log() | {"obs": np.zeros((6, 4, 4), np.uint8)})
+    for file, told, clip, sentence in (
+        (path, shared, True, "'obs' must play one part"),
+        (path, never, True, "'far' must lie in .* clipping would leave a constant"),
+        (pixels, COLUMNS, False, "must be images of .height, width, channels"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            load_dataset("my-arm", file, columns=told, clip_actions=clip)
+        assert validate(file, columns=told, clip_actions=clip).errors
+    for told in (shared, COLUMNS):
+        with pytest.raises(InputError):
+            read_parts("my-arm", pixels if told is COLUMNS else path, columns=told)
 
 
 def test_nested_columns_stand_side_by_side_and_a_number_is_a_reward(tmp_path):
@@ -185,6 +233,8 @@ def test_a_role_replaces_those_that_it_stands_for(tmp_path):
         ("observations=obs actions=act rewards=pay", "where the task itself ended"),
         ("observations=obs actions=act rewards=pay terminals=none", "where episodes end"),
         (f"{WORDS} masks=solved", "terminals or masks, not both"),
+        (f"{WORDS} transitions=yes", "transitions must be 'independent', beside next_observations=NAME, found 'yes'"),
+        (f"{WORDS} transitions=independent next_observations=obs", "transitions already tells where .* leave episodes"),
         (WORDS.replace("=obs", "=ob"), r"'ob' must be there \(did you mean 'obs'\?\)"),
         (WORDS.replace("=pay", "=much"), "'much' must be there"),
         (WORDS.replace("=solved", "=run"), "'run' must be 0 or 1, found 4 in row 0"),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from guidedflow.data.actions import ACTION_LIMIT
 from guidedflow.data.formats import d4rl
-from guidedflow.data.formats.arrays import open_arrays
+from guidedflow.data.formats.opening import open_arrays
 from guidedflow.data.load import load_dataset, read_dataset
 from guidedflow.data.sources import named
 from guidedflow.errors import InputError
@@ -74,7 +74,7 @@ def transitions(dataset):
 def test_transitions_are_those_that_d4rl_keeps(write, flags, antmaze):
     columns = recording(flags)
     with open_arrays(write(columns)) as file:
-        dataset = d4rl.read(file, "made", antmaze=antmaze)
+        dataset = d4rl.read(file, antmaze=antmaze).to_dataset("made")
     kept = published(columns)
     seen, _, rewards, masks, successors = transitions(dataset)
     np.testing.assert_array_equal(seen[:, 0], kept)
@@ -94,7 +94,7 @@ def test_transitions_are_those_that_d4rl_keeps(write, flags, antmaze):
 def test_with_next_observations_every_row_is_a_transition(write, flags):
     columns = recording(flags, following=True)
     with open_arrays(write(columns)) as file:
-        dataset = d4rl.read(file, "made")
+        dataset = d4rl.read(file).to_dataset("made")
     seen, _, _, masks, successors = transitions(dataset)
     np.testing.assert_array_equal(seen, columns["observations"].astype(np.float32))
     np.testing.assert_array_equal(successors, columns["next_observations"].astype(np.float32))
@@ -106,7 +106,7 @@ def test_a_jump_ends_an_episode_of_which_no_flag_tells(write):
     columns = recording("------", following=True)
     columns["next_observations"][2] += 1e-3
     with open_arrays(write(columns)) as file:
-        assert d4rl.read(file, "made", antmaze=True).episodes == 2
+        assert d4rl.read(file, antmaze=True).to_dataset("made").episodes == 2
 
 
 def test_without_timeouts_the_limit_of_the_task_is_counted(write):

@@ -3,6 +3,7 @@
 import json
 import sys
 import warnings
+from collections import OrderedDict
 
 import gymnasium
 import minari as package
@@ -113,6 +114,24 @@ def test_a_dictionary_is_flattened_as_gymnasium_does(data_format):
     dataset = load_dataset("arm/dict-v0")
     flat = np.stack([gymnasium.spaces.flatten(space, sample) for sample in samples])
     np.testing.assert_array_equal(dataset.observations, flat.astype(np.float32))
+
+
+@pytest.mark.parametrize("data_format", FORMATS)
+@pytest.mark.parametrize("ordered", [False, True])
+def test_keys_come_in_the_order_of_the_space_that_was_recorded(data_format, ordered):
+    """Keywords and ordered dictionaries are not sorted by Gymnasium, though minari sorts them when it reads."""
+    boxes = {"zone": Box(-9, 9, (2,), np.float32), "arm": Box(-9, 9, (1,), np.float32)}
+    inner = gymnasium.spaces.Dict(OrderedDict(boxes)) if ordered else gymnasium.spaces.Dict(**boxes)
+    space = gymnasium.spaces.Dict(OrderedDict(world=inner, base=Box(-9, 9, (1,), np.float32)))
+    space.seed(0)
+    samples = [space.sample() for _ in range(4)]
+    seen = {
+        "world": {key: np.stack([sample["world"][key] for sample in samples]) for key in boxes},
+        "base": np.stack([sample["base"] for sample in samples]),
+    }
+    store("arm/dict-v0", [episode(3, seen=seen)], observation=space, data_format=data_format)
+    flat = np.stack([gymnasium.spaces.flatten(space, sample) for sample in samples])
+    np.testing.assert_array_equal(load_dataset("arm/dict-v0").observations, flat)
 
 
 def spoiled(root, change):

@@ -29,13 +29,16 @@ class Noise(NamedTuple):
     """x0, where the cloning path starts."""
     flow_time: Float[Array, "*batch"]
     """t in [0, 1)."""
+    next_action: Float[Array, "*batch action"] | None = None
+    """Where the flow begins that acts in the critic's target, if the critic bootstraps."""
 
 
-def draw(batch: Transition, steps: int, key: PRNGKeyArray) -> Noise:
+def draw(batch: Transition, steps: int, key: PRNGKeyArray, bootstrapped: bool) -> Noise:
     """The noise of an update on `batch`, for paths of so many steps."""
     path_key, flow_key = jax.random.split(key)
     size, actions = batch.action.shape
-    return Noise(jax.random.normal(path_key, (size, steps, actions)), *cloning.draw(batch, flow_key))
+    next_action = jax.random.normal(jax.random.fold_in(key, 2), batch.action.shape) if bootstrapped else None
+    return Noise(jax.random.normal(path_key, (size, steps, actions)), *cloning.draw(batch, flow_key), next_action)
 
 
 def times(steps: int) -> Float[Array, " steps"]:

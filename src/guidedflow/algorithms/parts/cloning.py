@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.algorithms.parts.losses import flow_matching_error
-from guidedflow.networks import VelocityField
+from guidedflow.networks import Field
 from guidedflow.settings import Choice
 from guidedflow.types import Metrics, Scalar, Transition
 
@@ -60,7 +60,7 @@ def draw(batch: Transition, key: PRNGKeyArray, times: Times = Times.uniform) -> 
     return Noise(jax.random.normal(source, batch.action.shape), times(time, batch.reward.shape))
 
 
-def flow_loss(flow: VelocityField, data: Transition, noise: PathNoise) -> tuple[Scalar, Metrics]:
+def flow_loss(flow: Field, data: Transition, noise: PathNoise) -> tuple[Scalar, Metrics]:
     """The flow-matching error of one transition (arXiv 2210.02747)."""
     velocity = flow.given(data.observation)
     error = flow_matching_error(velocity, noise.flow_source, data.action, noise.flow_time)

@@ -42,12 +42,12 @@ def init(
     values: ImplicitValues,
     key: PRNGKeyArray,
     *,
-    published_network: bool,
+    deep_time: bool,
 ) -> State:
     """The state before the first update."""
     noise_key, values_key = jax.random.split(key)
     shape, size = example.observation.shape, example.action.size
-    noise = NoiseField(shape, size, hidden, published=published_network, key=noise_key)
+    noise = NoiseField(shape, size, hidden, deep_time=deep_time, key=noise_key)
     return State(Learner.init(noise, optimizer), values.init(example, values_key))
 
 

@@ -39,7 +39,7 @@ def draw(batch: Transition, key: PRNGKeyArray, source: Source, instant_share: fl
     times = jax.nn.sigmoid(0.4 - jax.random.normal(time_key, (2, len(batch.reward))))
     start, end = jnp.min(times, axis=0), jnp.max(times, axis=0)
     instant = jnp.arange(len(start), dtype=start.dtype) < jnp.floor(instant_share * len(start))
-    return Noise(source(source_key, batch.action.shape), start, jnp.where(instant, start, end))
+    return Noise(source.draw(source_key, batch.action.shape), start, jnp.where(instant, start, end))
 
 
 def flow_loss(flow: JumpField, data: Transition, noise: Noise, prediction: Prediction) -> tuple[Scalar, Metrics]:

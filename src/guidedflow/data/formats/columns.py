@@ -1,52 +1,58 @@
 """Data of your own: which column of a file is what, said once and kept beside the file.
 
-    observations        one column, or several joined by + ; `obs/joints+obs/gripper` puts them side by side, unless it
-                        is the name of a column itself
+    observations        one column, or several joined by + ; `obs/joints+obs/gripper` puts them side by side, `joint_*`
+                        all whose names match, in the order of their numbers, `joint_{0..6}` seven of them; a column of
+                        that very name comes first
     actions             the same
-    rewards             a column, or a number that every step gets
+    rewards             a column, or a number that every step gets: a flag of success is one, and -1 counts steps
     terminals           1 where the task itself ended, solved or failed: nothing is bootstrapped from there, and the
-                        episode ends; `none` where every episode was only cut off
+                        episode ends; `none` where every episode was only cut off; may be the rewards' column
     masks               instead of terminals: 0 where nothing is bootstrapped, which ends no episode
     ends                1 in the last step of each episode, for whatever reason
-    episodes            a number that is another one in the next episode
+    episodes            a number or a word that is another one in the next episode
+    episode_ends        a column of its own length: how many rows there are up to the end of each episode
     last                1 in rows that only hold the final observation of an episode (OGBench's files, and ours)
-    next_observations   what was seen after the step, if a column tells it
+    next_observations   what was seen after the step, if a column tells it; where the next row begins elsewhere, an
+                        episode ends
+    transitions         `independent` where each row is a transition of its own, with its next observation
     goals               what each row is as a goal, a column or several joined by + ; the data is then goal-conditioned,
                         and rewards and the ends of the task count for nothing and need not be told
     weights             how much more often than others a step is drawn, under --rebalance weights
 
-Episodes end where `terminals`, `ends` or a change of `episodes` say so, and at the end of the file. What becomes of an
+Episodes end where one of these columns says so, and at the end of the file. What becomes of an
 episode's final observation is told in `recording`. The names are kept in `FILE.columns.json`; beside a file that this
-library wrote it also says the dataset's own name. This module does not know of suites, nor which task is learned.
+library wrote it also says the dataset's own name. This module does not know of suites, nor
+how a column is read.
 """
 
 import dataclasses
 import re
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from guidedflow import files
-from guidedflow.data.dataset import Dataset
-from guidedflow.data.formats import recording
 from guidedflow.data.formats.arrays import Arrays
 from guidedflow.errors import InputError, did_you_mean
 
 NONE = "none"
+INDEPENDENT = "independent"
 
 _NEXT = re.compile(r",(?=\w+=)")
 """A comma that does not belong to the name of a column."""
 
+_ENDS = ("ends", "episodes", "episode_ends")
+
 _INSTEAD = (
     ("terminals", ("masks",)),
     ("masks", ("terminals",)),
-    ("last", ("ends", "episodes", "next_observations")),
-    *((role, ("last",)) for role in ("ends", "episodes", "next_observations")),
+    ("last", (*_ENDS, "next_observations", "transitions")),
+    ("transitions", ("last", *_ENDS)),
+    *((role, ("last", "transitions")) for role in _ENDS),
+    ("next_observations", ("last",)),
 )
 """Roles, and those in whose place they stand."""
 
@@ -68,13 +74,21 @@ class Columns:
     last: str | None = None
     next_observations: str | None = None
     goals: str | None = None
+    episode_ends: str | None = None
+    transitions: str | None = None
     weights: str | None = None
 
     @classmethod
     def parse(cls, words: Iterable[str]) -> "Columns":
-        """From words such as `observations=obs`; several may stand in one word, a comma before each next `ROLE=`."""
+        """From words such as `observations=obs`; several may stand in one word, a comma before each next `ROLE=`.
+
+        A word may also be a TOML file that names them: `observations = "obs"`, or a list of names to be joined.
+        """
+        words = list(words)
         named: dict[str, str] = {}
-        for word in chain.from_iterable(map(_NEXT.split, words)):
+        for path in (Path(word) for word in words if _is_toml(word)):
+            named |= _told_by(path)
+        for word in chain.from_iterable(_NEXT.split(word) for word in words if not _is_toml(word)):
             role, sign, column = word.partition("=")
             if not sign or not column:
                 raise InputError(f"columns are given as ROLE=NAME, for example observations=obs, not as {word!r}")
@@ -131,6 +145,14 @@ class Roles:
     """Further columns that the source needs."""
 
 
+class UnnamedColumns(InputError):
+    """Columns of which it is not said what must be said."""
+
+    def __init__(self, path: Path, told: str) -> None:
+        super().__init__(told)
+        self.path = path
+
+
 class NamesDamaged(InputError):
     """Names beside a file that cannot be read."""
 
@@ -153,8 +175,8 @@ def home(task: str, file: Path | None) -> Path:
 
 
 def roles(file: Arrays, task: str, told: Columns) -> Roles:
-    """What the names say, and nothing else."""
-    return Roles(told)
+    """What the names say, and what the layout of the file itself says where these say nothing."""
+    return Roles(told.over(Columns(**file.usual)))
 
 
 def kept(path: Path) -> Columns | None:
@@ -212,139 +234,57 @@ def _beside(path: Path) -> dict[str, Any] | None:
         raise NamesDamaged(str(error)) from error
 
 
-def read(file: Arrays, columns: Columns, name: str) -> Dataset:
-    """The dataset of an open file. Raises `InputError` for names that are missing or do not fit each other."""
-    check_told(file, columns)
-    observations = _matrix(file, columns.observations or "")
-    rows = len(observations)
-    actions = _rows(file, columns.actions or "", _matrix(file, columns.actions or ""), rows)
-    rewards = _rewards(file, columns.rewards or "0", rows)
-    terminals = np.zeros(rows, bool)
-    if columns.terminals not in (None, NONE):
-        terminals = _flags(file, str(columns.terminals), rows)
-    masks = 1 - terminals.astype(np.float32)
-    if columns.masks is not None:
-        masks = _flags(file, columns.masks, rows).astype(np.float32)
-    weights = None
-    if columns.weights is not None:
-        weights = _vector(file, columns.weights, rows).astype(np.float32, copy=False)
-    goals = None
-    if columns.goals is not None:
-        told = columns.goals == columns.observations
-        goals = observations if told else _rows(file, columns.goals, _matrix(file, columns.goals), rows)
-    if columns.last is not None:
-        return _whole(file, columns, name, observations, actions, rewards, masks, weights, goals)
-    ends = terminals.copy()
-    ends[-1] = True
-    if columns.ends is not None:
-        ends |= _flags(file, columns.ends, rows)
-    if columns.episodes is not None:
-        number = _vector(file, columns.episodes, rows)
-        ends[:-1] |= number[1:] != number[:-1]
-    following = None
-    if columns.next_observations is not None:
-        following = _rows(file, columns.next_observations, _matrix(file, columns.next_observations), rows)
-        if following.shape != observations.shape:
-            raise file.complaint(
-                columns.next_observations, f"have the shape {observations.shape}", f"{following.shape}"
-            )
-    return recording.to_dataset(
-        name, observations, actions, rewards, masks, ends, following, weights=weights, goals=goals
-    )
-
-
-def _whole(
-    file: Arrays,
-    columns: Columns,
-    name: str,
-    observations: NDArray[Any],
-    actions: NDArray[Any],
-    rewards: NDArray[Any],
-    masks: NDArray[Any],
-    weights: NDArray[Any] | None,
-    goals: NDArray[Any] | None,
-) -> Dataset:
-    """Of a file whose episodes hold their final observations."""
-    last = _flags(file, columns.last or "", len(observations))
-    if not last[-1]:
-        raise file.complaint(columns.last or "", "be 1 in the final row", "0, so the last episode is cut off")
-    seen = recording.numbers(observations)
-    wanted = seen if goals is observations else None if goals is None else recording.numbers(goals)
-    return Dataset(name, seen, recording.numbers(actions), rewards, masks, last, goals=wanted, weights=weights)
-
-
 def check_told(file: Arrays, columns: Columns) -> None:
-    """Raises `InputError` where it is not said what must be said."""
+    """Raises `UnnamedColumns` where it is not said what must be said, and `InputError` for what contradicts itself."""
     has = f"{file.path} has the columns {', '.join(file.names[:30])}: say"
     for role in ("observations", "actions"):
         if getattr(columns, role) is None:
-            raise InputError(f"{has} which are the {role}, by --columns {role}=NAME")
+            raise UnnamedColumns(file.path, f"{has} which are the {role}, by --columns {role}=NAME")
     if columns.rewards is None and columns.goals is None:
-        raise InputError(f"{has} which is the reward, by --columns rewards=NAME, or rewards=0 to clone without any")
+        raise UnnamedColumns(
+            file.path, f"{has} which is the reward, by --columns rewards=NAME, or rewards=0 to clone without any"
+        )
     if columns.terminals is not None and columns.masks is not None:
         raise InputError(f"{file.path}: name terminals or masks, not both, since a mask is 1 - terminal")
-    if columns.last is not None:
-        if columns.terminals is not None and columns.terminals != NONE:
-            raise InputError(f"{file.path}: rows of final observations (last) go with masks, not with terminals")
-        for role in ("ends", "episodes", "next_observations"):
-            if getattr(columns, role) is not None:
-                raise InputError(f"{file.path}: last already tells where episodes end; leave {role} out")
-    if columns.terminals is None and columns.masks is None and columns.goals is None:
+    if columns.last is not None and columns.terminals not in (None, NONE):
+        raise InputError(f"{file.path}: rows of final observations (last) go with masks, not with terminals")
+    if columns.transitions is not None and (columns.transitions != INDEPENDENT or columns.next_observations is None):
         raise InputError(
-            f"{has} where the task itself ended, by --columns terminals=NAME (or masks=NAME), or terminals=none "
-            "where every episode was only cut off"
+            f"{file.path}: transitions must be {INDEPENDENT!r}, beside next_observations=NAME, "
+            f"found {columns.transitions!r}{'' if columns.next_observations else ' without these'}"
         )
-    told = (columns.last, columns.ends, columns.episodes, None if columns.terminals == NONE else columns.terminals)
-    if not any(told):
-        raise InputError(f"{has} where episodes end, by --columns ends=NAME, episodes=NAME or last=NAME")
+    for whole, role in ((whole, role) for whole in ("last", "transitions") for role in (*_ENDS, "next_observations")):
+        if (whole, role) != ("transitions", "next_observations") and None not in map(columns.told().get, (whole, role)):
+            raise InputError(f"{file.path}: {whole} already tells where episodes end; leave {role} out")
+    if columns.terminals is None and columns.masks is None and columns.goals is None:
+        raise UnnamedColumns(
+            file.path,
+            f"{has} where the task itself ended, by --columns terminals=NAME (or masks=NAME), or terminals=none "
+            "where every episode was only cut off",
+        )
+    if not ({"last", "next_observations", *_ENDS} & columns.told().keys()) and columns.terminals in (None, NONE):
+        raise UnnamedColumns(file.path, f"{has} where episodes end, by --columns ends=NAME, episodes=NAME or last=NAME")
 
 
-def joined(file: Arrays, name: str) -> list[str]:
-    """The columns that a name joins by + ; a column of that very name comes first."""
-    return [name] if name in file else name.split("+")
+def _is_toml(word: str) -> bool:
+    return "=" not in word and word.endswith(".toml")
 
 
-def _matrix(file: Arrays, name: str) -> NDArray[Any]:
-    """One column or several side by side, as (rows, numbers), images as they are."""
-    names = joined(file, name)
-    parts = [file.read(part) for part in names]
-    parts = [part[:, None] if part.ndim == 1 else part for part in parts]
-    for part, called in zip(parts, names, strict=True):
-        if part.ndim < 2 or len(part) != len(parts[0]) or not part.size or (len(parts) > 1 and part.ndim != 2):
-            raise file.complaint(called, f"have the shape ({len(parts[0]) or 'rows'}, numbers)", f"{part.shape}")
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-
-
-def _vector(file: Arrays, name: str, rows: int) -> NDArray[Any]:
-    column = file.read(name)
-    if column.ndim == 2 and column.shape[1] == 1:
-        column = column[:, 0]
-    if column.ndim != 1:
-        raise file.complaint(name, "have one number a row", f"the shape {column.shape}")
-    return _rows(file, name, column, rows)
-
-
-def _rows(file: Arrays, name: str, column: NDArray[Any], rows: int) -> NDArray[Any]:
-    if len(column) != rows:
-        raise file.complaint(name, f"have {rows} rows as the observations have", str(len(column)))
-    return column
-
-
-def _rewards(file: Arrays, name: str, rows: int) -> NDArray[Any]:
-    if name not in file:
-        try:
-            return np.full(rows, float(name), np.float32)
-        except ValueError:
-            pass  # not a number, so that it is the name of a column that is missing
-    return _vector(file, name, rows).astype(np.float32, copy=False)
-
-
-def _flags(file: Arrays, name: str, rows: int) -> NDArray[np.bool_]:
-    column = _vector(file, name, rows)
-    flags = column.astype(bool)
-    if (wrong := np.flatnonzero(flags != column)).size:
-        raise file.complaint(name, "be 0 or 1", f"{column[wrong[0]]} in row {wrong[0]}")
-    return flags
+def _told_by(path: Path) -> dict[str, str]:
+    """What a TOML file says of columns. Raises `InputError` for anything but names, numbers and lists of names."""
+    try:
+        told = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {files.reason(error)}") from error
+    except ValueError as error:
+        raise InputError(f"{path} must be TOML, found damage ({error})") from error
+    named = {}
+    for role, name in told.items():
+        names = name if isinstance(name, list) else [name]
+        if not names or not all(isinstance(each, str | int | float) for each in names):
+            raise InputError(f"{path}: {role} must be a name or a list of names, found {name!r}")
+        named[role] = "+".join(map(str, names))
+    return named
 
 
 def _shown(columns: Columns) -> str:

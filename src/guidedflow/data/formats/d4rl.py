@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidedflow import environments
-from guidedflow.data.dataset import Dataset
 from guidedflow.data.formats import recording
-from guidedflow.data.formats.arrays import Arrays, open_arrays
+from guidedflow.data.formats.arrays import Arrays
 from guidedflow.data.formats.columns import Columns, Roles
+from guidedflow.data.formats.recording import Recording
 from guidedflow.errors import InputError
 
 COLUMNS = ("observations", "actions", "rewards", "terminals")
@@ -105,20 +105,22 @@ def roles(file: Arrays, task: str, told: Columns) -> Roles:
     return Roles(Columns(**usual), of_d4rl=True, goes_on=_is_maze(task))
 
 
-def load(path: Path, task: str) -> Dataset:
-    """The dataset of a file, by the rules of its task if it is one of D4RL's, with its actions as recorded.
-
-    Raises `InputError` for a missing or damaged file, and for columns that are not D4RL's or do not fit each other.
-    """
+def missing(path: Path, task: str) -> InputError:
+    """The sentence about a file that is not there."""
     known = is_walker(task) or _is_task(task)
-    if known and not path.is_file():
-        raise InputError(
-            f"{path} does not exist: get it by `guidedflow data download {task}` or from {address(task)}, or name a "
-            "file by --dataset"
-        )
-    environment = environments.parse(task).environment if _is_task(task) else ""
-    with open_arrays(path) as file:
-        return read(file, task, _is_maze(task), _LIMITS.get(environment, 1000) if known else None)
+    published = f"get it by `guidedflow data download {task}` or from {address(task)}, or " if known else ""
+    return InputError(f"{path} does not exist: {published}name a file by --dataset")
+
+
+def record(file: Arrays, roles: Roles, task: str) -> Recording:
+    """What an open file recorded, by the rules of its task if it is one of D4RL's, with its actions as they were.
+
+    Raises `InputError` for columns that are not D4RL's or do not fit each other.
+    """
+    limit = 1000 if is_walker(task) else None
+    if _is_task(task):
+        limit = _LIMITS.get(environments.parse(task).environment, 1000)
+    return read(file, _is_maze(task), limit)
 
 
 def _is_task(task: str) -> bool:
@@ -131,8 +133,8 @@ def _is_maze(task: str) -> bool:
     return _is_task(task) and environments.parse(task).environment.startswith("antmaze")
 
 
-def read(file: Arrays, name: str, antmaze: bool = False, limit: int | None = None) -> Dataset:
-    """The dataset of an open file in D4RL's layout; `limit` is the number of steps that ends an episode."""
+def read(file: Arrays, antmaze: bool = False, limit: int | None = None) -> Recording:
+    """What an open file recorded in D4RL's layout; `limit` is the number of steps that ends an episode."""
     observations, actions = (_matrix(file, key) for key in ("observations", "actions"))
     rewards = _vector(file, "rewards")
     terminals = _flags(file, "terminals")
@@ -155,8 +157,7 @@ def read(file: Arrays, name: str, antmaze: bool = False, limit: int | None = Non
     ends = cut if antmaze else cut | terminals
     if following is not None:
         ends = ends | recording.jumps(observations, following)
-    return recording.to_dataset(
-        name=name,
+    return Recording(
         observations=observations,
         actions=actions,
         rewards=rewards - np.float32(1) if antmaze else rewards,

@@ -7,8 +7,10 @@ Observations of a dictionary or tuple stand side by side, in the order of their 
 environment that a dataset names is ever built, since its author chose that code. This module does not know what acts.
 """
 
+import json
 import os
-from collections.abc import Collection, Iterator
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +91,10 @@ def load(path: Path, name: str) -> Dataset:
     with needing("minari", data, "minari"):
         from minari import supported_dataset_versions
         from minari.dataset.minari_storage import MinariStorage
-    _check(data, supported_dataset_versions)
+    metadata = _check(data, supported_dataset_versions)
     try:
         storage = MinariStorage.read(data)
-        observation, action = storage.observation_space, storage.action_space
+        observation, action = in_order(storage.observation_space, metadata), storage.action_space
         if not isinstance(action, gymnasium.spaces.Box) or len(action.shape) != 1:
             raise InputError(f"{data}: actions must be a box of numbers, found {action}")
         episodes = [
@@ -107,6 +109,12 @@ def load(path: Path, name: str) -> Dataset:
         raise InputError(f"{told}; get it again") from error
     if not episodes:
         raise InputError(f"{data} must hold episodes, found none")
+    steps = sum(np.count_nonzero(~each["last"]) for each in episodes)
+    if metadata.get("total_steps", steps) != steps:
+        raise InputError(
+            f"{data} must hold as many steps as its metadata says, {metadata['total_steps']}, found {steps}; "
+            "it is incomplete: get it again"
+        )
     columns: dict[str, Any] = {key: np.concatenate([each[key] for each in episodes]) for key in episodes[0]}
     return Dataset(name=name, **columns)
 
@@ -165,6 +173,23 @@ def episode_columns(data: Path, space: gymnasium.Space[Any], episode: dict[str, 
     }
 
 
+def in_order(space: gymnasium.Space[Any], metadata: Mapping[str, Any]) -> gymnasium.Space[Any]:
+    """The observation space, its dictionaries in the order that was recorded: minari sorts the keys when it reads."""
+    return _ordered(space, json.loads(metadata["observation_space"]))
+
+
+def _ordered(space: gymnasium.Space[Any], told: Any) -> gymnasium.Space[Any]:
+    """A space with its keys in the order of JSON's; one that JSON does not describe stays as it is."""
+    inner = told.get("subspaces") if isinstance(told, dict) else None
+    if isinstance(space, gymnasium.spaces.Dict) and isinstance(inner, dict):
+        return gymnasium.spaces.Dict(
+            OrderedDict((key, _ordered(space.spaces[key], inner[key])) for key in inner if key in space.spaces)
+        )
+    if isinstance(space, gymnasium.spaces.Tuple) and isinstance(inner, list):
+        return gymnasium.spaces.Tuple([_ordered(each, own) for each, own in zip(space.spaces, inner, strict=True)])
+    return space
+
+
 def _side_by_side(space: gymnasium.Space[Any], observations: Any) -> NDArray[Any]:
     """A space's observations as one matrix; images stay what they are."""
     if isinstance(space, gymnasium.spaces.Dict):
@@ -215,8 +240,11 @@ def _identifier(name: str) -> str:
     return plain if plain.rpartition("-v")[2].isdigit() else f"{plain}-v0"
 
 
-def _check(data: Path, versions: Collection[str]) -> None:
-    """Raises `InputError` for another version, and where reading would build the environment that a dataset names."""
+def _check(data: Path, versions: Collection[str]) -> dict[str, Any]:
+    """The metadata.
+
+    Raises `InputError` for another version, and where reading would build the environment that a dataset names.
+    """
     path = data / "metadata.json"
     metadata = read_json(path)
     for key in ("observation_space", "action_space", "data_format", "total_episodes"):
@@ -230,6 +258,7 @@ def _check(data: Path, versions: Collection[str]) -> None:
             f"{path} must be of a version that the installed minari reads ({', '.join(sorted(versions))}), found "
             f"{metadata.get('minari_version')!r}"
         )
+    return metadata
 
 
 def _data(path: Path) -> Path | None:

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from guidedflow import environments
 from guidedflow.data.actions import Outside, inside
 from guidedflow.data.dataset import Dataset, UnfiniteColumn, first_unfinite_row
-from guidedflow.data.formats.arrays import Arrays, ColumnError, NpzArrays
+from guidedflow.data.formats.arrays import Arrays, ColumnError
 from guidedflow.data.formats.columns import Columns, Roles
+from guidedflow.data.formats.npz import NpzArrays
 from guidedflow.data.obtain.collect import FOLDER, collectable
 from guidedflow.environments import Task
 from guidedflow.errors import InputError

@@ -5,6 +5,7 @@ was seen after its last step is either in a column of its own (`next_observation
 rows an episode. This module does not know which file or suite a recording is from.
 """
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,19 +17,9 @@ JUMP = 1e-6
 """Two observations further apart than this (Euclidean distance) are not one and the same."""
 
 
-def to_dataset(
-    name: str,
-    observations: NDArray[Any],
-    actions: NDArray[Any],
-    rewards: NDArray[Any],
-    masks: NDArray[Any],
-    ends: NDArray[np.bool_],
-    next_observations: NDArray[Any] | None = None,
-    final: NDArray[np.bool_] | None = None,
-    weights: NDArray[Any] | None = None,
-    goals: NDArray[Any] | None = None,
-) -> Dataset:
-    """The dataset of a recording whose episodes' last steps are in the rows `ends`; the final row must be one.
+@dataclass
+class Recording:
+    """What was recorded, a row a step; `ends` marks the last step of each episode, and the final row must be one.
 
     With `next_observations`, all rows are transitions, and an episode's final observation is the last of these.
     Without, nobody recorded where an episode's last step led, and no transition is invented: a last step whose mask is
@@ -37,39 +28,74 @@ def to_dataset(
     otherwise which of the last rows only serve as observations. `weights` are of steps. `goals` are what each row is
     as a goal, or the observations themselves; nobody looks at those of an inserted row, from which nothing was done.
     """
-    rows, seen_as_goals = len(observations), goals is observations
-    if next_observations is not None:
-        closed = ends
-        endings = next_observations[ends]
-    else:
-        final = ends & (masks != 0) if final is None else final
-        closed = ends & ~final
-        endings = observations[closed]
-    order = np.repeat(np.arange(rows), 1 + closed)
-    added = np.flatnonzero(closed) + 1 + np.arange(np.count_nonzero(closed))
-    last = np.zeros(len(order), bool)
-    last[added] = True
-    if final is not None:
-        last[np.flatnonzero(final) + np.cumsum(closed)[final]] = True
-    if len(added):
-        observations, actions, rewards, masks = (column[order] for column in (observations, actions, rewards, masks))
-        observations[added] = endings
-        rewards[added], masks[added] = 0, 0  # the last action is repeated: as a next action, it is at least a real one
-        weights = None if weights is None else weights[order]
-        goals = None if goals is None else goals[order]
-    observations = numbers(observations)
-    if goals is not None:
-        goals = observations if seen_as_goals else numbers(goals)
-    return Dataset(
-        name=name,
-        observations=observations,
-        actions=numbers(actions),
-        rewards=numbers(rewards),
-        masks=numbers(masks),
-        last=last,
-        goals=goals,
-        weights=None if weights is None else numbers(weights),
-    )
+
+    observations: NDArray[Any]
+    actions: NDArray[Any]
+    rewards: NDArray[Any]
+    masks: NDArray[Any]
+    ends: NDArray[np.bool_]
+    next_observations: NDArray[Any] | None = None
+    final: NDArray[np.bool_] | None = None
+    weights: NDArray[Any] | None = None
+    goals: NDArray[Any] | None = None
+
+    def columns(self) -> list[NDArray[Any]]:
+        """All that a dataset would take numbers from; those of rows that only serve as observations count too."""
+        listed = (self.observations, self.actions, self.rewards, self.masks)
+        return [*listed, *(each for each in (self.next_observations, self.weights, self.goals) if each is not None)]
+
+    def only(self, rows: NDArray[np.bool_], ends: NDArray[np.bool_]) -> "Recording":
+        """Some of the rows, with these ends; a new end serves as a final observation, if no other one was recorded."""
+        cut = ends & ~self.ends
+        final = None if self.final is None else self.final | cut
+        masks = np.where(cut, 1, self.masks) if self.next_observations is None else self.masks
+
+        def some(column: NDArray[Any] | None) -> Any:
+            return None if column is None else column[rows]
+
+        goals = self.goals is self.observations
+        made = Recording(
+            self.observations[rows], self.actions[rows], self.rewards[rows], masks[rows], ends[rows],
+            some(self.next_observations), some(final), some(self.weights), None if goals else some(self.goals),
+        )  # fmt: skip
+        return replace(made, goals=made.observations) if goals else made
+
+    def to_dataset(self, name: str) -> Dataset:
+        """The dataset of these episodes. Raises `InputError` where their numbers are none that a dataset takes."""
+        if self.next_observations is not None:
+            final, closed = self.final, self.ends
+            endings = self.next_observations[self.ends]
+        else:
+            final = self.ends & (self.masks != 0) if self.final is None else self.final
+            closed = self.ends & ~final
+            endings = self.observations[closed]
+        order = np.repeat(np.arange(len(self.observations)), 1 + closed)
+        added = np.flatnonzero(closed) + 1 + np.arange(np.count_nonzero(closed))
+        last = np.zeros(len(order), bool)
+        last[added] = True
+        if final is not None:
+            last[np.flatnonzero(final) + np.cumsum(closed)[final]] = True
+
+        def placed(column: NDArray[Any]) -> NDArray[Any]:
+            return column[order] if len(added) else column
+
+        observations, rewards, masks = placed(self.observations), placed(self.rewards), placed(self.masks)
+        if len(added):  # the last action is repeated there: as a next action, it is at least a real one
+            observations[added] = endings
+            rewards[added], masks[added] = 0, 0
+        observations, goals = numbers(observations), self.goals
+        if goals is not None:
+            goals = observations if goals is self.observations else numbers(placed(goals))
+        return Dataset(
+            name=name,
+            observations=observations,
+            actions=numbers(placed(self.actions)),
+            rewards=numbers(rewards),
+            masks=numbers(masks),
+            last=last,
+            goals=goals,
+            weights=None if self.weights is None else numbers(placed(self.weights)),
+        )
 
 
 def jumps(observations: NDArray[Any], next_observations: NDArray[Any]) -> NDArray[np.bool_]:

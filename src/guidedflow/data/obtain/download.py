@@ -25,7 +25,8 @@ from typing import Any
 
 from guidedflow import environments
 from guidedflow.data.formats import d4rl, minari
-from guidedflow.data.formats.arrays import DAMAGE, needing, open_arrays
+from guidedflow.data.formats.arrays import DAMAGE, needing
+from guidedflow.data.formats.opening import open_file
 from guidedflow.data.obtain.collect import FOLDER, collectable
 from guidedflow.data.obtain.transfer import Known, Patience, Report, Unavailable, fetch
 from guidedflow.errors import InputError, did_you_mean
@@ -167,7 +168,7 @@ def _whole(path: Path) -> str | None:
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()
             return None if damaged is None else f"damage in {damaged}"
-        with open_arrays(path) as file:
+        with open_file(path) as file:
             return None if file.names else "no columns"
     except InputError as error:
         return f"damage ({error.__cause__ or error})"

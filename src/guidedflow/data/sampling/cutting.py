@@ -7,6 +7,7 @@
 This module does not know where a dataset is from, nor who learns from it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,11 +22,12 @@ from guidedflow.data.sampling.goals import Goals, GoalSampling
 from guidedflow.data.sampling.rebalance import Weights, no_weight
 from guidedflow.data.transitions import Cut, Transitions
 from guidedflow.errors import InputError
+from guidedflow.normalization import ObservationScale
 
 
 @dataclass(frozen=True)
 class Cutting:
-    """The settings of all that, by the names that they have in the plan of a run."""
+    """The settings of all that, by the names that they have in the plan of a run; None leaves observations raw."""
 
     discount: float = 0.99
     horizon: int = 1
@@ -33,6 +35,7 @@ class Cutting:
     frame_stack: int = 1
     augment: float = 0.0
     goals: GoalSampling = field(default_factory=GoalSampling)
+    observation_scale: ObservationScale | None = None
 
     @property
     def spans(self) -> dict[str, Any]:
@@ -67,11 +70,13 @@ class Cutting:
 
         Goals that are the observations are on the device once.
         """
-        seen = jnp.asarray(observations)
+        scale = self.observation_scale
+        seen = jnp.asarray(observations) if scale is None else scale(jnp.asarray(observations))
         if goals is None:
             told = None
         else:
-            wanted = seen if goals is observations else jnp.asarray(goals)
+            own = None if scale is None else scale.goal or scale
+            wanted = seen if goals is observations else jnp.asarray(goals) if own is None else own(jnp.asarray(goals))
             told = Goals.of(wanted, self.goals, self.discount, self.horizon)
         chunk = self.horizon if self.chunk else 1
         return Transitions.of(seen, actions, cut, chunk, self.frame_stack, drawing, told, self.augment or None)
@@ -92,3 +97,25 @@ class Cutting:
 
 
 CUTTING = Cutting()
+
+
+def observation_scale(dataset: Dataset | Mapped) -> ObservationScale | None:
+    """Mean and deviation of the observations of a dataset, and of its goals; None for images."""
+    if len(dataset.observation_shape) != 1:
+        return None
+    if isinstance(dataset, Mapped):
+        finals = int(dataset.ends[-1]) + 1
+        starts = range(0, finals, _BLOCK)
+        return ObservationScale.of(dataset.rows("observations", s, min(s + _BLOCK, finals)) for s in starts)
+    goal = None
+    if dataset.goals is not None and dataset.goals is not dataset.observations:
+        goal = ObservationScale.of(_blocks(dataset.goals))
+    return ObservationScale.of(_blocks(dataset.observations), goal)
+
+
+def _blocks(column: np.ndarray) -> Iterator[np.ndarray]:
+    return (column[start : start + _BLOCK] for start in range(0, len(column), _BLOCK))
+
+
+_BLOCK = 2**16
+"""Rows that are looked at together."""

@@ -22,23 +22,25 @@ from guidedflow.data import actions
 from guidedflow.data.actions import Outside
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.formats import columns as mapping
-from guidedflow.data.formats import lerobot, minari
+from guidedflow.data.formats import lerobot, minari, opening
 from guidedflow.data.formats.arrays import Arrays, ColumnError
-from guidedflow.data.formats.columns import Columns, NamesDamaged
-from guidedflow.data.ondisk import mapped
+from guidedflow.data.formats.columns import Columns, NamesDamaged, Roles
 from guidedflow.data.sources import SOURCES, Origin, at_home, home, locate, named
+from guidedflow.data.transitions import no_transition
 from guidedflow.data.validation import container, episodes, lerobot_folder, minari_folder, ogbench_files, rows
 from guidedflow.data.validation.episodes import Use
 from guidedflow.data.validation.problem import Problem, Problems
 from guidedflow.errors import InputError
 
-__all__ = ["Problem", "Problems", "check", "validate"]
+__all__ = ["Problem", "Problems", "check", "read", "validate"]
 
-_BEFORE: dict[str, Callable[[Origin, Problems], object]] = {
-    "minari": lambda origin, problems: minari_folder.check(origin.task, origin.path, problems),
-    "lerobot": lambda origin, problems: lerobot_folder.check(origin.path, problems),
+_LISTED: dict[str, Callable[[Origin, Problems], object]] = {
+    "lerobot": lambda origin, problems: lerobot_folder.check(origin.path, problems)
 }
 """What a source has before its columns: metadata, and the files that they list."""
+
+_BEFORE = _LISTED | {"minari": lambda origin, problems: minari_folder.check(origin.task, origin.path, problems)}
+"""The same, also where a loader finds the same by itself."""
 
 _BESIDE: dict[str, Callable[[Path, Problems], None]] = {"ogbench": ogbench_files.check_validation}
 """What a source has beside its file."""
@@ -71,7 +73,8 @@ def validate(
     if not container.look(place, problems):
         return problems
     name = named(path)[0] if task is None else task
-    if (slices := ogbench_files.slices(place)) and not lerobot.is_lerobot(place):
+    alone = given is None and not mapping.place(place).is_file() and not lerobot.is_lerobot(place)
+    if alone and (slices := ogbench_files.slices(place)):
         ogbench_files.check_slices(slices, problems)
         for each in slices:
             _check_file(Origin(name, each, SOURCES["ogbench"], Columns()), use, problems)
@@ -88,6 +91,39 @@ def validate(
     return problems
 
 
+def read(origin: Origin, outside: Outside, problems: Problems) -> Dataset:
+    """The dataset in memory, its actions as recorded; what is odd about its file is added to `problems`.
+
+    Raises `InputError` for whatever `validate` calls an error, in the loader's own words where it has some.
+    """
+    if origin.source.name in _LISTED:
+        _LISTED[origin.source.name](origin, problems)
+        _refuse(problems)
+    # Where actions outside are refused, that is told once the dataset is made.
+    bounds = Outside.rescaled if outside is Outside.refused else outside
+
+    def look(file: Arrays, roles: Roles) -> None:
+        rows.check(file, roles, problems, bounds, scanned=True)
+        if origin.source.name == "lerobot":
+            lerobot_folder.check_features(origin.path, file, problems)
+
+    dataset = origin.read(look)
+    if origin.source.open is None:
+        _check_columns(dataset, origin.path, bounds, problems)
+    if origin.source.name in _BESIDE:
+        _BESIDE[origin.source.name](origin.path, problems)
+    _refuse(problems)
+    if not len(dataset):
+        raise no_transition(dataset.name, 1, 0)
+    return dataset
+
+
+def _refuse(problems: Problems) -> None:
+    """Raise `InputError` for the first error."""
+    if problems.errors:
+        raise InputError(str(problems.errors[0]))
+
+
 def check(dataset: Dataset, *, discount: float = 0.99, horizon: int = 1, chunk: bool = False) -> Problems:
     """What is wrong with a dataset that was loaded; one pass over its columns."""
     problems = Problems()
@@ -97,14 +133,15 @@ def check(dataset: Dataset, *, discount: float = 0.99, horizon: int = 1, chunk: 
 
 def _origin(name: str, place: Path, given: Columns | None, problems: Problems) -> Origin | None:
     """Where the data are from; where that cannot be told, None, and why is told."""
-    own = lerobot.is_lerobot, minari.is_minari, minari_folder.is_alike, mapped.is_mapped
-    if place.is_dir() and not any(alike(place) for alike in own):
-        if not environments.known(name):
+    held = any(source.holds(place) for source in SOURCES.values() if source is not SOURCES["own"])
+    if place.is_dir() and not held and not minari_folder.is_alike(place):
+        if environments.known(name):
+            place = home(name, place)
+            if not container.look(place, problems):
+                return None
+        elif not opening.has_files(place):
             names = ", ".join(sorted(entry.name for entry in place.iterdir())[:8])
             problems.add("folder", place, found=f"a folder with {names or 'nothing in it'}")
-            return None
-        place = home(name, place)
-        if not container.look(place, problems):
             return None
     if place.is_dir() and minari_folder.is_alike(place) and not minari.is_minari(place):
         problems.add("no-metadata", place, found="its data without it")
@@ -132,7 +169,10 @@ def _check_file(origin: Origin, use: Use, problems: Problems) -> None:
         if origin.source.name == "lerobot":
             lerobot_folder.check_features(origin.path, file, problems)
         if not origin.source.own or _is_told(file, roles.columns, problems):
+            file.keep()
             rows.check(file, roles, problems, use.outside)
+            if origin.source.own and not problems.errors:
+                rows.check_scale(file, str(roles.columns.observations), problems)
     if origin.source.name in _BESIDE:
         _BESIDE[origin.source.name](origin.path, problems)
 
@@ -157,12 +197,16 @@ def _check_dataset(origin: Origin, use: Use, problems: Problems) -> None:
         problems.add("refused", place, found="a refusal", told=str(error))
     else:
         if origin.source.open is None:  # whose columns nobody has looked at yet
-            counted = ~dataset.last
-            rows.check_observations(place, "observations", dataset.observations, problems)
-            rows.check_bounds(place, "actions", dataset.actions, problems, counted, use.outside)
+            _check_columns(dataset, place, use.outside, problems)
         if use.outside is not Outside.refused:
             dataset = actions.inside(dataset, use.outside)
         episodes.check(dataset, use, problems, str(place))
+
+
+def _check_columns(dataset: Dataset, place: Path, outside: Outside, problems: Problems) -> None:
+    """Observations and actions of a dataset whose file has no named columns."""
+    rows.check_observations(place, "observations", dataset.observations, problems)
+    rows.check_bounds(place, "actions", dataset.actions, problems, ~dataset.last, outside)
 
 
 def _goes_on(name: str) -> bool:

@@ -12,8 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from guidedflow.data.formats.arrays import Arrays, NpzArrays, open_arrays
+from guidedflow.data.formats.arrays import Arrays
+from guidedflow.data.formats.npz import NpzArrays
+from guidedflow.data.formats.opening import open_arrays
+from guidedflow.data.formats.tables import TEXT
 from guidedflow.data.validation.problem import Problems
+from guidedflow.errors import InputError
 from guidedflow.files import DamagedFile, reason
 
 _BEGINNINGS = {
@@ -76,6 +80,8 @@ def _begins(path: Path, problems: Problems) -> bool:
         problems.add("web-page", path, found="a page")
     elif first[257:262] == b"ustar":
         problems.add("compressed", path, found="a tar archive")
+    elif _is_text(first) and path.suffix in TEXT:
+        return True
     elif _is_text(first):
         line = first.split(b"\n")[0][:60].decode(errors="replace").strip()
         problems.add("text", path, found=f"text that begins with {line!r}")
@@ -91,6 +97,12 @@ def opened(path: Path, problems: Problems, reader: Callable[[Path], Arrays] = op
         file = reader(path)
     except DamagedFile as error:  # a package that is missing is no fault of the file
         problems.add("cut-off", path, found=error.found)
+        yield None
+        return
+    except InputError as error:
+        if isinstance(error.__cause__, ImportError):
+            raise
+        problems.add("refused", path, found="a refusal", told=error)
         yield None
         return
     with file:

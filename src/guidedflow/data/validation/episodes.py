@@ -4,7 +4,6 @@ What is told are rows of the dataset. One pass over its columns, so that it can 
 itself has seen to it that all numbers are finite. This module does not know where the dataset is from.
 """
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidedflow.data.actions import Outside
+from guidedflow.data.cleaning import repetitions
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.summary import episodes
 from guidedflow.data.validation.problem import Problems
@@ -164,20 +164,12 @@ def _check_tails(dataset: Dataset, use: Use, file: str, problems: Problems) -> N
 
 def _check_repetition(dataset: Dataset, file: str, problems: Problems) -> None:
     """Episodes with the very same actions and rewards from the same beginning."""
-    seen: set[bytes] = set()
-    again, row = 0, None
-    begin = 0
-    for end in np.flatnonzero(dataset.last):
-        if end > begin + 1:
-            digest = hashlib.blake2b(dataset.observations[begin].tobytes(), digest_size=16)
-            digest.update(np.ascontiguousarray(dataset.actions[begin:end]).data)
-            digest.update(np.ascontiguousarray(dataset.rewards[begin:end]).data)
-            if digest.digest() in seen:
-                again, row = again + 1, begin if row is None else row
-            seen.add(digest.digest())
-        begin = int(end) + 1
-    if again:
-        problems.add("repeated-episode", file, found=f"{again} of {dataset.episodes} a second time", row=row)
+    again = repetitions(dataset)
+    if again.any():
+        ends = np.flatnonzero(dataset.last)
+        begins = np.concatenate([[0], ends[:-1] + 1])
+        found = f"{int(again.sum())} of {dataset.episodes} a second time"
+        problems.add("repeated-episode", file, found=found, row=begins[np.argmax(again)])
 
 
 def _dimensions(which: NDArray[np.intp]) -> str:

@@ -30,11 +30,17 @@ def flag_of(path: Path, name: str, column: NDArray[Any], problems: Problems) -> 
 class Ends:
     """The flags of a file, equally long, and the names of their columns by role."""
 
-    def __init__(self, path: Path, roles: Roles, names: Mapping[str, str], flags: Flags, problems: Problems) -> None:
+    def __init__(
+        self, path: Path, roles: Roles, names: Mapping[str, str], flags: Flags, rows: int, problems: Problems
+    ) -> None:
         self.path, self.roles, self.names, self.flags, self.problems = path, roles, names, flags, problems
+        self._rows = rows
 
     def check(self, found: Mapping[str, NDArray[Any]]) -> None:
         """Each flag alone, all of them together, and the columns that say the same in another way."""
+        if self.roles.columns.transitions is not None:  # no row has to do with the one before it
+            self._check_successors(found["observations"], found["next_observations"])
+            return
         for role, flag in self.flags.items():
             self._check_share(role, flag)
         self._check_agreement()
@@ -107,13 +113,9 @@ class Ends:
         self, observations: NDArray[Any], following: NDArray[Any], episodes: NDArray[Any] | None
     ) -> None:
         """Whether the observation after a step is that of the following row."""
-        path, name, named = self.path, self.names["next_observations"], self.names["observations"]
-        if following.shape != observations.shape:
-            self.problems.add("next-shape", path, name, found=f"{following.shape}", observations=named)
+        if not self._check_successors(observations, following):
             return
-        if np.array_equal(following, observations) and not np.array_equal(observations[1:], observations[:-1]):
-            self.problems.add("next-repeats", path, name, found="the same in all rows", observations=named)
-            return
+        named = self.names["observations"]
         ended = self._terminals | self.flags.get("ends", self._terminals)
         if episodes is not None:
             ended[:-1] |= episodes[1:] != episodes[:-1]
@@ -127,8 +129,18 @@ class Ends:
             told = f"another one in {jumps.size} rows"
             self._tell("next-differs", "next_observations", jumps, told, observations=named)
 
+    def _check_successors(self, observations: NDArray[Any], following: NDArray[Any]) -> bool:
+        """Whether next observations are of the same sensor, and others than the observations."""
+        name, named = self.names["next_observations"], self.names["observations"]
+        if following.shape != observations.shape:
+            self.problems.add("next-shape", self.path, name, found=f"{following.shape}", observations=named)
+            return False
+        if np.array_equal(following, observations) and not np.array_equal(observations[1:], observations[:-1]):
+            self.problems.add("next-repeats", self.path, name, found="the same in all rows", observations=named)
+            return False
+        return True
+
     @property
     def _terminals(self) -> NDArray[np.bool_]:
         """Where the task ended; nowhere, if no column says so."""
-        rows = len(next(iter(self.flags.values()), []))
-        return self.flags.get("terminals", np.zeros(rows, bool))
+        return self.flags.get("terminals", np.zeros(self._rows, bool))

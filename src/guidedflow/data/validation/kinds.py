@@ -62,6 +62,7 @@ COLUMNS = {
     "record-column": _error("be numbers of one type", "save each field as a column of its own"),
     "ragged-column": _error("have equally many numbers in each row", "pad the rows, or save the parts apart"),
     "bad-checksum": _error("have the bytes that its checksum was made of", "the disk or a download hurt it"),
+    "missing-filter": _error("be compressed in a way that is installed here", "other columns can be read without it"),
     "oversized-column": _error("be as large as its header says", "the file is damaged or forged: get it again"),
     "damaged-column": _error("be a readable array", "get the file again"),
     "external-link": _warning("lie in the file", "links to other files are never followed: copy the data into it"),
@@ -91,6 +92,7 @@ FLAGS = {
     "masks-inverted": _warning("be 0 less often than 1", "masks are 0 where nothing is bootstrapped: 1 - terminals"),
     "unfinished": _warning("mark the final row", "the last episode seems cut off by the end of the file"),
     "cut-off-episode": _error("be 1 in the final row", "the last episode is cut off: get the file again"),
+    "episode-ends": _error("ascend to {rows}, the number of rows", "each says how many rows there are up to an end"),
     "double-end": _warning("not be 1 in two rows in succession", "an episode of one step ends there"),
     "terminal-without-end": _warning(
         "be 1 wherever the task ended", "{terminals!r} ends an episode there all the same; mark it in both"
@@ -101,8 +103,9 @@ FLAGS = {
     "both-ends": _warning("be 0 where {terminals!r} is 1", "the task ended there: it was not cut off by a time limit"),
     "end-inside": _warning("mark where {episodes!r} changes, and nothing else", "each of them ends an episode"),
     "number-returns": _warning("not return to an earlier episode", "rows of one episode must stand together"),
-    "next-differs": _error(
-        "be the following row of {observations!r} inside an episode", "mark the episode's end there, or leave it out"
+    "next-differs": _warning(
+        "be the following row of {observations!r} inside an episode",
+        "an episode ends there all the same; of rows that are no episodes, say transitions=independent",
     ),
     "next-shape": _error("have the shape of {observations!r}", "both are observations of the same sensor"),
     "next-repeats": _warning("differ from {observations!r}", "each row has its own observation as its successor"),
@@ -118,6 +121,9 @@ OBSERVATIONS = {
     "deep-observations": _error("be (rows, numbers), or uint8 images", "flatten each row, or choose one frame"),
     "blind": _warning("change from row to row", "was the sensor read at all?"),
     "constant-observation": _warning("change in each dimension", "a dimension that never changes tells nothing"),
+    "unscaled-observation": _warning(
+        "have an offset and a deviation below {limit:g} in each dimension", "normalise it: see --normalize-observations"
+    ),
     "large-observation": _warning("be of moderate size, below {limit:g}", "scale it, or networks see little else"),
 }
 

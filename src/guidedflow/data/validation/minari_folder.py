@@ -99,14 +99,14 @@ def _check_episodes(data: Path, metadata: dict[str, Any], problems: Problems) ->
     steps = 0
     try:
         storage = MinariStorage.read(data)
-        count = int(storage.total_episodes)
+        count, space = int(storage.total_episodes), minari.in_order(storage.observation_space, metadata)
         if not count:
             problems.add("no-episodes", data, found="none")
         for index in range(count):
             episode = next(iter(storage.get_episodes([index])))
             steps += len(episode["rewards"])
             try:
-                columns = minari.episode_columns(data, storage.observation_space, episode)
+                columns = minari.episode_columns(data, space, episode)
             except minari.UnevenEpisode as error:
                 problems.add("episode-lengths", data, f"episode_{index}", found=error.found)
                 continue

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from guidedflow.data.formats.arrays import NpzArrays
+from guidedflow.data.formats.npz import NpzArrays
 from guidedflow.data.validation import container
 from guidedflow.data.validation.problem import Problems
 from guidedflow.errors import InputError

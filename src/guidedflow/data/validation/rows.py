@@ -12,22 +12,32 @@ from numpy.typing import NDArray
 from guidedflow.data.actions import Outside
 from guidedflow.data.dataset import TOLERANCE, first_unfinite_row
 from guidedflow.data.formats.arrays import Arrays, ColumnError, Fault
-from guidedflow.data.formats.columns import NONE, Roles, joined
+from guidedflow.data.formats.columns import INDEPENDENT, NONE, Roles
+from guidedflow.data.formats.own import episode_stops, joined
 from guidedflow.data.validation.flags import Ends, flag_of
 from guidedflow.data.validation.problem import Problems
 from guidedflow.errors import did_you_mean
 
 MATRICES = ("observations", "actions", "next_observations", "goals")
+UNSCALED = 5
+"""From this deviation or offset on, networks that start near 1 learn slowly."""
+
 FLAGS = ("terminals", "masks", "ends", "last")
 
 
-def check(file: Arrays, roles: Roles, problems: Problems, outside: Outside = Outside.refused) -> None:
-    """Everything about the rows of a file; `outside` says what will become of actions outside [-1, 1]."""
+def check(
+    file: Arrays, roles: Roles, problems: Problems, outside: Outside = Outside.refused, scanned: bool = False
+) -> None:
+    """Everything about the rows of a file; `outside` says what will become of actions outside [-1, 1].
+
+    With `scanned`, a dataset has been made of them, so that all numbers are known to be finite.
+    """
     columns = {role: name for role, name in roles.columns.told().items() if not _is_number(role, name, file)}
     _check_parts(file, columns, problems)
-    read = {role: _read(file, role, name, problems) for role, name in columns.items()}
+    stops = columns.pop("episode_ends", None)
+    read = {role: _read(file, role, name, problems, scanned) for role, name in columns.items()}
     for name in roles.others:
-        _read(file, "others", name, problems)
+        _read(file, "others", name, problems, scanned)
     found = {role: column for role, column in read.items() if column is not None}
     _check_lengths(file, columns, found, problems)
     if "observations" in found:
@@ -38,12 +48,29 @@ def check(file: Arrays, roles: Roles, problems: Problems, outside: Outside = Out
         check_bounds(file.path, columns["actions"], found["actions"], problems, counted, outside)
     flags = {role: flag_of(file.path, columns[role], found[role], problems) for role in FLAGS if role in found}
     agreed = {role: flag for role, flag in flags.items() if flag is not None}
-    if len({len(column) for column in found.values()}) == 1 and agreed:
-        Ends(file.path, roles, columns, agreed, problems).check(found)
+    if len({len(column) for column in found.values()}) != 1:
+        return
+    rows = len(next(iter(found.values())))
+    if stops is not None and (ended := _stops(file, stops, rows, problems)) is not None:
+        columns["ends"], agreed["ends"] = columns.get("ends", stops), agreed.get("ends", ended) | ended
+    Ends(file.path, roles, columns, agreed, rows, problems).check(found)
 
 
-def read(file: Arrays, name: str, problems: Problems) -> NDArray[Any] | None:
-    """A column of numbers, or None where it cannot be one; why is told."""
+def _stops(file: Arrays, name: str, rows: int, problems: Problems) -> NDArray[np.bool_] | None:
+    """The last steps that a list of ends says, as flags; None where it is no such list."""
+    if name not in file:
+        return None if read(file, name, problems) is None else np.zeros(rows, bool)
+    try:
+        return episode_stops(file, name, rows)
+    except ColumnError as error:
+        problems.add("episode-ends", file.path, name, found=error.found, rows=rows)
+        return None
+
+
+def read(
+    file: Arrays, name: str, problems: Problems, scanned: bool = False, labels: bool = False
+) -> NDArray[Any] | None:
+    """A column of numbers (or of words, if they are `labels`), or None where it cannot be one; why is told."""
     if name not in file:
         known = [*file.names, *file.left_out]
         left_out = file.left_out.get(name)
@@ -52,10 +79,11 @@ def read(file: Arrays, name: str, problems: Problems) -> NDArray[Any] | None:
         problems.add("missing-column", file.path, name, found=found, names=names, close=did_you_mean(name, known))
         return None
     try:
-        column = file.read(name)
+        column = file.labels(name) if labels else file.read(name)
     except ColumnError as error:
         found = error.found.removesuffix("; get the file again")
-        problems.add(_FAULTS[error.fault], file.path, name, found=found)
+        kind = _FAULTS.get(error.fault, "misshapen")
+        problems.add(kind, file.path, name, found=found, wanted=error.expected)
         return None
     if column.ndim == 0:
         problems.add("scalar-column", file.path, name, found=f"one number, {column[()]}")
@@ -63,7 +91,8 @@ def read(file: Arrays, name: str, problems: Problems) -> NDArray[Any] | None:
     if not column.size:
         problems.add("no-rows", file.path, name, found=f"the shape {column.shape}")
         return None
-    _check_finite(file, name, column, problems)
+    if not scanned:
+        _check_finite(file, name, column, problems)
     return column
 
 
@@ -74,6 +103,7 @@ _FAULTS: dict[Fault, str] = {
     "record": "record-column",
     "ragged": "ragged-column",
     "checksum": "bad-checksum",
+    "filter": "missing-filter",
     "oversized": "oversized-column",
     "damaged": "damaged-column",
 }
@@ -81,29 +111,34 @@ _FAULTS: dict[Fault, str] = {
 
 
 def _is_number(role: str, name: str, file: Arrays) -> bool:
-    """Whether a role is played by no column: a reward that every step gets, or `none`."""
-    if (role, name) == ("terminals", NONE):
-        return True
+    """Whether a role is played by no column: a reward that every step gets, or a word such as `none`."""
+    if name in file:
+        return False
+    if role in ("terminals", "transitions"):
+        return name in (NONE, INDEPENDENT)
     try:
-        return role == "rewards" and name not in file and float(name) is not None
+        return role == "rewards" and float(name) is not None
     except ValueError:
         return False
 
 
+_TWO_PARTS = ({"rewards", "terminals"}, {"rewards", "ends"}, {"observations", "goals"})
+
+
 def _check_parts(file: Arrays, columns: dict[str, str], problems: Problems) -> None:
-    """No column plays two parts."""
+    """No column plays two parts, but for weights, a success that is also a reward, and observations that are goals."""
     played: dict[str, str] = {}
     for role, names in columns.items():
         for name in joined(file, names):
-            if name in played:
+            if name in played and role != "weights" and {role, played[name]} not in _TWO_PARTS:
                 problems.add("shared-column", file.path, name, found=f"it as {played[name]} and as {role}")
             played[name] = role
 
 
-def _read(file: Arrays, role: str, names: str, problems: Problems) -> NDArray[Any] | None:
+def _read(file: Arrays, role: str, names: str, problems: Problems, scanned: bool) -> NDArray[Any] | None:
     """A role's column, or its columns side by side."""
     called = joined(file, names)
-    parts = [read(file, name, problems) for name in called]
+    parts = [read(file, name, problems, scanned, role == "episodes") for name in called]
     whole = [part for part in parts if part is not None]
     if len(whole) < len(parts):
         return None
@@ -170,6 +205,21 @@ def check_observations(path: Any, name: str, column: NDArray[Any], problems: Pro
         problems.add("deep-observations", path, name, found=f"the shape {column.shape}")
     elif len(shape) == 1 and column.dtype == np.uint8:
         problems.add("byte-vectors", path, name, found=f"uint8 of shape {shape}")
+
+
+def check_scale(file: Arrays, names: str, problems: Problems) -> None:
+    """Whether numbers of observations are of the size that networks start with."""
+    far = []
+    for name in joined(file, names):
+        column = file.read(name)
+        if column.dtype == np.uint8 or column.ndim > 2:
+            return
+        wide = column.reshape(len(column), -1).astype(np.float64)
+        large = (np.abs(wide.mean(0)) >= UNSCALED) | (wide.std(0) >= UNSCALED)
+        far += [f"{name}[{index}]" if wide.shape[1] > 1 else name for index in np.flatnonzero(large)]
+    if far:
+        found = f"more in {', '.join(far[:8])}{f' and {len(far) - 8} others' if len(far) > 8 else ''}"
+        problems.add("unscaled-observation", file.path, names, found=found, limit=UNSCALED)
 
 
 def check_bounds(

@@ -1,0 +1,40 @@
+"""Chunks of which a part acts, towards a goal: the critic judges a whole chunk, the policy proposes its beginning.
+
+This module does not know how the critic and the policy learn.
+"""
+
+from guidedflow.errors import InputError
+from guidedflow.types import Transition
+
+
+def first_part(batch: Transition, ratio: int) -> Transition:
+    """Transitions, one or a batch, with the first 1 / `ratio` of their action.
+
+    Raises `InputError` where the action cannot be divided so.
+    """
+    size = batch.action.shape[-1]
+    if size % ratio:
+        raise InputError(
+            f"ratio must divide the critic's chunk into whole steps of the policy's, but is {ratio} for chunks of "
+            f"{size} numbers; train with --chunk and a --horizon that is a multiple of it."
+        )
+    return batch._replace(action=batch.action[..., : size // ratio])
+
+
+def check_goals(example: Transition, ratio: int, goal_size: int) -> None:
+    """Raise `InputError` for data, by its first transition, of which no probability to reach a goal can be learned.
+
+    Of goal-conditioned data the first transition begins at its own goal, so it earns what a goal is worth.
+    """
+    first_part(example, ratio)
+    reward, numbers = float(example.reward), example.observation.shape
+    goals = example.actor_observation is not None
+    if not 0 <= reward <= 1 or (goals and reward != 1):
+        raise InputError(
+            f"a probability of reaching a goal is learned from rewards of 1 at the goal and 0 before it, but the first "
+            f"transition has {reward:g}; train on goal-conditioned data with --no-gc-negative."
+        )
+    if goal_size and not goals:
+        raise InputError(f"goal-size is {goal_size}, but the data is not goal-conditioned; leave it out.")
+    if goal_size and (len(numbers) != 1 or goal_size >= numbers[0]):
+        raise InputError(f"goal-size must be less than the observation's numbers, but is {goal_size} of {numbers}.")

@@ -1,0 +1,32 @@
+"""Suites: names for sets of tasks that are run together."""
+
+from guidedflow.errors import InputError, did_you_mean
+from guidedflow.recipes.tasks import tasks
+
+LAPTOP = (
+    *(f"cube-single-noisy-singletask-task{number}-v0" for number in range(1, 6)),
+    *(f"cube-single-play-singletask-task{number}-v0" for number in range(1, 6)),
+    *(f"pointmaze-medium-navigate-singletask-task{number}-v0" for number in range(1, 6)),
+)
+"""Tasks whose data `guidedflow data collect` makes in minutes."""
+
+
+def suites() -> dict[str, list[str]]:
+    """The names of the tasks of each suite."""
+    ogbench, every = [task.name for task in tasks("ogbench")], [task.name for task in tasks()]
+    return {
+        "ogbench": ogbench,
+        "ogbench-noisy": [name for name in ogbench if "-noisy-" in name],
+        "d4rl": [task.name for task in tasks("d4rl")],
+        "minari": [task.name for task in tasks("minari")],
+        "all-144": every,
+        "laptop": list(LAPTOP),
+    }
+
+
+def suite(name: str) -> list[str]:
+    """The names of the tasks of a suite. Raises `InputError` for an unknown one."""
+    known = suites()
+    if name not in known:
+        raise InputError(f"unknown suite {name!r}{did_you_mean(name, known)}; they are {', '.join(known)}.")
+    return known[name]

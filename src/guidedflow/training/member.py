@@ -1,0 +1,188 @@
+"""One run among those that train together: what it was ordered as, its folder, what watches it."""
+
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from guidedflow import environments
+from guidedflow.algorithms.contract import Algorithm, initial_state
+from guidedflow.data.dataset import Dataset
+from guidedflow.data.ondisk.mapped import Mapped
+from guidedflow.data.sampling.cutting import Cutting, observation_scale
+from guidedflow.data.sampling.rebalance import Rebalance
+from guidedflow.data.sampling.windows import Window
+from guidedflow.data.sources import at_home
+from guidedflow.environments.vector import Simulators
+from guidedflow.errors import InputError
+from guidedflow.evaluation.rollout import evaluate
+from guidedflow.keys import Stream
+from guidedflow.policies.rescaled import in_units
+from guidedflow.runs import checkpoint
+from guidedflow.runs.configuration import Configuration, Spaces
+from guidedflow.runs.run import Run
+from guidedflow.runs.tracking import Tracker
+from guidedflow.runs.trained import Trained
+from guidedflow.settings import defaults_of, to_plain
+from guidedflow.training.plan import Plan
+from guidedflow.training.record import record
+from guidedflow.types import Transition
+
+
+@dataclass(frozen=True)
+class Order:
+    """A run that is to be trained: by which algorithm, how long, into which folder."""
+
+    algorithm: Algorithm[Any]
+    plan: Plan
+    out: Path
+    resume: bool = False
+    overwrite: bool = False
+    recipe: Mapping[str, Any] | None = None
+    command: Sequence[str] | None = None
+    """What to type to train it alone; by default the command of this process."""
+
+
+class Member:
+    """A run that trains, alone or beside others; `error` says why it stopped before the end."""
+
+    run: Run
+    tracker: Tracker
+
+    def __init__(
+        self,
+        order: Order,
+        dataset: Dataset | Mapped,
+        example: Transition,
+        cutting: Cutting,
+        window: Window,
+        rebalance: Rebalance | None,
+    ) -> None:
+        self.order, self.algorithm, self.plan, self.seeds = order, order.algorithm, order.plan, order.plan.each_seed
+        self.error: InputError | None = None
+        self._task, self._example, self._began = dataset.name, example, False
+        self.configuration = _configuration(dataset, example, self.plan, cutting)
+        self._config = record(
+            self.algorithm,
+            dataset,
+            self.plan,
+            self.configuration,
+            recipe=order.recipe,
+            window=window if isinstance(dataset, Mapped) else None,
+            rebalance=rebalance,
+            command=order.command,
+        )
+
+    def claim(self) -> Run:
+        """Its folder, locked for this process; nothing in it changes before `begin`."""
+        defaults = to_plain(Plan()) | {"algorithm": defaults_of(type(self.algorithm))}
+        return Run.claim(self.order.out, self._config, self.order.resume, self.order.overwrite, defaults)
+
+    def track(self, shown: Sequence[str]) -> Tracker:
+        """What reports it while it trains."""
+        wandb, config = self.plan.wandb, self._config
+        return Tracker(self.run.path, self.seeds, self.plan.steps, shown=shown, wandb=wandb, config=config)
+
+    def restore(self) -> tuple[int, Any]:
+        """The step and the state to go on from. Raises `InputError` where the run has come further than its plan."""
+        seeds, newest = jnp.asarray(self.seeds, jnp.int32), None
+        if self.order.resume:
+            newest = checkpoint.latest(self.run.checkpoints)
+            if newest is not None and newest > self.plan.steps:
+                raise InputError(f"{self.run.path} has come to step {newest} already; give --steps beyond it.")
+            self.run.warn_of_changes()
+        if newest is None:
+            if self.order.resume:
+                self.tracker.note(f"no checkpoint was found in {self.run.path}; starting from 0")
+            return 0, initial_state(self.algorithm, self._example, seeds)
+        like = jax.eval_shape(initial_state, self.algorithm, self._example, seeds)
+        step, state = checkpoint.load(self.run.checkpoints, None, like)
+        return step, jax.tree.map(jnp.asarray, state)
+
+    def begin(self, step: int) -> None:
+        """Write the configuration, and forget rows beyond the step that was restored; once."""
+        if not self._began:
+            self.run.begin()
+            self.tracker.rewind(step or None)
+        self._began = True
+
+    def check_simulators(self, simulators: Simulators) -> None:
+        """Raises `InputError` where the dataset is of other sizes than the simulator, before anything is learned."""
+        seen, taken = simulators.single_observation_space.shape, math.prod(simulators.single_action_space.shape)
+        found = self._example.observation.shape
+        size = self._example.action.size // (self.plan.horizon if self.plan.chunk else 1)
+        if (found, size) != (seen, taken):
+            raise InputError(
+                f"The dataset has observations of shape {found} and actions of {size} numbers, but the simulator of "
+                f"{self._task!r} gives {seen} and takes {taken}; train without --eval-interval, or under the name of "
+                "the task that the data are of."
+            )
+
+    def evaluate(self, state: Any, step: int, simulators: Simulators) -> None:
+        """Roll out every policy, on episodes that only training sees, and write the rows."""
+        told = self.configuration
+        for name, policy in self.algorithm.policies(state).items():
+            acting = in_units(policy, told.action_scale, told.observation_scale)
+            found = evaluate(
+                acting, simulators, task=self._task, seeds=self.seeds, episodes=self.plan.eval_episodes,
+                seed=self.plan.seed, stream=Stream.TRAINING_EPISODES, task_ids=environments.task_ids(self._task),
+            )  # fmt: skip
+            self.tracker.episodes(found.labelled(policy=name, step=step).rows)
+
+    def trained(self, state: Any, step: int) -> Trained:
+        """What the run has learned."""
+        return Trained(self.run, self.algorithm, state, step, self.configuration)
+
+
+def check_orders(orders: Sequence[Any], dataset: Any) -> None:
+    """Raises `InputError` for what is not made to be trained, and for runs that cannot be one program."""
+    for order in orders:
+        for value, kind, wanted in (
+            (order.algorithm, Algorithm, "an algorithm with its settings, such as GFP(alpha=1.0)"),
+            (dataset, Dataset | Mapped, "a dataset, as load_dataset gives it"),
+            (order.plan, Plan, "a plan, such as Plan(steps=20_000)"),
+        ):
+            if not isinstance(value, kind) or isinstance(value, type):
+                raise InputError(f"train takes {wanted}, but got {value!r}.")
+        if not is_dataclass(order.algorithm) or jax.tree_util.all_leaves([order.algorithm]):
+            name = type(order.algorithm).__name__
+            raise InputError(f"{name} is no class of settings; decorate it by guidedflow.settings.hyperparameters.")
+        if replace(order.plan, seed=0) != replace(orders[0].plan, seed=0):
+            raise InputError("Runs that train as one program may differ in float settings and seeds alone.")
+
+
+def cutting_of(orders: Sequence[Order], dataset: Dataset | Mapped, normalize: bool | None) -> Cutting:
+    """How the dataset becomes batches; whether its observations are normalised is settled here.
+
+    Where nobody says so, a run that is resumed goes on as it was, and data that no suite has are normalised: the
+    suites' methods were published on raw observations.
+    """
+    if normalize is None:
+        normalize = not at_home(dataset.name)
+        for order in orders:
+            if order.resume and order.out.is_dir():
+                with contextlib.suppress(InputError):
+                    normalize = "observation_scale" in Run.open(order.out).config
+    return replace(orders[0].plan.cutting, observation_scale=observation_scale(dataset) if normalize else None)
+
+
+def _configuration(dataset: Dataset | Mapped, example: Transition, plan: Plan, cutting: Cutting) -> Configuration:
+    """What it takes to use what is trained."""
+    return Configuration(
+        task=dataset.name,
+        seed=plan.seed,
+        seeds=plan.seeds,
+        discount=plan.discount,
+        horizon=plan.horizon,
+        chunk=plan.chunk,
+        transition=Spaces.of(example),
+        frame_stack=plan.frame_stack,
+        goals=plan.goals,
+        action_scale=dataset.action_scale,
+        observation_scale=cutting.observation_scale,
+    )

@@ -1,0 +1,187 @@
+"""A sweep: what is left is told by the folders, packs are carried out once, and the rest goes on."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from tiny_data import line
+
+from guidedflow import Trained
+from guidedflow.cli import main
+from guidedflow.data.convert import convert
+from guidedflow.errors import InputError
+from guidedflow.results import rows
+from guidedflow.results.rows import episode
+from guidedflow.sweeps import grid, packs
+from guidedflow.sweeps.driver import claimed, sweep
+from guidedflow.sweeps.grid import Planned, Source
+from guidedflow.sweeps.left import Judging, left
+from guidedflow.sweeps.packs import Outcome, Pack, group
+from guidedflow.training.loop import train
+from guidedflow.training.plan import Plan
+
+JUDGING = Judging(2)
+PLAN = Plan(steps=4, batch_size=4, log_interval=2, seeds=2)
+SMALL = {"hidden": [4], "flow_steps": 2}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return convert(line(), tmp_path_factory.mktemp("data") / "line.npz")
+
+
+def planned(out: Path, data: Path, words: Sequence[str] = ("alpha=0.3,1",), plan: Plan = PLAN) -> list[Planned]:
+    source = Source(str(data))
+    return grid.expand(["line"], ("gfp", "fql"), grid.parse(words), plan, out, source=source, fixed=SMALL)
+
+
+@dataclass
+class InProcess:
+    """Carries packs out here."""
+
+    workers: int = 2
+    together: bool = False
+    packs: list[Pack] = field(default_factory=list)
+
+    def __call__(self, found: Sequence[Pack], report: Callable[[Outcome], None], watch: Callable[[int], None]) -> None:
+        self.packs += found
+        for pack in found:
+            for outcome in packs.carry_out(pack, self.together):
+                report(outcome)
+
+
+def state(run: Planned) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(Trained.open(run.out).state)]
+
+
+@pytest.mark.filterwarnings("ignore:.*is resumed with changes. steps")
+def test_what_is_done_is_not_repeated_and_what_was_interrupted_goes_on(tmp_path: Path, data: Path) -> None:
+    runs = planned(tmp_path / "sweep", data)
+    train(runs[0].algorithm, line(), replace(runs[0].plan, steps=2), out=runs[0].out)  # as if it had been interrupted
+    train(runs[1].algorithm, line(), runs[1].plan, out=runs[1].out)
+    before = (runs[1].out / "metrics.jsonl").read_bytes()
+    assert [each.kind for each in left(runs, JUDGING)] == ["train", "nothing", *["train"] * 6]
+    backend = InProcess()
+    ended = sweep(runs, JUDGING, backend)
+    assert (ended.runs, ended.done, ended.already, ended.failed) == (8, 8, 1, {})
+    assert (runs[1].out / "metrics.jsonl").read_bytes() == before
+    shapes = [{(run.name, run.out.name) for run in pack.runs} for pack in backend.packs]
+    assert len(shapes) == 1 + 2 + 2  # the interrupted run, gfp's others and fql's, each for two workers
+    alone = train(runs[0].algorithm, line(), runs[0].plan, out=tmp_path / "alone")
+    for mine, other in zip(state(runs[0]), jax.tree.leaves(alone.state), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    again = InProcess()
+    assert sweep(runs, JUDGING, again).already == 8
+    assert again.packs == []
+    config = json.loads((runs[2].out / "config.json").read_text())
+    assert config["command"][:3] == ["guidedflow", "train", "gfp"]
+
+
+def test_members_of_a_pack_equal_each_alone_byte_for_byte(tmp_path: Path, data: Path) -> None:
+    turns, rows_ = planned(tmp_path / "turns", data), planned(tmp_path / "rows", data)
+    sweep(turns, JUDGING, InProcess(together=False))
+    sweep(rows_, JUDGING, InProcess(together=True))
+    for one, other in zip(turns, rows_, strict=True):
+        tensors = [run.out / "checkpoints" / "4" / "state.safetensors" for run in (one, other)]
+        assert tensors[0].read_bytes() == tensors[1].read_bytes()
+
+
+def test_a_run_that_fails_does_not_stop_the_others_and_is_tried_again(tmp_path: Path, data: Path) -> None:
+    runs = planned(tmp_path / "sweep", data, ["learning_rate=1e-3,1e30"], replace(PLAN, seeds=1))
+    ended = sweep(runs, JUDGING, InProcess())
+    assert (ended.runs, ended.done, len(ended.failed)) == (4, 2, 2)
+    assert all("no longer finite" in sentence for sentence in ended.failed.values())
+    assert [each.kind for each in left(runs, JUDGING)] == ["nothing", "train", "nothing", "train"]
+
+
+def test_a_pack_that_memory_does_not_hold_is_halved(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, sizes = planned(tmp_path / "sweep", data)[:4], []
+    original = packs.train_together
+
+    def scarce(orders: Any, *rest: Any, **more: Any) -> Any:
+        sizes.append(len(orders))
+        if len(orders) > 1:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+        return original(orders, *rest, **more)
+
+    monkeypatch.setattr(packs, "train_together", scarce)
+    outcomes = list(packs.carry_out(Pack(tuple(runs), JUDGING), together=True))
+    assert sizes == [4, 2, 1, 1, 2, 1, 1]
+    assert [outcome.error for outcome in outcomes] == [None] * 4
+
+
+def test_a_pack_is_the_same_after_its_way_to_a_worker(tmp_path: Path, data: Path) -> None:
+    for pack in group(left(planned(tmp_path, data), JUDGING), JUDGING, 2):
+        assert Pack.of(json.loads(json.dumps(pack.plain()))) == pack
+
+
+def test_a_run_is_evaluated_once_its_training_is_done(tmp_path: Path) -> None:
+    task = "cube-single-noisy-singletask-task1-v0"
+    (run, *_) = grid.expand([task], ("bc",), {}, replace(PLAN, seeds=1), tmp_path, fixed=SMALL)
+    train(run.algorithm, replace(line(), name=task), run.plan, out=run.out)
+    assert [each.kind for each in left([run], JUDGING)] == ["evaluate"]
+    shared: dict[str, Any] = {"task": task, "policy": "flow", "step": 4, "seed": 0, "length": 1, "return": 0.0}
+    found = [episode(**shared, episode=i, episode_seed=i, source="evaluate") for i in range(2)]
+    rows.append(run.out / "evaluations.jsonl", found[:1])
+    assert [each.kind for each in left([run], JUDGING)] == ["evaluate"]
+    rows.append(run.out / "evaluations.jsonl", found[1:])
+    assert [each.kind for each in left([run], JUDGING)] == ["nothing"]
+    assert [each.kind for each in left([run], Judging(3))] == ["evaluate"]
+
+
+def test_two_sweeps_do_not_share_a_folder(tmp_path: Path, data: Path) -> None:
+    runs = planned(tmp_path / "sweep", data)
+
+    def claim(runs: Sequence[Planned], judging: Judging = JUDGING) -> None:
+        with claimed(tmp_path / "sweep", runs, judging):
+            pass
+
+    with claimed(tmp_path / "sweep", runs, JUDGING), pytest.raises(InputError, match="in use by another sweep"):
+        claim(runs)
+    claim(runs)
+    with pytest.raises(InputError, match=r"the folder of another sweep \(8 runs, now 7\)"):
+        claim(runs[1:])
+    with pytest.raises(InputError, match=r"the folder of another sweep \(evaluation"):
+        claim(runs, Judging(9))
+
+
+def test_from_the_command_line(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = f"sweep --tasks line --dataset {data} --algorithms bc --grid learning_rate=1e-3,1e-4 --hidden 4 --steps 4"
+    words += f" --batch-size 4 --log-interval 2 --out {tmp_path}/sweep"
+    main([*words.split(), "--dry-run", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert (told["runs"], told["left"]) == (2, 2)
+    assert not (tmp_path / "sweep").exists()
+    main([*words.split(), "--print-commands"])
+    commands = capsys.readouterr().out.splitlines()
+    assert len(commands) == 2
+    assert commands[0].startswith("guidedflow train bc --task line --out")
+    with pytest.raises(SystemExit) as ended:
+        main([*words.replace(str(data), str(tmp_path / "no.npz")).split(), "--processes", "1"])
+    assert ended.value.code == 1
+    assert "no.npz" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_processes_of_this_machine_each_have_one_core(tmp_path: Path, data: Path) -> None:
+    words = f"sweep --tasks line --dataset {data} --algorithms bc fql --grid learning_rate=1e-3,1e-4 --hidden 4"
+    words += f" --batch-size 4 --log-interval 2 --out {tmp_path}/sweep --json --steps"
+    command = [sys.executable, "-m", "guidedflow", *words.split()]
+    ended = subprocess.run([*command, "4"], capture_output=True, check=True)
+    assert json.loads(ended.stdout) == {"runs": 4, "done": 4, "already": 0, "failed": {}}
+    again = subprocess.run([*command, "4"], capture_output=True, check=True)
+    assert json.loads(again.stdout)["already"] == 4
+    assert (
+        json.loads((tmp_path / "sweep/line/bc-learning_rate=0.001/seed-0/config.json").read_text())["versions"]["cores"]
+        == 1
+    )
+    assert not list((tmp_path / "sweep" / "logs").iterdir())
