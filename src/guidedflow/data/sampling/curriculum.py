@@ -4,8 +4,8 @@
     pick      the episodes of largest score leave the pool, and are cloned
     filter    after some picks, m <- tau m + (1 - tau) (smallest return picked); the pool keeps returns of at least m
 
-Curriculum offline imitation learning, COIL (arXiv 2111.02056; apexrl/COIL, ef458de). This module does not know the policy: it is
-handed log-likelihoods.
+Curriculum offline imitation learning, COIL (arXiv 2111.02056; apexrl/COIL, ef458de). This module does not know the
+policy: it is handed log-likelihoods.
 """
 
 import enum
@@ -84,7 +84,7 @@ class Curriculum:
             self.least = min(0.0, float(self.returns.min()))
 
     def pick(self, scores: Sequence[float]) -> Int[np.ndarray, " picks"]:
-        """Take the episodes of largest score from the pool, whose scores these are; of equals the lower return first."""
+        """Take the episodes of largest score from the pool, a score each; of equals the lower return comes first."""
         order = np.argsort(-np.asarray(scores), kind="stable")[: self.picks]
         chosen = [self.pool[i] for i in order]
         self.pool = [episode for episode in self.pool if episode not in set(chosen)]
