@@ -54,7 +54,7 @@ class Study:
     protocol: Protocol
     chosen: dict[str, Any] = field(default_factory=dict)
     curve: list[dict[str, Any]] = field(default_factory=list)
-    seen: set[str] = field(default_factory=set)
+    seen: set[Any] = field(default_factory=set)
     """The settings that were tried."""
     updates: int = 0
     episodes: int = 0
@@ -67,7 +67,7 @@ class Study:
         settings = {**to_plain(self.base.algorithm), **self.chosen, setting: value}
         algorithm = from_plain(type(self.base.algorithm), settings)
         label = "-".join(f"{key}={settings[key]:g}" for key in {**self.chosen, setting: value})
-        self.seen.add(str(algorithm))
+        self.seen.add(algorithm)
         seeds = range(halving.first_seed, halving.first_seed + halving.seeds)
         folder = self.base.out / "tuning" / label
         return [

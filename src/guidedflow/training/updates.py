@@ -53,7 +53,7 @@ def in_rows(algorithms: Sequence[Algorithm[Any]]) -> Algorithm[Any]:
 
     Raises `InputError` for algorithms of other classes or other static settings.
     """
-    if len({str(jax.tree.structure(each)) for each in algorithms}) > 1:
+    if len({jax.tree.structure(each) for each in algorithms}) > 1:
         raise InputError("Runs that train as one program may differ in float settings and seeds alone.")
     return jax.tree.map(lambda *floats: jnp.stack([jnp.asarray(x, jnp.float32) for x in floats]), *algorithms)
 
@@ -111,7 +111,7 @@ def _check(name: str, state: Any, updated: Any, metrics: Any) -> None:
                 f"{name}.update must return a state of the shapes and types that it was given, but leaf {leaf!r} is "
                 f"{after.get(leaf, 'absent')} after it and {before.get(leaf, 'absent')} before."
             )
-    given, returned = str(jax.tree.structure(state)), str(jax.tree.structure(updated))
+    given, returned = jax.tree.structure(state), jax.tree.structure(updated)
     if given != returned:
         raise InputError(
             f"{name}.update must return a state of the structure that it was given, but returned {returned} "
