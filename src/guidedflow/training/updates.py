@@ -112,7 +112,7 @@ def _check(name: str, state: Any, updated: Any, metrics: Any) -> None:
                 f"{after.get(leaf, 'absent')} after it and {before.get(leaf, 'absent')} before."
             )
     given, returned = jax.tree.structure(state), jax.tree.structure(updated)
-    if given != returned:
+    if given != returned:  # type: ignore[operator]
         raise InputError(
             f"{name}.update must return a state of the structure that it was given, but returned {returned} "
             f"for {given}."
