@@ -161,6 +161,26 @@ def test_clients_that_vanish_leave_nothing_behind() -> None:
         assert "guidedflow_queue 0.0" in server._metrics.text()
 
 
+async def unread(port: int) -> None:
+    """A client that asks and asks and reads no answer, beside robots that do."""
+    async with connect(f"ws://127.0.0.1:{port}", max_queue=1) as connection:
+        asking = asyncio.create_task(_ask_for_ever(connection))
+        assert await robots(port, 2, 50) == 0
+        asking.cancel()
+        connection.transport.abort()
+
+
+async def _ask_for_ever(connection: Any) -> None:
+    with contextlib.suppress(websockets.ConnectionClosed):
+        for _ in range(5000):
+            await connection.send(pack({"observation": np.ones(3)}))
+
+
+def test_a_client_that_reads_nothing_hinders_nobody() -> None:
+    with listening({"flow": Known()}) as server:
+        asyncio.run(unread(server.port or 0))
+
+
 def test_the_command_serves_a_run_and_answers_before_it_stops(run: Path, tmp_path: Path) -> None:
     """As a process: SIGTERM under load; every answer is the policy's, and the process ends within 5 s."""
     (tmp_path / "token").write_text("0123456789abcdef\n")
