@@ -108,7 +108,7 @@ class Serve:
         return sources
 
     def _of_run(self, name: str, path: Path) -> dict[str, Source]:
-        """The policies of a run that were asked for, under the name given or their own."""
+        """The named policies of a run, under the name given or their own."""
         trained = Trained.open(path, self.steering.step)
         asked = [self.steering.name(trained, policy) for policy in self.policy or (None,)]
         if name and len(asked) > 1:

@@ -30,13 +30,13 @@ COLUMNS = {name: name for name in ("observations", "actions", "rewards", "masks"
 MOST_BYTES = 256 * 2**20
 """Of one file, before the next is begun."""
 LONGEST = 10_000
-"""Rows of an episode that nobody ends; another begins there."""
+"""Rows of an episode that the client does not end; another begins there."""
 
 Episode = dict[str, NDArray[Any]]
 
 
 class Recorder:
-    """A file of episodes, written by a thread of its own; `close` waits for it."""
+    """A file of episodes, written by a separate thread; `close` waits for it."""
 
     def __init__(self, path: Path, most_bytes: int = MOST_BYTES) -> None:
         path = path.expanduser().resolve()
