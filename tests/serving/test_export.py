@@ -86,7 +86,7 @@ def example() -> Transition:
 @pytest.mark.parametrize("unroll", [False, True])
 def test_a_simplified_program_computes_the_same_with_fewer_or_no_loops(run: Path, unroll: bool) -> None:
     chosen = Trained.open(run).policy("flow")
-    chosen = chosen.with_sampler(Sampler(steps=2, guidance=RolloutGradient(0.3, steps=2), candidates=2))
+    chosen = chosen.with_sampler(Sampler(steps=2, guidance=RolloutGradient(0.3, steps=2)))
     interface = interface_of(chosen)
     recorded = record(chosen, interface, rows=4)
     closed = jax.make_jaxpr(batched(chosen, interface))(*recorded.inputs)

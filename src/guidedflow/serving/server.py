@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
 import sys
 import time
@@ -156,8 +157,9 @@ class Server:
                 logger=logging.getLogger(f"{__name__}.websockets"),
             )
         except OSError as error:
+            why = os.strerror(error.errno) if error.errno else reason(error)
             raise InputError(
-                f"Port {self._port} of {self._host} cannot be used: {reason(error)}; choose another --port."
+                f"Port {self._port} of {self._host} cannot be used: {why}; choose another --port."
             ) from None
 
     async def _drain(self, listening: WebsocketServer) -> None:
