@@ -16,7 +16,7 @@ from test_golden import parts
 from tiny_algorithm import small
 from tiny_data import line
 
-from guidedflow.algorithms import ALGORITHMS, BC, FQL, GFP
+from guidedflow.algorithms import A2PO, ALGORITHMS, BC, FQL, GFP
 from guidedflow.algorithms.contract import Algorithm, initial_state, shown
 from guidedflow.algorithms.gfp import Reference, Target, Weight
 from guidedflow.algorithms.learner import Learner, clip_together, polyak
@@ -40,7 +40,7 @@ def transitions() -> Transitions:
     return data()
 
 
-RIVALS = ("cfgrl", "dac", "dqc", "edp", "qam", "qsm")
+RIVALS = ("a2po", "cfgrl", "dac", "dqc", "edp", "lapo", "lps", "misa", "qam", "qsm", "reform")
 """Those that are only compared with: two tests of theirs are quick, the rest run with the slow ones."""
 
 
@@ -154,8 +154,11 @@ def test_saved_and_loaded_policies_act_the_same(
         np.testing.assert_array_equal(*actions)
 
 
-POLICIES = {"actor", "flow", "fast", "base", "noise"}
+POLICIES = {"actor", "flow", "fast", "base", "noise", "generator", "student", "vae", "log_alpha"}
 """Learners of what acts; the others learn what is good."""
+
+IN_TURN = ("A2PO", "LAPO")
+"""Their policies learn from critics that have moved in the same update, so they notice another goal of the critics."""
 
 
 def test_policies_learn_from_their_own_goals_and_critics_from_theirs(algorithm: Algorithm[Any]) -> None:
@@ -164,6 +167,8 @@ def test_policies_learn_from_their_own_goals_and_critics_from_theirs(algorithm: 
     goals = Cutting(0.9).of(dataclasses.replace(data, goals=data.observations))
     batch = goals.sample(jax.random.key(1), BATCH)
     state = algorithm.init(goals.example(), jax.random.key(0))
+    if isinstance(algorithm, A2PO):
+        state = state._replace(updates=jnp.int32(1))  # its actor steps in every second update
     update = jax.jit(lambda batch: algorithm.update(state, batch, jax.random.key(2)))
 
     def learners(batch: Transition) -> dict[str, Any]:
@@ -181,7 +186,8 @@ def test_policies_learn_from_their_own_goals_and_critics_from_theirs(algorithm: 
     assert POLICIES & after.keys()
     for name in after:
         changed, kept = (for_policies, for_critics) if name in POLICIES else (for_critics, for_policies)
-        assert_equal(after[name], kept[name], rtol=0, atol=0)
+        if name not in POLICIES or type(algorithm).__name__ not in IN_TURN:
+            assert_equal(after[name], kept[name], rtol=0, atol=0)
         leaves = zip(jax.tree.leaves(after[name]), jax.tree.leaves(changed[name]), strict=True)
         assert any(not np.array_equal(x, y) for x, y in leaves), name
 

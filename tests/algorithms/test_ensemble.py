@@ -115,6 +115,15 @@ def test_a_use_that_is_left_open_is_the_algorithms_own() -> None:
     assert Ensemble(rho=0.3).target(Aggregate.pessimistic)(jnp.array([1.0, 2.0])) == pytest.approx(1.35)
 
 
+def test_a_ceiling_clips_the_value_in_the_target_alone() -> None:
+    values = jnp.array([1.0, 2.0])
+    assert Ensemble(ceiling=0.5).target(Aggregate.mean)(values) == pytest.approx(0.5)
+    np.testing.assert_allclose(Ensemble(ceiling=1.5, own_targets=True).target(Aggregate.mean)(values), [1.0, 1.5])
+    assert Ensemble(ceiling=0.5).acting(Aggregate.mean)(values) == pytest.approx(1.5)
+    algorithm = dataclasses.replace(small(FQL), ensemble=Ensemble(ceiling=-1e3))
+    assert updated(algorithm)[1]["critic_loss"] > 1e3
+
+
 def test_ingredients_can_be_written_down_and_read_back() -> None:
     settings = GFP(ensemble=Ensemble(members=3, actor_aggregate=Aggregate.pessimistic, rho=0.25))
     plain = to_plain(settings)

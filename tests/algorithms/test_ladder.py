@@ -19,6 +19,8 @@ import pytest
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.algorithms.contract import initial_state
 from guidedflow.data.dataset import Dataset
+from guidedflow.flows.reflection import Reflection
+from guidedflow.flows.sources import Latent
 from guidedflow.policies.policy import Policy
 from guidedflow.training.updates import advance, in_rows
 
@@ -26,6 +28,7 @@ BANDIT, PATIENT, PATIENT_LATER, HASTY, HASTY_LATER, MODES, NOISY = range(7)
 DISCOUNT = 0.7
 
 SETTINGS: dict[str, dict[str, Any]] = {
+    "a2po": {"critic_hidden": (48, 48), "vae_hidden": (48, 48), "weight": 0.1, "beta": 0.1},
     "bc": {},
     "cfgrl": {"weight": 2.0},
     "dac": {"alpha": 0.2},
@@ -34,17 +37,22 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "gfp": {"alpha": 0.3, "temperature": 0.1},
     "ifql": {},
     "iql": {"alpha": 10.0},
+    "lapo": {},
+    "lps": {"actor_hidden": (48, 48), "critic_hidden": (48, 48), "latent": Latent.uniform},
+    "misa": {"gap": 0.1, "weight": 0.1, "samples": 4, "actor_learning_rate": 5e-4, "hmc_step": 0.1},
     "qam": {"kappa": 10.0},
     "qgf": {"weight": 2.0, "robust": True},
     "qsm": {"alpha": 10.0, "kappa": 15.0},
     "rebrac": {"alpha_actor": 0.05},
+    "reform": {"reflection": Reflection.projected},
 }
-"""For rewards of this size; the published ones are for returns of tens to hundreds."""
+"""For rewards of this size; the published ones are for returns of tens to hundreds. A sphere of one dimension has two
+points, and the published reflection of one dimension takes no step that leaves: so LPS and ReFORM have other ones."""
 
 CLIMBERS = [name for name in ALGORITHMS if name != "dqc"]
 """DQC learns from goals, which are no part of the ladder; it has a problem of its own."""
 MAIN = [name for name in CLIMBERS if name != "bc"]
-FLOWS = {"bc": "flow", "cfgrl": "flow", "ifql": "flow", "qgf": "flow", "qam": "base", "fql": "flow"}
+FLOWS = {"bc": "flow", "cfgrl": "flow", "ifql": "flow", "qgf": "flow", "qam": "base", "fql": "flow", "reform": "flow"}
 """Plain clones; what GFP's flow makes of two equal modes is left to its critic's last digits."""
 
 FAST = ("bc", "gfp", "iql", "qgf")

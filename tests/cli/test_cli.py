@@ -126,6 +126,8 @@ def test_guidance_that_a_run_cannot_have(capsys: pytest.CaptureFixture[str], tmp
         "qgf --columns actions=act": "--columns changes nothing without --select-offline",
         "qgf --normalize": "--normalize changes nothing without guidance by a critic",
         "qgf --guidance conditional": "This flow has no condition to weigh",
+        "qgf --budget 1": "--budget changes nothing without --improve cfpi",
+        "bc --improve cfpi": "need a critic, and this policy was trained without one",
         "qgf --refine-sign": "changes nothing without --refine-steps",
         "qgf --select-episodes 3": "changes nothing without --select-weight",
         "qgf --guidance sideways": "invalid choice 'sideways'",
@@ -200,6 +202,9 @@ def test_weights_critics_and_chunks_from_the_command_line(
     other = told(f"--critic-from {tmp_path}/iql --refine-steps 2 --refine-sign --replan 1")
     assert other["policy"] == "guided"
     assert (other["critic_run"], other["replan"], other["refine_sign"]) == (f"{tmp_path}/iql", 1, True)
+    improved = told("--policy flow --improve cfpi --budget 0.2 0.5")
+    assert improved["improvement"] == "cfpi 0.2 0.5"
+    assert "improved by cfpi 0.2 0.5" in improved["sampler"]
     assert other["sampler"].endswith(f"critic of {tmp_path}/iql, replanned every 1")
     main(f"evaluate {tmp_path}/qgf --episodes 2 --guidance jacobian --select-weight --select-episodes 2".split())
     assert "chosen on episodes of their own" in capsys.readouterr().out

@@ -5,6 +5,7 @@ This module does not know what its algorithms share.
 
 from typing import Any
 
+from guidedflow.algorithms.a2po import A2PO
 from guidedflow.algorithms.bc import BC
 from guidedflow.algorithms.cfgrl import CFGRL
 from guidedflow.algorithms.contract import Algorithm
@@ -15,12 +16,17 @@ from guidedflow.algorithms.fql import FQL
 from guidedflow.algorithms.gfp import GFP
 from guidedflow.algorithms.ifql import IFQL
 from guidedflow.algorithms.iql import IQL
+from guidedflow.algorithms.lapo import LAPO
+from guidedflow.algorithms.lps import LPS
+from guidedflow.algorithms.misa import MISA
 from guidedflow.algorithms.qam import QAM
 from guidedflow.algorithms.qgf import QGF
 from guidedflow.algorithms.qsm import QSM
 from guidedflow.algorithms.rebrac import ReBRAC
+from guidedflow.algorithms.reform import ReFORM
 
 ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
+    "a2po": A2PO,
     "bc": BC,
     "cfgrl": CFGRL,
     "dac": DAC,
@@ -30,10 +36,34 @@ ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
     "gfp": GFP,
     "ifql": IFQL,
     "iql": IQL,
+    "lapo": LAPO,
+    "lps": LPS,
+    "misa": MISA,
     "qam": QAM,
     "qgf": QGF,
     "qsm": QSM,
     "rebrac": ReBRAC,
+    "reform": ReFORM,
 }
 
-__all__ = ["ALGORITHMS", "BC", "CFGRL", "DAC", "DQC", "EDP", "FQL", "GFP", "IFQL", "IQL", "QAM", "QGF", "QSM", "ReBRAC"]
+__all__ = [
+    "A2PO",
+    "ALGORITHMS",
+    "BC",
+    "CFGRL",
+    "DAC",
+    "DQC",
+    "EDP",
+    "FQL",
+    "GFP",
+    "IFQL",
+    "IQL",
+    "LAPO",
+    "LPS",
+    "MISA",
+    "QAM",
+    "QGF",
+    "QSM",
+    "ReBRAC",
+    "ReFORM",
+]

@@ -1,11 +1,13 @@
-"""BC flow: behaviour cloning with a flow-matching policy.
+"""BC: behaviour cloning with a flow, or with a tanh-Gaussian or a mixture of several.
 
-    L(w) = | v_w(s, (1 - t) x0 + t a, t) - (a - x0) |^2 / d,   x0 ~ N(0, I),   t ~ U[0, 1)
+    flow        | v(s, (1 - t) x0 + t a, t) - (a - x0) |^2 / d,   x0 ~ N(0, I),   t ~ U[0, 1)
+    Gaussian    -log pi(a | s)
 
-The flow part of Flow Q-Learning (arXiv 2502.02538), alone. It does not know of rewards.
+The flow is that of Flow Q-Learning (arXiv 2502.02538), alone; the Gaussians are the behaviour policies of CFPI (arXiv
+2211.15956; cfpi-icml23/cfpi, dc0bee6). This file does not know of rewards.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import optax
 from jaxtyping import PRNGKeyArray
@@ -15,22 +17,32 @@ from guidedflow.algorithms.parts import cloning
 from guidedflow.algorithms.parts.cloning import Noise, flow_loss
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Aggregate, RawTime, VelocityField
+from guidedflow.networks.gaussians import GaussianActor
+from guidedflow.policies.density import DensityPolicy, density
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.policies.policy import Policy
-from guidedflow.settings import hyperparameters
-from guidedflow.types import Metrics, Transition
+from guidedflow.settings import check_settings, hyperparameters
+from guidedflow.types import Metrics, Scalar, Transition
 
 
 class State(NamedTuple):
-    """Networks and optimiser states of BC."""
+    """Networks and optimiser states of BC with a flow."""
 
     flow: Learner[VelocityField]
 
 
+class Likelihood(NamedTuple):
+    """Networks and optimiser states of BC with a Gaussian or a mixture."""
+
+    actor: Learner[GaussianActor]
+
+
 @hyperparameters
 class BC:
-    """Behaviour cloning with a flow policy: it learns what the data did, and nothing about what was good."""
+    """Behaviour cloning: a flow or a Gaussian policy learns what the data did, and nothing about what was good."""
 
+    components: int = 0
+    """Gaussians of the policy: 0 is a flow, 1 a tanh-Gaussian, more a mixture; published for CFPI: 1, 4, 8 or 12."""
     learning_rate: float = 3e-4
     """Step size of Adam."""
     flow_steps: int = 10
@@ -38,22 +50,43 @@ class BC:
     hidden: tuple[int, ...] = (512, 512, 512, 512)
     """Sizes of the hidden layers."""
 
-    def init(self, example: Transition, key: PRNGKeyArray) -> State:
-        flow = VelocityField(example.observation.shape, example.action.size, self.hidden, RawTime(), key=key)
-        return State(Learner.init(flow, self.optimizer))
+    def __post_init__(self) -> None:
+        check_settings(self, components=(0, 100))
 
-    def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
+    def init(self, example: Transition, key: PRNGKeyArray) -> State | Likelihood:
+        shape, size = example.observation.shape, example.action.size
+        if self.components:
+            actor = GaussianActor(shape, size, self.hidden, components=self.components, key=key)
+            return Likelihood(Learner.init(actor, self.optimizer))
+        return State(Learner.init(VelocityField(shape, size, self.hidden, RawTime(), key=key), self.optimizer))
+
+    def update(
+        self, state: State | Likelihood, batch: Transition, key: PRNGKeyArray
+    ) -> tuple[State | Likelihood, Metrics]:
         return self.step(state, batch, cloning.draw(batch, key))
 
-    def policies(self, state: State) -> dict[str, Policy]:
-        sampler = Sampler(self.flow_steps)
-        return {"flow": FlowPolicy(flow=state.flow.network, critic=None, aggregate=Aggregate.min, sampler=sampler)}
+    def policies(self, state: State | Likelihood) -> dict[str, Policy]:
+        judge: dict[str, Any] = {"critic": None, "aggregate": Aggregate.min}
+        if isinstance(state, Likelihood):
+            network, sampler = state.actor.network, Sampler()
+            sampled = DensityPolicy(network=network, sampler=sampler, sampled=True, **judge)
+            return {"actor": DensityPolicy(network=network, sampler=sampler, **judge), "sampled": sampled}
+        return {"flow": FlowPolicy(flow=state.flow.network, sampler=Sampler(self.flow_steps), **judge)}
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
         return optax.adam(self.learning_rate)
 
-    def step(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
-        """One update with the given noise."""
+    def step(self, state: State | Likelihood, batch: Transition, noise: Noise) -> tuple[State | Likelihood, Metrics]:
+        """One update with the given noise, which only a flow needs."""
+        if isinstance(state, Likelihood):
+            actor, metrics = state.actor.step(self.optimizer, likelihood_loss, batch.acting)
+            return Likelihood(actor), metrics
         flow, metrics = state.flow.step(self.optimizer, flow_loss, batch.acting, noise)
         return State(flow), metrics
+
+
+def likelihood_loss(actor: GaussianActor, data: Transition) -> tuple[Scalar, Metrics]:
+    """The negative log-likelihood of one transition's action."""
+    log_likelihood = density(actor, data.observation).log_density(data.action)
+    return -log_likelihood, {"log_likelihood": log_likelihood}

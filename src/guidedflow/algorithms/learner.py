@@ -77,7 +77,7 @@ class Learner(NamedTuple, Generic[Network]):
         return after, {name: metric * interval for name, metric in metrics.items()}
 
 
-def clip_together(limit: float, *gradients: Any) -> tuple[Any, ...]:
+def clip_together(limit: float | Scalar, *gradients: Any) -> tuple[Any, ...]:
     """Gradients of several networks, scaled by one factor where their joint norm exceeds `limit`."""
     clipped, _ = optax.clip_by_global_norm(limit).update(gradients, optax.EmptyState())
     return tuple(clipped)

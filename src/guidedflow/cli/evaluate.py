@@ -20,8 +20,10 @@ from guidedflow.environments.vector import open_simulators
 from guidedflow.errors import InputError
 from guidedflow.evaluation.selection import WEIGHTS, Selection, by_dataset, by_episodes
 from guidedflow.flows.guidance import GUIDANCE, guidance_of
+from guidedflow.flows.improvement import CFPI, IMPROVEMENTS
 from guidedflow.flows.sampling import GradientAscent, Sampler
 from guidedflow.keys import Stream, stream_key
+from guidedflow.policies.improved import improved
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.policies.policy import Policy
 from guidedflow.results import plots, rows, tables
@@ -37,6 +39,9 @@ CONDITION_WEIGHTS = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0)
 
 STATES = 256
 """Observations of the dataset at which a weight is judged without a simulator."""
+
+DEFAULT_BUDGET = 0.5
+"""Of improvement, in nats, where none is given: the published one of mixtures."""
 
 GuidanceName = Literal["none", "noisy", "denoised", "jacobian", "rollout", "conditional"]
 
@@ -71,6 +76,10 @@ class Evaluate:
     """Length of such a step, in action per value."""
     refine_sign: bool = False
     """Step by the sign of the gradient."""
+    improve: Literal["cfpi"] | None = None
+    """Improve the action in closed form by the critic's gradient, within a budget of likelihood (CFPI)."""
+    budget: tuple[float, ...] = ()
+    """Nats of log-density that the improvement may give up, by default 0.5; of several the critic chooses."""
     critic_from: Path | None = None
     """Another run of the same task and horizon, whose critic, at its newest checkpoint, guides, refines and chooses."""
     select_weight: bool = False
@@ -167,6 +176,7 @@ class Evaluate:
             ("--select-weight", self.select_weight, self.guidance not in (None, "none"), "a guidance to weigh"),
             ("--select-offline", self.select_offline, gradient, "guidance by a critic, such as --guidance denoised"),
             ("--normalize", self.normalize, gradient, "guidance by a critic, such as --guidance denoised"),
+            ("--budget", self.budget, self.improve, "--improve cfpi"),
             ("--refine-size and --refine-sign", refinement, self.refine_steps, "--refine-steps"),
             ("--dataset", self.dataset is not None, self.select_offline, "--select-offline"),
             ("--columns", self.columns, self.select_offline, "--select-offline"),
@@ -189,6 +199,8 @@ class Evaluate:
         critic_from = None if self.critic_from is None else Trained.open(self.critic_from)
         task = self.task or trained.task
         base = trained.steered(name, critic_from=critic_from, task=task)
+        if self.improve is not None:
+            base = improved(base, self._improvement())
         selects = self.select_weight or self.select_offline
         if self.guidance == "conditional":
             if not isinstance(base, FlowPolicy):
@@ -202,6 +214,10 @@ class Evaluate:
         if guided:
             weights = self.weight or (WEIGHTS if selects else (DEFAULT_WEIGHT,))
         return name, {weight: base.with_sampler(self._sampler(base.sampler, weight)) for weight in weights}
+
+    def _improvement(self) -> CFPI:
+        """What the action goes through before it is taken."""
+        return IMPROVEMENTS[self.improve or "cfpi"](budgets=self.budget or (DEFAULT_BUDGET,))
 
     def _observations(self, trained: Trained) -> Shaped[Array, " states *observation"]:
         """Some observations of the run's dataset, as its policy saw them."""

@@ -5,7 +5,7 @@ says otherwise. The order of work is observation first: `network.given(observati
 This package does not know how its networks are trained.
 """
 
-from guidedflow.networks.actors import MeanActor, OneStepActor
+from guidedflow.networks.actors import Actor, Decoded, Decoder, MeanActor, OneStepActor
 from guidedflow.networks.critics import (
     Aggregate,
     Combine,
@@ -17,7 +17,15 @@ from guidedflow.networks.critics import (
     Values,
 )
 from guidedflow.networks.encoders import Encoder, Impala, Unencoded, encoder_of
-from guidedflow.networks.fields import ConditionalField, Extrapolation, Field, NoiseField, PartialField, VelocityField
+from guidedflow.networks.fields import (
+    ConditionalField,
+    Extrapolation,
+    Field,
+    JumpField,
+    NoiseField,
+    PartialField,
+    VelocityField,
+)
 from guidedflow.networks.mlp import (
     FLOW_NORM_FIRST,
     MLP,
@@ -38,14 +46,18 @@ __all__ = [
     "NORMED",
     "NORM_FIRST",
     "PLAIN",
+    "Actor",
     "Aggregate",
     "Combine",
     "ConditionalField",
     "Critic",
+    "Decoded",
+    "Decoder",
     "Encoder",
     "Extrapolation",
     "Field",
     "Impala",
+    "JumpField",
     "LayerNorm",
     "Linear",
     "LowerBound",

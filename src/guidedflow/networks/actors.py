@@ -4,6 +4,7 @@ This module does not know what they are trained towards.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -12,6 +13,24 @@ from jaxtyping import PRNGKeyArray
 from guidedflow.networks.encoders import Encoder, encoder_of
 from guidedflow.networks.mlp import MLP, PLAIN, Style
 from guidedflow.types import Action, Noise, Observation
+
+
+@runtime_checkable
+class Actor(Protocol):
+    """What an actor policy asks: a network, or several in a row."""
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]: ...
+    @property
+    def action_size(self) -> int: ...
+    @property
+    def deterministic(self) -> bool:
+        """Whether the action is the same for each noise."""
+        ...
+
+    def given(self, observation: Observation) -> Callable[[Noise], Action]:
+        """The action as a function of the noise alone."""
+        ...
 
 
 class OneStepActor(eqx.Module):
@@ -35,6 +54,11 @@ class OneStepActor(eqx.Module):
         self.mlp = MLP(self.encoder.size + action_size, hidden, action_size, key=key)
         self.observation_shape = observation_shape
         self.action_size = action_size
+
+    @property
+    def deterministic(self) -> bool:
+        """False: the noise becomes the action."""
+        return False
 
     def given(self, observation: Observation) -> Callable[[Noise], Action]:
         """The action as a function of the noise alone."""
@@ -68,6 +92,11 @@ class MeanActor(eqx.Module):
         self.action_size = action_size
         self.squash = squash
 
+    @property
+    def deterministic(self) -> bool:
+        """True: the noise is ignored."""
+        return True
+
     def __call__(self, observation: Observation) -> Action:
         mean = self.mlp(self.encoder(observation))
         return jnp.tanh(mean) if self.squash else mean
@@ -76,3 +105,44 @@ class MeanActor(eqx.Module):
         """The action as a function of noise, as policies ask for it: the same for each noise."""
         action = self(observation)
         return lambda noise: action
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """What turns a latent into an action at an observation."""
+
+    @property
+    def action_size(self) -> int: ...
+
+    def given(self, observation: Observation) -> Callable[[Noise], Action]:
+        """The action as a function of the latent alone."""
+        ...
+
+
+class Decoded(eqx.Module):
+    """decoder(observation, bound(actor(observation, noise))): an actor of latents in front of a decoder.
+
+    `bound` maps the actor's output to where latents lie; it is a pytree, such as `jax.tree_util.Partial(jnp.tanh)`.
+    """
+
+    actor: Actor
+    decoder: Decoder
+    bound: Callable[[Noise], Noise]
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        return self.actor.observation_shape
+
+    @property
+    def action_size(self) -> int:
+        return self.decoder.action_size
+
+    @property
+    def deterministic(self) -> bool:
+        """As the actor of latents is."""
+        return self.actor.deterministic
+
+    def given(self, observation: Observation) -> Callable[[Noise], Action]:
+        """The decoded action as a function of the noise alone."""
+        latent, decode = self.actor.given(observation), self.decoder.given(observation)
+        return lambda noise: decode(self.bound(latent(noise)))

@@ -67,6 +67,43 @@ class VelocityField(eqx.Module):
         return velocity
 
 
+class JumpField(eqx.Module):
+    """f(observation, a_t, t, r): a network of a point and of the interval that is jumped over (MeanFlow).
+
+    It sees 1 - t, what remains at the start, and r - t, the length of the jump, as raw numbers, as in LPS
+    (arXiv 2603.05296).
+    """
+
+    encoder: Encoder
+    mlp: MLP
+    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    action_size: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        observation_shape: tuple[int, ...],
+        action_size: int,
+        hidden: Sequence[int],
+        *,
+        encoder: Encoder | None = None,
+        key: PRNGKeyArray,
+    ):
+        self.encoder = encoder or encoder_of(observation_shape, key)
+        self.mlp = MLP(self.encoder.size + action_size + 2, hidden, action_size, key=key)
+        self.observation_shape = observation_shape
+        self.action_size = action_size
+
+    def given(self, observation: Observation) -> Callable[[Action, Time, Time], Action]:
+        """The network as a function of the point, the time at it and the time at the jump's end."""
+        features = self.encoder(observation)
+
+        def jump(point: Action, start: Time, end: Time) -> Action:
+            interval = jnp.stack([jnp.asarray(1 - start), jnp.asarray(end - start)])
+            return self.mlp(jnp.concatenate([features, point, interval.astype(point.dtype)]))
+
+        return jump
+
+
 class PartialField(eqx.Module):
     """A field that sees the first numbers of an observation only: a flow that is not shown the goal behind them."""
 

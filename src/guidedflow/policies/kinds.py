@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import equinox as eqx
 import jax
 from jaxtyping import Array, Float
 
@@ -10,18 +11,10 @@ from guidedflow.errors import InputError
 from guidedflow.flows.diffusion import Schedule, denoise
 from guidedflow.flows.guidance import Unguided
 from guidedflow.flows.sampling import Sampler
-from guidedflow.networks import (
-    Combine,
-    Critic,
-    Extrapolation,
-    Field,
-    MeanActor,
-    NoiseField,
-    NoisyCritic,
-    OneStepActor,
-)
-from guidedflow.policies.policy import Policy, no_critic
-from guidedflow.types import Action, Observation, Scalar, Time, Value
+from guidedflow.flows.sources import Source, gaussian
+from guidedflow.networks import Actor, Combine, Critic, Extrapolation, Field, NoiseField, NoisyCritic
+from guidedflow.policies.policy import Policy, value_of
+from guidedflow.types import Action, Observation
 
 
 class FlowPolicy(Policy):
@@ -31,6 +24,7 @@ class FlowPolicy(Policy):
     critic: Critic | NoisyCritic | None
     aggregate: Combine
     sampler: Sampler
+    source: Source = eqx.field(static=True, default=gaussian)
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
@@ -42,10 +36,10 @@ class FlowPolicy(Policy):
 
     @property
     def noise_shape(self) -> tuple[int, int]:
-        return self.sampler.candidates, self.action_size
+        return self.sampler.candidates, self.action_size + self.source.extra
 
     def act_from(self, observation: Observation, noise: Float[Array, "candidates numbers"]) -> Action:
-        return self.sampler(self.flow.given(observation), value_of(self, observation), noise)
+        return self.sampler(self.flow.given(observation), value_of(self, observation), self.source(noise))
 
     def conditioned(self, weight: float) -> "FlowPolicy":
         """The same policy with its condition weighted so; a flow that was trained without one is an `InputError`."""
@@ -109,10 +103,11 @@ class DiffusionPolicy(Policy):
 class ActorPolicy(Policy):
     """Asks a one-step actor, which is no flow: its proposals can be refined and chosen from, but not guided."""
 
-    actor: OneStepActor | MeanActor
+    actor: Actor
     critic: Critic | NoisyCritic | None
     aggregate: Combine
     sampler: Sampler
+    source: Source = eqx.field(static=True, default=gaussian)
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
@@ -124,10 +119,10 @@ class ActorPolicy(Policy):
 
     @property
     def noise_shape(self) -> tuple[int, int]:
-        return self.sampler.candidates, self.action_size
+        return self.sampler.candidates, self.action_size + self.source.extra
 
     def act_from(self, observation: Observation, noise: Float[Array, "candidates numbers"]) -> Action:
-        return self.sampler.choose(self.actor.given(observation), value_of(self, observation), noise)
+        return self.sampler.choose(self.actor.given(observation), value_of(self, observation), self.source(noise))
 
     def columns(self) -> dict[str, Any]:
         return super().columns() | {"guidance": None, "flow_steps": None}
@@ -137,20 +132,5 @@ class ActorPolicy(Policy):
             raise InputError(
                 "A one-step actor has no flow to guide; ask for refinement, or for a policy of the run that is a flow."
             )
-        if isinstance(self.actor, MeanActor) and sampler.candidates > 1:
+        if self.actor.deterministic and sampler.candidates > 1:
             raise InputError("A deterministic actor has one proposal only, so there are no candidates to choose among.")
-
-
-def value_of(policy: Policy, observation: Observation) -> Value:
-    """The value of an action at an observation, as the policy's critic sees it; never called where nothing asks."""
-    if not policy.sampler.asks:
-        return lambda action, t: action[0] * 0  # never asked
-    if policy.critic is None:
-        raise no_critic()
-
-    values = policy.critic.given(observation)
-
-    def value(action: Action, t: Time) -> Scalar:
-        return policy.aggregate(values(action, t))
-
-    return value

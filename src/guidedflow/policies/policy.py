@@ -16,7 +16,7 @@ from guidedflow.errors import InputError
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Combine, Critic, Linear, NoisyCritic
 from guidedflow.policies.inputs import as_observation, check_key
-from guidedflow.types import Action, Observation
+from guidedflow.types import Action, Observation, Scalar, Time, Value
 
 
 class Policy(eqx.Module):
@@ -102,6 +102,24 @@ def _compiled(policy: Policy, observation: Observation, key: PRNGKeyArray) -> Ac
 def no_critic() -> InputError:
     """The sentence about a sampler that needs a critic, and a policy without one."""
     return InputError(
-        "Guidance, refinement and several candidates need a critic, and this policy was trained without one; "
+        "Guidance, refinement, improvement and candidates need a critic, and this policy was trained without one; "
         "take another run's by --critic-from."
     )
+
+
+def value_of(policy: Policy, observation: Observation) -> Value:
+    """The value of an action at an observation, by the policy's critic; `InputError` where one is needed and missing.
+
+    Where the sampler does not ask for it, no observation is encoded.
+    """
+    if not policy.sampler.asks:
+        return lambda action, t: action[0] * 0  # never asked
+    if policy.critic is None:
+        raise no_critic()
+
+    values = policy.critic.given(observation)
+
+    def value(action: Action, t: Time) -> Scalar:
+        return policy.aggregate(values(action, t))
+
+    return value

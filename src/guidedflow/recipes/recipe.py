@@ -17,7 +17,7 @@ from guidedflow.recipes.facts import Row, citation, document, rows
 from guidedflow.recipes.tasks import Task, tasks
 from guidedflow.recipes.tasks import task as task_named
 
-PLAN = ("steps", "batch_size", "discount")
+PLAN = ("steps", "batch_size", "discount", "horizon", "chunk")
 """The columns of a table of settings that are settings of a run's plan; the others are the algorithm's."""
 
 QUICK_SETTINGS: Mapping[str, Any] = {"hidden": [256, 256, 256], "learning_rate": 3e-4}
@@ -170,7 +170,7 @@ def _published(method: str, algorithm: str, task: Task) -> Recipe:
         return _usual(algorithm, task)
     values = _values(row, described.get("only"))
     settings = {**{name: value for name, value in values.items() if name not in PLAN}, **described["shared"]}
-    plan = {name: values[name] for name in PLAN if name in values} | _pixels(task)
+    plan = {name: values[name] for name in PLAN if name in values} | described.get("plan", {}) | _pixels(task)
     others = [other for other in candidates if other is not row]
     return Recipe(
         name="published",
@@ -190,9 +190,9 @@ def _usual(algorithm: str, task: Task) -> Recipe:
     usual: Mapping[str, Any] = next((v for k, v in described.get("usual", {}).items() if task.family in k.split()), {})
     gfp, fql = (_values(_used(_rows(method, task.environment)) or {}) for method in ("gfp", "fql"))
     borrowed = {name: gfp[name] for name in described.get("usual_from_gfp", ())}
-    plan = {"steps": task.protocol.steps, **{name: fql[name] for name in PLAN if name != "steps"}}
+    plan = {"steps": task.protocol.steps, **{name: fql[name] for name in PLAN if name in fql and name != "steps"}}
     settings = {**usual, **borrowed, **described["shared"]}
-    return Recipe("published", algorithm, task.name, settings, plan | _pixels(task))
+    return Recipe("published", algorithm, task.name, settings, plan | described.get("plan", {}) | _pixels(task))
 
 
 def _rows(method: str, environment: str) -> list[Row]:
@@ -251,6 +251,8 @@ def _value(row: Row, name: str) -> Any:
         return [int(size) for size in text.split()]
     if name in _WHOLE:
         return int(text)
+    if name == "value_range":
+        return [float(limit) for limit in text.split()]
     try:
         return float(text)
     except ValueError:

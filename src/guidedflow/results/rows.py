@@ -33,6 +33,7 @@ Episode = TypedDict(
         "refine_steps": int | None,
         "refine_size": float | None,
         "refine_sign": bool | None,
+        "improvement": str | None,
         "flow_steps": int | None,
         "critic_run": str | None,
         "replan": int | None,
@@ -51,9 +52,10 @@ Episode = TypedDict(
 """One episode.
 
 `guidance` to `flow_steps` say how the policy acted: `guidance` is null for a policy that is no flow, `condition` is the
-weight of a flow's own condition, `critic_run` the run whose critic was asked in place of the policy's. `return` is the
-sum of rewards and `score` its place between two reference returns, in points. `source` is training, selection or
-evaluate; reported numbers are of evaluate alone. `environment` names what made an environment that no suite has.
+weight of a flow's own condition, `improvement` names what the action went through in closed form. `critic_run` is the
+run whose critic was asked in place of the policy's. `return` is the sum of rewards and `score` its place between two
+reference returns, in points. `source` is training, selection or evaluate; reported numbers are of evaluate alone.
+`environment` names what made an environment that no suite has.
 """
 
 COLUMNS: Mapping[str, Any] = types.MappingProxyType(typing.get_type_hints(Episode))
@@ -61,7 +63,7 @@ COLUMNS: Mapping[str, Any] = types.MappingProxyType(typing.get_type_hints(Episod
 
 ACTING = (
     *("guidance", "weight", "normalize", "condition", "candidates", "refine_steps", "refine_size", "refine_sign"),
-    *("flow_steps", "critic_run", "replan"),
+    *("improvement", "flow_steps", "critic_run", "replan"),
 )
 """The columns about how a policy acted."""
 
@@ -161,6 +163,8 @@ def in_words(columns: Mapping[str, Any]) -> str:
         told.append(
             f"{acting['refine_steps']} {'sign ' if acting['refine_sign'] else ''}steps of {acting['refine_size']:g}"
         )
+    if acting["improvement"]:
+        told.append(f"improved by {acting['improvement']}")
     if (acting["candidates"] or 1) > 1:
         told.append(f"best of {acting['candidates']}")
     told += [f"critic of {acting['critic_run']}"] if acting["critic_run"] is not None else []

@@ -15,6 +15,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from guidedflow.errors import InputError
+from guidedflow.flows.sources import gaussian
 from guidedflow.networks import MLP, ConditionalField, Extrapolation, MeanActor, OneStepActor, VelocityField
 from guidedflow.policies.kinds import ActorPolicy, FlowPolicy
 from guidedflow.policies.policy import Policy
@@ -67,6 +68,8 @@ def _contents(policy: Policy) -> tuple[dict[str, Any], dict[str, Any]]:
             "The NumPy format holds one-step actors and flows without a critic: export without guidance, refinement "
             "and candidates, or as stablehlo or onnx."
         )
+    if policy.source is not gaussian:
+        raise InputError("The NumPy format holds policies of Gaussian noise; export as stablehlo or onnx.")
     if len(policy.observation_shape) != 1:
         raise InputError("The NumPy format holds policies of states; export a policy of images as stablehlo or onnx.")
     if isinstance(policy, FlowPolicy):
@@ -79,6 +82,8 @@ def _contents(policy: Policy) -> tuple[dict[str, Any], dict[str, Any]]:
             arrays["labels"] = field.labels
         return arrays | _layers(field.mlp), {"kind": "flow", "steps": steps, "squash": False, **_shape(field.mlp)}
     actor = policy.actor
+    if not isinstance(actor, MeanActor | OneStepActor):
+        raise InputError(f"The NumPy format does not know the actor {type(actor).__name__}; export as stablehlo.")
     kind = "actor" if isinstance(actor, OneStepActor) else "mean"
     squash = isinstance(actor, MeanActor) and actor.squash
     return arrays | _layers(actor.mlp), {"kind": kind, "steps": 1, "squash": squash, **_shape(actor.mlp)}

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidedflow.errors import InputError
-from guidedflow.policies.kinds import value_of
-from guidedflow.policies.policy import Policy
+from guidedflow.policies.policy import Policy, value_of
 from guidedflow.policies.rescaled import Rescaled
 from guidedflow.serving.interface import Interface
 from guidedflow.serving.programs import one_by_one, weighted

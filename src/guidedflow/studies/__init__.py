@@ -2,6 +2,7 @@
 
     toy            which guidance finds the best of three modes, in closed form
     scale          whether the best weight survives another scale of rewards
+    robust         whether pessimistic plans survive other dynamics, in closed form (R2PVI, arXiv 2411.18612)
     sensitivity    how much a little noise in the action turns each gradient
     exploitation   how far actions leave the data for the value that the critic claims
     weight         success against the weight of guidance
@@ -20,13 +21,14 @@ from guidedflow.studies.exploitation import Exploitation
 from guidedflow.studies.finding import Finding
 from guidedflow.studies.methods import Methods
 from guidedflow.studies.picture import Figure
+from guidedflow.studies.robust import Robust
 from guidedflow.studies.scale import Scale
 from guidedflow.studies.sensitivity import Sensitivity
 from guidedflow.studies.subject import Subject
 from guidedflow.studies.toy import Toy
 from guidedflow.studies.weight import Weight
 
-TOYS: dict[str, type[Any]] = {"toy": Toy, "scale": Scale}
+TOYS: dict[str, type[Any]] = {"toy": Toy, "scale": Scale, "robust": Robust}
 """Studies of nobody's run, by name: `measure()` is a `Finding`."""
 
 OF_RUNS: dict[str, type[Any]] = {

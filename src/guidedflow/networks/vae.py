@@ -1,0 +1,120 @@
+"""A conditional variational autoencoder of actions, and the actor that chooses its latent.
+
+Both see the observation and, where there is one, a condition of a few numbers behind it. This module does not know what
+they are trained towards.
+"""
+
+from collections.abc import Callable, Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from guidedflow.networks.encoders import Encoder, encoder_of
+from guidedflow.networks.mlp import MLP, Style
+from guidedflow.types import Action, Observation
+
+RELU = Style(activation=jax.nn.relu)
+"""ReLU without LayerNorm, as in A2PO and LAPO."""
+
+NOTHING: Float[Array, "0"] = jnp.zeros(0)
+"""No condition."""
+
+Condition = Float[Array, " condition"]
+Latent = Float[Array, " latent"]
+
+
+class ConditionalVAE(eqx.Module):
+    """q(z | s, c, a) and a = decoder(s, c, z): the recognition network has two heads of the latent's size.
+
+    What the second head means (a logarithm of deviation or of variance) is up to the caller.
+    """
+
+    encoder: Encoder
+    recognition: MLP
+    decoder: MLP
+    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    action_size: int = eqx.field(static=True)
+    latent_size: int = eqx.field(static=True)
+    squash: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        observation_shape: tuple[int, ...],
+        action_size: int,
+        hidden: Sequence[int],
+        *,
+        latent_size: int,
+        condition_size: int = 0,
+        squash: bool = False,
+        style: Style = RELU,
+        encoder: Encoder | None = None,
+        key: PRNGKeyArray,
+    ):
+        self.encoder = encoder or encoder_of(observation_shape, key)
+        seen = self.encoder.size + condition_size
+        recognition_key, decoder_key = jax.random.split(key)
+        self.recognition = MLP(seen + action_size, hidden, 2 * latent_size, style=style, key=recognition_key)
+        self.decoder = MLP(seen + latent_size, hidden, action_size, style=style, key=decoder_key)
+        self.observation_shape = observation_shape
+        self.action_size = action_size
+        self.latent_size = latent_size
+        self.squash = squash
+
+    def recognise(
+        self, observation: Observation, action: Action, condition: Condition = NOTHING
+    ) -> tuple[Latent, Latent]:
+        """The two heads of the latent's distribution: its mean, and the logarithm of its spread."""
+        heads = self.recognition(jnp.concatenate([self.encoder(observation), condition, action]))
+        return heads[: self.latent_size], heads[self.latent_size :]
+
+    def given(self, observation: Observation, condition: Condition = NOTHING) -> Callable[[Latent], Action]:
+        """The decoded action as a function of the latent alone; through tanh if `squash`."""
+        seen = jnp.concatenate([self.encoder(observation), condition])
+
+        def decode(latent: Latent) -> Action:
+            action = self.decoder(jnp.concatenate([seen, latent]))
+            return jnp.tanh(action) if self.squash else action
+
+        return decode
+
+
+class LatentActor(eqx.Module):
+    """z = tanh(pi(s, c)): a deterministic actor of latents, which ignores noise."""
+
+    encoder: Encoder
+    mlp: MLP
+    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    latent_size: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        observation_shape: tuple[int, ...],
+        latent_size: int,
+        hidden: Sequence[int],
+        *,
+        condition_size: int = 0,
+        style: Style = RELU,
+        encoder: Encoder | None = None,
+        key: PRNGKeyArray,
+    ):
+        self.encoder = encoder or encoder_of(observation_shape, key)
+        self.mlp = MLP(self.encoder.size + condition_size, hidden, latent_size, style=style, key=key)
+        self.observation_shape = observation_shape
+        self.latent_size = latent_size
+
+    @property
+    def action_size(self) -> int:
+        """Size of the latent."""
+        return self.latent_size
+
+    @property
+    def deterministic(self) -> bool:
+        """True: there is no noise."""
+        return True
+
+    def given(self, observation: Observation, condition: Condition = NOTHING) -> Callable[[Array], Latent]:
+        """The latent, in [-1, 1], the same for each noise."""
+        latent = jnp.tanh(self.mlp(jnp.concatenate([self.encoder(observation), condition])))
+        return lambda noise: latent
