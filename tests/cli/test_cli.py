@@ -208,7 +208,7 @@ def test_weights_critics_and_chunks_from_the_command_line(
     assert other["sampler"].endswith(f"critic of {tmp_path}/iql, replanned every 1")
     main(f"evaluate {tmp_path}/qgf --episodes 2 --guidance jacobian --select-weight --select-episodes 2".split())
     assert "chosen on episodes of their own" in capsys.readouterr().out
-    monkeypatch.setattr("guidedflow.runs.trained.open_dataset", lambda *_, **__: line())
+    monkeypatch.setattr("guidedflow.runs.source.open_dataset", lambda *_, **__: line())
     both = told("--guidance denoised --weight 0 50 --select-weight --select-episodes 1 --select-offline")
     offline = both.get("evaluations", [both])[0]
     assert offline["selection"]["dataset"]["chosen"] == offline["weight"]
@@ -229,7 +229,7 @@ def test_a_weight_is_chosen_without_a_simulator(
     for more in ("--select-weight", "--video 1"):
         assert "has no simulator here" in refused(f"{choosing} {more}", capsys)
     monkeypatch.undo()
-    monkeypatch.setattr("guidedflow.runs.trained.open_dataset", lambda *_, **__: line())
+    monkeypatch.setattr("guidedflow.runs.source.open_dataset", lambda *_, **__: line())
     main([*choosing.split(), "--json"])
     told = json.loads(capsys.readouterr().out)
     assert told["weight"] == told["selection"]["dataset"]["chosen"]

@@ -717,7 +717,11 @@ def test_training_tells_warnings_once_and_stops_at_errors(tmp_path, capsys, monk
 
 
 @pytest.mark.parametrize(
-    "seen", [ONE_IMAGE[:, 0, :, 0], ONE_IMAGE[..., 0], ONE_IMAGE.astype(int), ONE_IMAGE[..., None]]
+    "seen",
+    [
+        *(ONE_IMAGE[:, 0, :, 0], ONE_IMAGE[..., 0], ONE_IMAGE.astype(int), ONE_IMAGE[..., None]),
+        np.moveaxis(ONE_IMAGE, 3, 1),
+    ],
 )
 def test_observations_that_no_network_takes_are_errors(tmp_path, seen):
     path = npz(tmp_path, log(obs=seen))

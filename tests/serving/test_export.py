@@ -56,8 +56,8 @@ def test_the_program_is_the_compiled_policy_bit_for_bit_at_any_batch(run: Path, 
 def test_the_weight_is_an_input(run: Path, tmp_path: Path) -> None:
     chosen = policy(run, guidance=DenoisedGradient(0.3))
     manifest = write_export(chosen, interface_of(chosen), tmp_path / "export")
-    assert [each["name"] for each in manifest.told["inputs"]] == ["observation", "noise", "weight"]
-    assert manifest.told["inputs"][2]["default"] == pytest.approx(0.3)
+    assert [each["name"] for each in manifest.contents["inputs"]] == ["observation", "noise", "weight"]
+    assert manifest.contents["inputs"][2]["default"] == pytest.approx(0.3)
     program, x, z = stablehlo.load(manifest), np.ones((2, 3), np.float32), np.zeros((2, 1, 2), np.float32)
     unguided = one_by_one(policy(run), interface_of(policy(run)))(x, z)
     found = np.asarray(program(x, z, np.array([0.0, 2.0], np.float32)))
@@ -86,7 +86,7 @@ def example() -> Transition:
 @pytest.mark.parametrize("unroll", [False, True])
 def test_a_simplified_program_computes_the_same_with_fewer_or_no_loops(run: Path, unroll: bool) -> None:
     chosen = Trained.open(run).policy("flow")
-    chosen = chosen.with_sampler(Sampler(steps=2, guidance=RolloutGradient(0.3, steps=2), candidates=2))
+    chosen = chosen.with_sampler(Sampler(steps=2, guidance=RolloutGradient(0.3, steps=2)))
     interface = interface_of(chosen)
     recorded = record(chosen, interface, rows=4)
     closed = jax.make_jaxpr(batched(chosen, interface))(*recorded.inputs)
@@ -115,7 +115,7 @@ def test_numpy_alone_acts_as_the_policy(name: str, tmp_path: Path) -> None:
     chosen = NUMPY[name]()
     interface = interface_of(chosen, chunk=2 if "chunk" in name else 1)
     manifest = write_export(chosen, interface, tmp_path / "export", ("numpy",))
-    assert manifest.told["check"]["largest_difference"]["numpy"] < 3e-6
+    assert manifest.contents["check"]["largest_difference"]["numpy"] < 3e-6
     assert manifest.artifacts["numpy"]["code"]["bytes"] < 10_000
 
 
@@ -152,8 +152,8 @@ def test_images_are_exported_in_bytes(tmp_path: Path) -> None:
     )
     chosen = algorithm.policies(state)["actor"]
     manifest = write_export(chosen, interface_of(chosen), tmp_path / "export")
-    assert manifest.told["inputs"][0]["dtype"] == "uint8"
-    assert manifest.told["check"]["largest_difference"]["stablehlo"] < 1e-5
+    assert manifest.contents["inputs"][0]["dtype"] == "uint8"
+    assert manifest.contents["check"]["largest_difference"]["stablehlo"] < 1e-5
     with pytest.raises(InputError, match="holds policies of states"):
         write_export(chosen, interface_of(chosen), tmp_path / "numpy", ("numpy",))
 
@@ -356,7 +356,7 @@ class TestOnnx:
     def test_a_graph_acts_as_the_policy(self, run: Path, tmp_path: Path, sampler: dict[str, Any]) -> None:
         chosen = policy(run, **sampler)
         manifest = write_export(chosen, interface_of(chosen), tmp_path / "export", ("onnx",))
-        assert manifest.told["check"]["largest_difference"]["onnx"] < 1e-5
+        assert manifest.contents["check"]["largest_difference"]["onnx"] < 1e-5
 
     @pytest.mark.slow
     def test_a_graph_has_no_loop_where_none_is_wanted(self, run: Path, tmp_path: Path) -> None:

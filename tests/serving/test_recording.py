@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from serving_helpers import Known, listening
+from serving_helpers import Known, listening, waited
 
 from guidedflow.cli import main
 from guidedflow.data.load import load_dataset
@@ -62,6 +62,19 @@ def test_a_file_that_has_grown_is_followed_by_another(tmp_path: Path) -> None:
     read = [load_dataset(tmp_path / name) for name in names]
     assert sorted(x for data in read for x in data.observations[:, 0].tolist()) == sorted([*range(6)] * 5)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_disk_that_refuses_is_logged_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = Recorder(tmp_path / "robots.npz")
+    with monkeypatch.context() as broken:
+        broken.setattr(np, "savez", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        rows(recorder, 3)
+        waited(lambda: "No space left on device" in caplog.text)
+    rows(recorder, 3)
+    recorder.close()
+    assert load_dataset(tmp_path / "robots.npz").episodes == 2
 
 
 def test_nothing_is_written_where_nothing_was_done(tmp_path: Path) -> None:

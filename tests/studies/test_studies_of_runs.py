@@ -46,7 +46,7 @@ def study(
     def simulators(task: str, workers: int | None, frame_stack: int) -> Simulators:
         return Simulators(partial(Peaceful, 6), 2, 1)
 
-    monkeypatch.setattr("guidedflow.runs.trained.open_dataset", lambda *_, **__: line())
+    monkeypatch.setattr("guidedflow.runs.source.open_dataset", lambda *_, **__: line())
     monkeypatch.setattr("guidedflow.studies.weight.open_simulators", simulators)
     monkeypatch.setattr("guidedflow.studies.compute.open_simulators", simulators)
     monkeypatch.setattr("guidedflow.studies.methods.open_simulators", simulators)

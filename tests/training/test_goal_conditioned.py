@@ -120,7 +120,7 @@ def test_an_evaluation_tells_success_in_each_task(
 ) -> None:
     monkeypatch.setattr("guidedflow.cli.evaluate.open_simulators", lambda *task, **how: Simulators(destination, 4, 1))
     monkeypatch.setattr("guidedflow.environments.describe", lambda task: {})
-    monkeypatch.setattr("guidedflow.runs.trained.open_dataset", lambda *_, **__: goal_line())
+    monkeypatch.setattr("guidedflow.runs.source.open_dataset", lambda *_, **__: goal_line())
     main(f"evaluate {run} --episodes 2 --guidance denoised --weight 1 --select-offline --json".split())
     told = json.loads(capsys.readouterr().out)
     assert (told["task_ids"], told["episodes"]) == ([1, 2, 3, 4, 5], 10)

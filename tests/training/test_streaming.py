@@ -134,7 +134,7 @@ def test_a_run_is_judged_on_a_window_of_its_dataset(
     learner, data = QGF(hidden=(4,), flow_steps=2), Mapped.open(folder)
     scaled = replace(data, action_scale=ActionScale((-2.0, -2.0), (2.0, 4.0)))
     trained = train(learner, scaled, small(steps=10, seeds=1, frame_stack=2), out=tmp_path / "run", window=WINDOW)
-    monkeypatch.setattr("guidedflow.runs.trained.Window", lambda updates: WINDOW)
+    monkeypatch.setattr("guidedflow.runs.source.Window", lambda updates: WINDOW)
     batches = trained.cut(trained.load(folder))
     assert len(batches.drawing.every(len(batches))) < len(data)
     assert batches.every().action[:, 1].max() <= 0  # 1 in the middle of -2 and 4

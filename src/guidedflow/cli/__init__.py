@@ -24,6 +24,7 @@ from guidedflow.cli.serve import Serve
 from guidedflow.cli.study import Study
 from guidedflow.cli.sweep import Many, Sweep
 from guidedflow.cli.train import Train, console, recipe_of, typed
+from guidedflow.cli.tune import Tune
 from guidedflow.errors import InputError
 from guidedflow.settings import from_plain
 from guidedflow.studies import demo
@@ -68,6 +69,7 @@ Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
+    | Annotated[Tune, tyro.conf.subcommand("tune")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Tasks, tyro.conf.subcommand("tasks")]
     | Annotated[Study, tyro.conf.subcommand("study")]

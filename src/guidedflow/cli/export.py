@@ -82,7 +82,7 @@ class Export:
             policy, interface, self.out, self.format, about, observations=self._observations(trained),
             overwrite=self.overwrite, unroll=self.unroll, days=self.days,
         )  # fmt: skip
-        self._tell(written, written.told["check"]["largest_difference"])
+        self._tell(written, written.contents["check"]["largest_difference"])
 
     def _refuse_idle(self) -> None:
         """Raise `InputError` for a flag out of its range, or one that would change nothing."""
@@ -110,8 +110,8 @@ class Export:
         told = {
             "export": str(manifest.folder),
             "version": manifest.version,
-            "expires": manifest.told["expires"],
-            "rows": manifest.told["check"]["rows"],
+            "expires": manifest.contents["expires"],
+            "rows": manifest.contents["check"]["rows"],
             "bytes": {name: artifact["bytes"] for name, artifact in manifest.artifacts.items()},
             "largest_difference": differences,
         }
@@ -119,7 +119,7 @@ class Export:
             print(json.dumps(told))
             return
         show = Console()
-        show.print(f"{manifest.folder}: {manifest.told.get('policy')}, expires {told['expires']}", markup=False)
+        show.print(f"{manifest.folder}: {manifest.contents.get('policy')}, expires {told['expires']}", markup=False)
         for name, difference in differences.items():
             size = f"{told['bytes'][name] / 1e6:.2f} MB, " if name in manifest.artifacts else ""
             show.print(f"  {name}: {size}largest difference {difference:.2g} in {told['rows']} rows", markup=False)

@@ -24,7 +24,7 @@ from guidedflow.settings import check_ranges
 class Serve:
     """Serve policies of runs or exports over a websocket, as openpi's clients speak it."""
 
-    path: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    path: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
     """Folders of runs or exports, each as PATH or NAME=PATH; the first is what a request gets that names none."""
     steering: Steering
     policy: tuple[str, ...] = ()
@@ -53,6 +53,8 @@ class Serve:
     """Print a line of JSON on standard error for each request."""
 
     def run(self) -> None:
+        if not self.path:
+            raise InputError("missing argument RUN; see 'guidedflow serve --help'.")
         self.steering.check()
         check_ranges(
             self, port=(0, 65535), batch=(1, 1024), queue=(1, 100_000), deadline=(1e-3, 3600), reload=(0, 3600),
@@ -108,7 +110,7 @@ class Serve:
         return sources
 
     def _of_run(self, name: str, path: Path) -> dict[str, Source]:
-        """The policies of a run that were asked for, under the name given or their own."""
+        """The named policies of a run, under the name given or their own."""
         trained = Trained.open(path, self.steering.step)
         asked = [self.steering.name(trained, policy) for policy in self.policy or (None,)]
         if name and len(asked) > 1:
@@ -138,9 +140,10 @@ def _stem(path: Path) -> str:
 
 def _log_to_standard_error() -> None:
     """Show what the server says; of connections that break it says nothing."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
     ours = logging.getLogger("guidedflow")
-    ours.handlers, ours.propagate = [handler], False
+    if not ours.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        ours.addHandler(handler)
     ours.setLevel(logging.INFO)
     logging.getLogger("guidedflow.serving.server.websockets").setLevel(logging.CRITICAL)

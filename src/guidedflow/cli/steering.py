@@ -62,7 +62,7 @@ class Steering:
             raise InputError("--refine-size and --refine-sign change nothing without --refine-steps.")
 
     def name(self, trained: Trained, asked: str | None) -> str:
-        """The name of the policy: the one asked for, else the flow if it is to be guided, else the main one."""
+        """The name of the policy: the one given, else the flow if it is to be guided, else the main one."""
         names = list(trained.policies())
         steered = self.guidance in GUIDANCE and self.guidance != "none"
         return asked or ("flow" if steered and "flow" in names else names[0])
@@ -78,7 +78,7 @@ class Steering:
         return chosen if self.weight is None else weighted(chosen, {"condition": self.weight})
 
     def _sampler(self, sampler: Sampler) -> Sampler:
-        """The policy's own sampler, changed where it was asked for."""
+        """The policy's own sampler, changed where a flag says so."""
         if self.guidance in GUIDANCE:
             weight = DEFAULT_WEIGHT if self.weight is None else self.weight
             sampler = replace(sampler, guidance=guidance_of(self.guidance, weight, self.normalize, sampler.steps))

@@ -66,7 +66,7 @@ class Train:
     rebalance_base: float = 0.0
     """Added to these weights, returns being scaled to [0, 1]; 0 as published never draws the worst episode."""
     columns: tuple[str, ...] = ()
-    """Which column of your own file is what, such as observations=obs actions=act rewards=rew; then kept beside it."""
+    """Which column of your own file is what, such as observations=obs rewards=rew, or a TOML file; kept beside it."""
     clip_actions: bool = False
     """Clip actions that lie outside [-1, 1]."""
     rescale_actions: bool = False

@@ -70,7 +70,7 @@ def read_dataset(
     columns: Columns | Mapping[str, str] | None = None,
     source: str | None = None,
 ) -> Dataset:
-    """The same with actions as they were recorded (OGBench's are in the box), whatever `validate` would say.
+    """The dataset with actions as they were recorded (OGBench's are clipped), without the checks of `load_dataset`.
 
     `source` names a row of the table of sources.
     """
@@ -90,7 +90,7 @@ def read_parts(
     """
     origin = _found(task, path, columns, source)
     parts = origin.parts()
-    return validation.read(origin, Outside.refused, Problems()) if parts is None else parts
+    return validation.read(origin, Outside.refused, Problems()) if parts is None else validation.whole(origin, parts)
 
 
 def _found(

@@ -35,7 +35,7 @@ _SUFFIXES = (*SUFFIXES, ".mapped", ".zarr")
 
 @dataclass(frozen=True)
 class Source:
-    """One row: how data of a source are told, found and read."""
+    """One row: how data of a source are recognised, found and read."""
 
     name: str
     read: "Callable[[Path, str], Dataset] | None" = None
@@ -61,12 +61,12 @@ class Source:
     roles: Callable[[Arrays, str, Columns], Roles] = columns.roles
     """Which of its columns is what, where some were named."""
     parts: Callable[[Path, str], Iterable[Dataset] | None] = lambda path, task: None
-    """The datasets of a folder that may exceed memory, each made when it is asked for; None: it is one."""
+    """The datasets of a folder that may exceed memory, each read when it is iterated to; None for a single dataset."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Data whose source is known: of which task, from where, and which column is what."""
+    """Data whose source is known: task, path, source and the roles of columns; `locate` makes one."""
 
     task: str
     path: Path
@@ -191,7 +191,7 @@ def by_goals(task: str) -> bool:
 
 
 def _source(task: str, place: Path | None, given: Columns | None, own: bool = False) -> Source:
-    """The row that data are from; see the module's docstring. Raises `InputError` where that cannot be told."""
+    """The row that data are from; see the module's docstring. Raises `InputError` where no row fits."""
     rows = SOURCES.values()
     if given is not None or own:
         return next((row for row in rows if row.own and place is not None and row.holds(place)), OWN)

@@ -49,8 +49,8 @@ class _Settings:
         """Settings of a client; nothing is sent yet.
 
         `host` may be a whole address, such as `wss://robots.example/policy`. `token` is what the server's token file
-        holds. `timeout` is in seconds, of one call with all its tries. A busy server is asked again after the time that
-        it names, unless `retry_busy` is False.
+        holds. `timeout` is in seconds, of one call with all its tries. A request to a busy server is repeated
+        after the time that it names, unless `retry_busy` is False.
         """
         bracketed = f"[{host}]" if ":" in host and not host.startswith("ws") else host
         suffix = "" if port is None else f":{port}"

@@ -35,7 +35,7 @@ class Conversation:
         self._lingered = False
 
     def seed(self, root: int, request: Request) -> int:
-        """The seed that was asked for, or one of this server, connection and request."""
+        """The seed of the request, or one drawn for this server, connection and request."""
         if request.seed is not None:
             return request.seed
         digest = hashlib.blake2b(f"{root}.{self.number}.{self.step}".encode(), digest_size=4).digest()

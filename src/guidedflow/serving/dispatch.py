@@ -76,7 +76,7 @@ class Dispatcher:
         return not self._waiting and not self._busy
 
     def submit(self, request: Request, seed: int) -> asyncio.Future[Answer]:
-        """Queue a request; cancel its future when nobody wants the answer. Raises `Refusal` where the queue is full."""
+        """Queue a request; cancel its future to give it up. Raises `Refusal` where the queue is full."""
         if len(self._waiting) >= self._limit:
             after = self._usual * len(self._waiting)
             raise Refusal("busy", f"{len(self._waiting)} requests are waiting, which is the limit; try again", after)
@@ -137,7 +137,7 @@ class Dispatcher:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _take(self) -> list[_Job]:
-        """The next requests of one call, all of one policy; those that nobody waits for are dropped."""
+        """The next requests of one call, all of one policy; late and cancelled requests are dropped."""
         self._drop()
         if not self._waiting:
             self._arrived.clear()

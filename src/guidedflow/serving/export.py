@@ -90,7 +90,7 @@ def _fill(
     (part / CHECK).write_bytes(data)
     check = entry(data, CHECK, rows=len(recorded.actions), tolerance=TOLERANCE)
     draft = Manifest(part, manifest(interface, about, artifacts, check, days))
-    files.write_json(part / MANIFEST, draft.told)
+    files.write_json(part / MANIFEST, draft.contents)
     check["largest_difference"] = differences(draft, recorded)
     told = manifest(interface, about, artifacts, check, days)
     files.write_json(part / MANIFEST, told)
@@ -106,7 +106,7 @@ def check_export(folder: Path, policy: Policy | None = None, tolerance: float = 
     """
     found = Manifest.read(folder.expanduser())
     found.check_date()
-    recorded = Recorded.of(safetensors.numpy.load(found.content(found.told["check"])), found.interface)
+    recorded = Recorded.of(safetensors.numpy.load(found.content(found.contents["check"])), found.interface)
     told = {}
     if policy is not None:
         if policy.observation_shape != found.interface.observation_shape or policy.noise_shape != (

@@ -36,12 +36,12 @@ DAYS = 180
 class Manifest:
     """The verified contents of `policy.json`, and the folder that it lies in."""
 
-    def __init__(self, folder: Path, told: Mapping[str, Any]) -> None:
-        self.folder, self.told = folder, told
+    def __init__(self, folder: Path, contents: Mapping[str, Any]) -> None:
+        self.folder, self.contents = folder, contents
         try:
-            self.interface = from_plain(Interface, told["interface"])
-            self.expires = datetime.date.fromisoformat(told["expires"])
-            self.artifacts: dict[str, dict[str, Any]] = dict(told["artifacts"])
+            self.interface = from_plain(Interface, contents["interface"])
+            self.expires = datetime.date.fromisoformat(contents["expires"])
+            self.artifacts: dict[str, dict[str, Any]] = dict(contents["artifacts"])
         except (KeyError, TypeError, ValueError, InputError) as error:
             raise InputError(f"{folder / MANIFEST} is damaged ({error}); export the policy again.") from None
 
@@ -52,19 +52,19 @@ class Manifest:
         if path.is_file() and path.stat().st_size > MOST_BYTES:
             raise InputError(f"{path} has more than {MOST_BYTES} bytes; expected what guidedflow export wrote.")
         try:
-            told = files.read_json(path)
+            contents = files.read_json(path)
         except files.DamagedFile as error:
             raise InputError(f"{folder} is no export of a policy: {error}.") from None
-        if MARK not in told:
+        if MARK not in contents:
             raise InputError(f"{folder} is no export of a policy: its {MANIFEST} has no entry {MARK!r}.")
-        if told[MARK] != FORMAT:
+        if contents[MARK] != FORMAT:
             raise InputError(
-                f"{folder} is an export of format {told[MARK]!r}, but this version of guidedflow reads {FORMAT}; "
+                f"{folder} is an export of format {contents[MARK]!r}, but this version of guidedflow reads {FORMAT}; "
                 "export the policy again from its run."
             )
-        if told.get("checksum") != _checksum(told):
+        if contents.get("checksum") != _checksum(contents):
             raise InputError(f"{path} does not match its checksum; export the policy again.")
-        return cls(folder, told)
+        return cls(folder, contents)
 
     def check_date(self, today: datetime.date | None = None) -> None:
         """Raise `InputError` for an export that has expired."""
@@ -78,7 +78,7 @@ class Manifest:
     @property
     def version(self) -> str:
         """Which export this is: the first digits of its checksum."""
-        return str(self.told["checksum"])[:12]
+        return str(self.contents["checksum"])[:12]
 
     def artifact(self, name: str) -> dict[str, Any]:
         """The entry of a format. Raises `InputError` where the export does not have it."""
@@ -118,7 +118,7 @@ def manifest(
 ) -> dict[str, Any]:
     """The contents of `policy.json`; `about` says whose policy it is."""
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-    told = {
+    contents = {
         MARK: FORMAT,
         **about,
         "made": now.isoformat(),
@@ -130,12 +130,12 @@ def manifest(
         "artifacts": dict(artifacts),
         "check": dict(check),
     }
-    told = json.loads(json.dumps(told, allow_nan=False))
-    return {**told, "checksum": _checksum(told)}
+    contents = json.loads(json.dumps(contents, allow_nan=False))
+    return {**contents, "checksum": _checksum(contents)}
 
 
-def _checksum(told: Mapping[str, Any]) -> str:
-    rest = {key: value for key, value in told.items() if key != "checksum"}
+def _checksum(contents: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in contents.items() if key != "checksum"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 

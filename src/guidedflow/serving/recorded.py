@@ -50,7 +50,7 @@ class Recorded:
 def record(
     policy: Policy, interface: Interface, observations: NDArray[Any] | None = None, rows: int = ROWS, seed: int = 0
 ) -> Recorded:
-    """Actions at `rows` random observations and at those given, each under noise and weights of its own.
+    """Actions at `rows` random observations and at those given, each with noise and weights drawn for it.
 
     Where a critic chooses among candidates, inputs whose two best are nearly alike are left out.
     """

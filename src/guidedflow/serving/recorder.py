@@ -10,6 +10,7 @@ An episode begins with a connection, a `reset`, or the request after an end, and
 on when it has grown. This module does not know how requests arrive, and no simulator.
 """
 
+import logging
 import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,15 +24,19 @@ from guidedflow import files
 from guidedflow.errors import InputError
 from guidedflow.serving.requests import Outcome
 
+_LOG = logging.getLogger(__name__)
+
 COLUMNS = {name: name for name in ("observations", "actions", "rewards", "masks", "last")}
 MOST_BYTES = 256 * 2**20
 """Of one file, before the next is begun."""
+LONGEST = 10_000
+"""Rows of an episode that the client does not end; another begins there."""
 
 Episode = dict[str, NDArray[Any]]
 
 
 class Recorder:
-    """A file of episodes, written by a thread of its own; `close` waits for it."""
+    """A file of episodes, written by a separate thread; `close` waits for it."""
 
     def __init__(self, path: Path, most_bytes: int = MOST_BYTES) -> None:
         path = path.expanduser().resolve()
@@ -57,7 +62,7 @@ class Recorder:
         with self._lock:
             size = sum(column.nbytes for column in episode.values())
             if self._held and self._held + size > self._most:
-                self._thread.submit(_write, self._path, self._episodes)
+                self._thread.submit(_write_or_say, self._path, self._episodes)
                 self._number += 1
                 self._path = self._first.with_name(f"{self._first.stem}-{self._number}.npz")
                 self._episodes, self._held = [], 0
@@ -70,7 +75,7 @@ class Recorder:
         with self._lock:
             path, episodes = self._path, list(self._episodes)
             self._pending = None  # what comes from now on is written by another flush
-        _write(path, episodes)
+        _write_or_say(path, episodes)
 
     def close(self) -> None:
         """Write what is left. Raises `InputError` where the disk refuses."""
@@ -88,7 +93,7 @@ class Session:
 
     def add(self, observation: NDArray[Any], actions: NDArray[np.float32], seed: int, outcome: Outcome) -> None:
         """A request and its answer; `outcome` is of the step before."""
-        if outcome.reset:
+        if outcome.reset or len(self._rows) >= LONGEST:
             self.close()
         self._settle(outcome)
         row = {"observations": observation, "actions": actions.ravel(), "rewards": 0.0, "masks": 1.0, "seeds": seed}
@@ -120,6 +125,14 @@ class Session:
         """Write down what the last step came to."""
         if self._rows:
             self._rows[-1] |= {"rewards": outcome.reward, "masks": float(not outcome.terminated)}
+
+
+def _write_or_say(path: Path, episodes: list[Episode]) -> None:
+    """Write, and log where the disk refuses: robots go on, and the next episode tries again."""
+    try:
+        _write(path, episodes)
+    except InputError as error:
+        _LOG.error("%s", error)
 
 
 def _write(path: Path, episodes: list[Episode]) -> None:

@@ -1,4 +1,4 @@
-"""One request: what a client asks of a policy, checked once.
+"""The request of a client, checked once.
 
     observation       the whole observation as one array, or its pieces under their names
     policy            which of the served policies; by default the first
@@ -46,7 +46,7 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What is asked of one policy."""
+    """A checked request to one policy."""
 
     policy: str
     observation: NDArray[Any]

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
 import sys
 import time
@@ -53,7 +54,7 @@ class Limits:
     deadline: float = 10.0
     """Seconds after which a request is refused, unless it says less."""
     drain: float = 5.0
-    """Seconds after SIGTERM in which what was asked is answered."""
+    """Seconds after SIGTERM in which pending requests are answered."""
     reload: float = 2.0
     """Seconds between looks at the disk for something newer; 0 never looks."""
     connections: int = 256
@@ -100,7 +101,7 @@ class Server:
         asyncio.run(self.serve())
 
     async def serve(self, stop: asyncio.Event | None = None) -> None:
-        """Serve until `stop` is set, by default by SIGTERM or SIGINT; then answer what was asked, and return.
+        """Serve until `stop` is set, by default by SIGTERM or SIGINT; then answer pending requests and return.
 
         Raises `InputError` for a port that is in use.
         """
@@ -131,7 +132,7 @@ class Server:
         return not self._dispatcher.idle
 
     async def _work(self) -> None:
-        """Compile what may be asked for, then answer, and look for newer versions."""
+        """Compile every program, then answer requests and look for newer versions."""
         for opened in self._policies.values():
             await self._dispatcher.warm(opened)
         self.ready = True
@@ -156,8 +157,9 @@ class Server:
                 logger=logging.getLogger(f"{__name__}.websockets"),
             )
         except OSError as error:
+            why = os.strerror(error.errno) if error.errno else reason(error)
             raise InputError(
-                f"Port {self._port} of {self._host} cannot be used: {reason(error)}; choose another --port."
+                f"Port {self._port} of {self._host} cannot be used: {why}; choose another --port."
             ) from None
 
     async def _drain(self, listening: WebsocketServer) -> None:
@@ -200,7 +202,7 @@ class Server:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What a client is told first."""
+        """The first message to a client."""
         return {
             "server": "guidedflow",
             "protocol": PROTOCOL,
@@ -292,7 +294,7 @@ def _described(opened: Opened) -> dict[str, Any]:
     """A policy in the metadata."""
     interface = opened.interface
     return {
-        **opened.told,
+        **opened.facts,
         "version": opened.version,
         "observation": interface.inputs[0],
         "actions": {"shape": [interface.chunk, interface.action_size], "dtype": "float32", "units": interface.units},

@@ -34,7 +34,7 @@ class Opened:
     interface: Interface
     version: str
     programs: dict[int, Program]
-    told: dict[str, Any]
+    facts: dict[str, Any]
     """Task, sampler and the like, for the metadata."""
 
 
@@ -80,8 +80,8 @@ class RunSource:
                 chosen = with_candidates(policy, number)
                 programs[number] = Acting(chosen, interface_of_run(trained, chosen, self.parts))
         interface = interface_of_run(trained, policy, self.parts)
-        told = {"task": trained.task, "sampler": policy.columns()}
-        return Opened(interface, f"step {trained.step}", programs, told)
+        facts = {"task": trained.task, "sampler": policy.columns()}
+        return Opened(interface, f"step {trained.step}", programs, facts)
 
 
 class ExportSource:
@@ -111,8 +111,8 @@ class ExportSource:
         ) -> NDArray[np.float32]:
             return np.asarray(act(observations, seeds, weights))
 
-        told = {name: manifest.told.get(name) for name in ("task", "sampler")}
-        return Opened(interface, manifest.version, {interface.candidates: call}, told)
+        facts = {name: manifest.contents.get(name) for name in ("task", "sampler")}
+        return Opened(interface, manifest.version, {interface.candidates: call}, facts)
 
 
 def is_export(path: Path) -> bool:

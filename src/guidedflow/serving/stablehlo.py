@@ -81,7 +81,7 @@ def _check_version(manifest: Manifest, artifact: Mapping[str, Any]) -> None:
     found = artifact.get("calling_convention_version")
     low, high = export.minimum_supported_calling_convention_version, export.maximum_supported_calling_convention_version
     if not isinstance(found, int) or not low <= found <= high:
-        wrote = manifest.told.get("versions", {}).get("jax", "another version")
+        wrote = manifest.contents.get("versions", {}).get("jax", "another version")
         raise InputError(
             f"{manifest.folder} was written by jax {wrote} in calling convention {found}, but jax {jax.__version__} "
             f"here reads {low} to {high}; install that version, or export the policy again."

@@ -1,7 +1,7 @@
-"""A traced program with what is known beforehand computed beforehand, and its loops unrolled if asked.
+"""Partial evaluation of a traced program: what depends on a loop's step alone is computed here; loops can be unrolled.
 
-What a flow's network makes of the time depends on the step alone. Computed here, it cannot come out differently in
-another runtime, whose sines of large angles are not JAX's. This module does not know what a program computes.
+A flow's embedding of the time depends on the step alone. Computed here, it cannot differ in another runtime, whose
+sines of large angles are not JAX's. This module does not know what a program computes.
 """
 
 from collections.abc import Iterable, Mapping

@@ -5,6 +5,7 @@ with its machine is started again elsewhere and goes on from the checkpoints, an
 """
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -30,7 +31,7 @@ def connect(address: str | None) -> Any:
         ) from error
     try:
         if not ray.is_initialized():
-            ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         where = "here" if address is None else f"at {address}"
         raise InputError(f"No Ray cluster answers {where}: {str(error).splitlines()[0]}") from error

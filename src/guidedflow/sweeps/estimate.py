@@ -1,7 +1,7 @@
 """How long a sweep takes, and how much disk: from the operations of an update and this machine's rate of products."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -35,10 +35,10 @@ def estimate(runs: Sequence[Planned], places: int) -> Estimate:
     """Hours and disk of these runs on so many places that compute at once, each at one core's rate."""
     rate = SHARE * _rate()
     seconds, size = 0.0, 0.0
-    costs: dict[str, tuple[float, float]] = {}
+    costs: dict[Hashable, tuple[float, float]] = {}
     for run in runs:
         chunk = run.plan.horizon if run.plan.chunk else 1
-        shape = f"{jax.tree.structure(run.algorithm)} {run.plan.batch_size} {chunk}"
+        shape = jax.tree.structure(run.algorithm), run.plan.batch_size, chunk
         if shape not in costs:
             costs[shape] = _cost(run.algorithm, run.plan.batch_size, chunk)
         operations, bytes_of_state = costs[shape]

@@ -4,8 +4,7 @@ On an accelerator the members of a pack are rows of one compiled program; on a C
 share its compilation. A pack exists in memory and in the message to a worker alone: each member is an ordinary run.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -79,7 +78,7 @@ class Outcome:
 
 def group(left: Sequence[Left], judging: Judging, workers: int) -> list[Pack]:
     """Packs of what is left: runs of one shape, spread evenly over the workers; evaluations stand alone."""
-    shapes: dict[str, list[Planned]] = {}
+    shapes: dict[Hashable, list[Planned]] = {}
     for each in left:
         if each.kind != "nothing":
             shapes.setdefault(_shape(each), []).append(each.run)
@@ -90,11 +89,10 @@ def group(left: Sequence[Left], judging: Judging, workers: int) -> list[Pack]:
     return packs
 
 
-def _shape(left: Left) -> str:
+def _shape(left: Left) -> Hashable:
     """What runs must share to train as one program: all but folders, seeds and float settings."""
     run = left.run
-    static = [left.kind, left.step, run.task, to_plain(run.source), to_plain(replace(run.plan, seed=0))]
-    return json.dumps([*static, str(jax.tree.structure(run.algorithm))])
+    return left.kind, left.step, run.task, run.source, replace(run.plan, seed=0), jax.tree.structure(run.algorithm)
 
 
 def carry_out(pack: Pack, together: bool) -> Iterator[Outcome]:

@@ -212,8 +212,13 @@ def test_shards_are_converted_one_after_the_other(columns, write, tmp_path):
     folder = tmp_path / "cube-single-noisy-100m-v0"
     folder.mkdir()
     for number in range(3):
-        np.savez(folder / f"cube-single-noisy-v0-00{number}.npz", **columns)
+        np.savez(folder / f"cube-single-noisy-v0-00{number}.npz", **columns | {"qvel": columns["qvel"] + number})
         np.savez(folder / f"cube-single-noisy-v0-00{number}-val.npz", **columns)
+    twice = folder / "cube-single-noisy-v0-003.npz"
+    shutil.copy(folder / "cube-single-noisy-v0-000.npz", twice)
+    with pytest.raises(InputError, match="must differ from all other slices"):
+        read_parts(TASK, folder)
+    twice.unlink()
     path = convert(read_parts(TASK, folder), tmp_path / "made.mapped", source=str(folder))
     opened = open_dataset(TASK, path)
     assert isinstance(opened, Mapped)

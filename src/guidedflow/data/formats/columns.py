@@ -74,9 +74,9 @@ class Columns:
     last: str | None = None
     next_observations: str | None = None
     goals: str | None = None
+    weights: str | None = None
     episode_ends: str | None = None
     transitions: str | None = None
-    weights: str | None = None
 
     @classmethod
     def parse(cls, words: Iterable[str]) -> "Columns":
@@ -242,7 +242,9 @@ def check_told(file: Arrays, columns: Columns) -> None:
             raise UnnamedColumns(file.path, f"{has} which are the {role}, by --columns {role}=NAME")
     if columns.rewards is None and columns.goals is None:
         raise UnnamedColumns(
-            file.path, f"{has} which is the reward, by --columns rewards=NAME, or rewards=0 to clone without any"
+            file.path,
+            f"{has} which is the reward, by --columns rewards=NAME, or rewards=0 to clone without any; "
+            "a flag of success is one, and rewards=-1 counts steps",
         )
     if columns.terminals is not None and columns.masks is not None:
         raise InputError(f"{file.path}: name terminals or masks, not both, since a mask is 1 - terminal")

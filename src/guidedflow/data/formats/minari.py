@@ -190,8 +190,24 @@ def _ordered(space: gymnasium.Space[Any], told: Any) -> gymnasium.Space[Any]:
     return space
 
 
+def leaves(space: gymnasium.Space[Any]) -> Iterator[gymnasium.Space[Any]]:
+    """The spaces that a space is made of."""
+    inner = getattr(space, "spaces", None)
+    if inner is None:
+        yield space
+        return
+    for each in inner.values() if isinstance(inner, dict) else inner:
+        yield from leaves(each)
+
+
 def _side_by_side(space: gymnasium.Space[Any], observations: Any) -> NDArray[Any]:
     """A space's observations as one matrix; images stay what they are."""
+    pictures = [leaf for leaf in leaves(space) if len(leaf.shape or ()) == 3 and leaf.dtype == np.uint8]
+    if pictures and not isinstance(space, gymnasium.spaces.Box):
+        raise InputError(
+            f"observations must be one image or numbers, found an image of shape {pictures[0].shape} inside {space}; "
+            "images and numbers together are not supported: write a dataset of one of them"
+        )
     if isinstance(space, gymnasium.spaces.Dict):
         parts = [_side_by_side(inner, observations[key]) for key, inner in space.spaces.items()]
     elif isinstance(space, gymnasium.spaces.Tuple):

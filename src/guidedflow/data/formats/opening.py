@@ -1,4 +1,4 @@
-"""Which kind of file or folder holds columns: told by what is in it, and for text by its name.
+"""Which kind of file or folder holds columns: recognised by its contents, or for text by its name.
 
 This module does not know what a column means.
 """

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float32, Shaped
 
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.drawing import UNIFORM, Drawing, Weighted
+from guidedflow.data.observations import fault
 from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.data.sampling.goals import Goals, GoalSampling
 from guidedflow.data.sampling.rebalance import Weights, no_weight
@@ -45,7 +46,7 @@ class Cutting:
     def check(self, dataset: Dataset | Mapped) -> None:
         """Raise `InputError` for observations that no network takes, and for settings that would change nothing."""
         name, shape, dtype = dataset.name, dataset.observation_shape, dataset.observation_dtype
-        if (len(shape), dtype.kind) not in ((1, "f"), (3, "u")):
+        if fault(shape, dtype) is not None:
             raise InputError(
                 f"{name!r} has observations of shape {shape} and type {dtype}; expected float32 states, (numbers,), "
                 "or uint8 images, (height, width, channels)."

@@ -13,7 +13,7 @@ Files are looked at from the outside in. Only where nothing is wrong outside is 
 whose complaint, if it still has one, is told as well. This module does not know how any of these problems looks.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from guidedflow.data.validation.episodes import Use
 from guidedflow.data.validation.problem import Problem, Problems
 from guidedflow.errors import InputError
 
-__all__ = ["Problem", "Problems", "check", "read", "validate"]
+__all__ = ["Problem", "Problems", "check", "read", "validate", "whole"]
 
 _LISTED: dict[str, Callable[[Origin, Problems], object]] = {
     "lerobot": lambda origin, problems: lerobot_folder.check(origin.path, problems)
@@ -116,6 +116,14 @@ def read(origin: Origin, outside: Outside, problems: Problems) -> Dataset:
     if not len(dataset):
         raise no_transition(dataset.name, 1, 0)
     return dataset
+
+
+def whole(origin: Origin, parts: Iterable[Dataset]) -> Iterable[Dataset]:
+    """The parts of a folder. Raises `InputError` where one is a copy of another, or of another dataset."""
+    problems = Problems()
+    ogbench_files.check_slices(ogbench_files.slices(origin.path), problems)
+    _refuse(problems)
+    return parts
 
 
 def _refuse(problems: Problems) -> None:

@@ -4,7 +4,6 @@ The spaces are read from the metadata alone: no environment that a dataset names
 what an episode is worth.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,21 +74,16 @@ def _check_spaces(data: Path, metadata: dict[str, Any], problems: Problems) -> N
     elif (np.abs(action.low) > 1).any() or (np.abs(action.high) > 1).any():
         problems.add("wide-box", data, "actions", found=f"a box from {action.low.min():g} to {action.high.max():g}")
     images = False
-    for space in _leaves(found["observation_space"]):
+    for space in minari.leaves(found["observation_space"]):
         if not isinstance(space, spaces.Box):
             problems.add("odd-space", data, "observations", found=f"{space}")
         images |= isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) in (2, 3)
+    if images and not isinstance(found["observation_space"], spaces.Box):
+        problems.add(
+            "odd-space", data, "observations", found="an image beside others, which are not supported together"
+        )
     if images and metadata.get("jpeg_encoding", True):
         problems.add("lossy", data, "observations", found="JPEG")
-
-
-def _leaves(space: Any) -> Iterator[Any]:
-    inner = getattr(space, "spaces", None)
-    if inner is None:
-        yield space
-        return
-    for each in inner.values() if isinstance(inner, dict) else inner:
-        yield from _leaves(each)
 
 
 def _check_episodes(data: Path, metadata: dict[str, Any], problems: Problems) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from guidedflow.data import observations
 from guidedflow.data.actions import Outside
 from guidedflow.data.dataset import TOLERANCE, first_unfinite_row
 from guidedflow.data.formats.arrays import Arrays, ColumnError, Fault
@@ -191,20 +192,21 @@ def _check_lengths(file: Arrays, columns: dict[str, str], found: dict[str, NDArr
 
 def check_observations(path: Any, name: str, column: NDArray[Any], problems: Problems) -> None:
     """Whether observations are vectors, or images as (height, width, channels)."""
-    shape = column.shape[1:]
-    if len(shape) == 3 and column.dtype != np.uint8:
-        most = float(column.max())
-        problems.add("float-images", path, name, found=f"{column.dtype} up to {most:.4g} of shape {shape}")
-    elif len(shape) == 3 and shape[0] in (1, 3, 4) and shape[2] > 12:
-        problems.add("channels-first", path, name, found=f"(channels, height, width): {shape}")
-    elif len(shape) == 2 and column.dtype == np.uint8:
-        problems.add("no-channels", path, name, found=f"the shape {shape}")
-    elif len(shape) == 3 and not any(shape[2] % channels == 0 for channels in (3, 4)) and shape[2] != 1:
-        problems.add("odd-channels", path, name, found=f"{shape[2]} channels")
-    elif len(shape) not in (1, 3):
-        problems.add("deep-observations", path, name, found=f"the shape {column.shape}")
-    elif len(shape) == 1 and column.dtype == np.uint8:
-        problems.add("byte-vectors", path, name, found=f"uint8 of shape {shape}")
+    shape, found = column.shape[1:], observations.fault(column.shape[1:], column.dtype)
+    match found:
+        case "float-images":
+            most = float(column.max())
+            problems.add(found, path, name, found=f"{column.dtype} up to {most:.4g} of shape {shape}")
+        case "channels-first":
+            problems.add(found, path, name, found=f"(channels, height, width): {shape}")
+        case "no-channels":
+            problems.add(found, path, name, found=f"the shape {shape}")
+        case "deep-observations":
+            problems.add(found, path, name, found=f"the shape {column.shape}")
+        case "byte-vectors":
+            problems.add(found, path, name, found=f"uint8 of shape {shape}")
+        case None if len(shape) == 3 and shape[2] != 1 and all(shape[2] % channels for channels in (3, 4)):
+            problems.add("odd-channels", path, name, found=f"{shape[2]} channels")
 
 
 def check_scale(file: Arrays, names: str, problems: Problems) -> None:

@@ -1,0 +1,90 @@
+"""`guidedflow tune`: settings chosen by a paper's protocol, then run on reported seeds."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from guidedflow import files
+from guidedflow.cli.sweep import Many, console
+from guidedflow.recipes.protocols import Protocol, protocol
+from guidedflow.results import tables
+from guidedflow.sweeps import grid
+from guidedflow.sweeps.board import Board
+from guidedflow.sweeps.driver import Ended, sweep
+from guidedflow.sweeps.grid import Grid, Planned
+from guidedflow.sweeps.left import Judging
+from guidedflow.sweeps.tuning import Halving, Study, check_seeds, record, tune, winners
+
+
+@dataclass(frozen=True)
+class Tune(Many):
+    """Choose the settings of every algorithm on every task on tuning seeds and episodes, then run the winners.
+
+    The papers' protocols, by successive halving; reported seeds and episodes are others. Give the same command again to
+    go on after an interrupt.
+    """
+
+    grid: tuple[str, ...] = ()
+    """Values in place of the protocol's, such as gfp.alpha=0.1,1 gfp.temperature=1e-3,1e-2, a stage each."""
+    tuning_seeds: int = 2
+    """Training seeds of each value, from 100 on."""
+    tuning_episodes: int = 20
+    """Episodes of each value, seed and rung."""
+    rungs: int = 3
+    """Comparisons on the way; after each the better half goes on to twice the updates."""
+
+    def run(self) -> None:
+        halving = Halving(self.rungs, self.tuning_seeds, episodes=self.tuning_episodes)
+        check_seeds(self.plan, halving)
+        studies = self._studies()
+        with Board(console) as board:
+
+            def carry_out(runs: Sequence[Planned], judging: Judging) -> Ended:
+                return sweep(runs, judging, self.backend, board.begun, board.report, board.watch)
+
+            tune(studies, halving, carry_out)
+            for study in studies:
+                record(study)
+            ended = carry_out(winners(studies), Judging(self.episodes))
+        files.write_json(self.out / "tuning.json", [study.plain() for study in studies])
+        if self.json:
+            print(json.dumps({"studies": [study.plain() for study in studies], "failed": ended.failed}))
+        else:
+            self._print(studies)
+        if ended.failed:
+            raise SystemExit(1)
+
+    def _studies(self) -> list[Study]:
+        values = grid.parse(self.grid)
+        runs = self.runs({})
+        grid.expand(self.names[:1], self.algorithms, values, self.plan, self.out)  # names that do not exist
+        first = {(run.task, run.name): run for run in reversed(runs)}
+        return [self._study(run, values) for run in first.values()]
+
+    def _study(self, run: Planned, values: Grid) -> Study:
+        own = {
+            key.rpartition(".")[2]: tuple(listed)
+            for key, listed in values.items()
+            if key.rpartition(".")[0] in ("", run.name) and hasattr(run.algorithm, key.rpartition(".")[2])
+        }
+        chosen = Protocol(tuple(own.items())) if own else protocol(run.name)
+        folder: Path = run.out.parent
+        return Study(replace(run, out=folder, plan=replace(self.plan, steps=run.plan.steps)), chosen)
+
+    def _print(self, studies: Sequence[Study]) -> None:
+        lines = [
+            [
+                study.base.task,
+                study.base.name,
+                " ".join(f"{key}={value:g}" for key, value in study.chosen.items()),
+                *(f"{spent:,}" for spent in (len(study.seen), study.updates, study.episodes)),
+            ]
+            for study in studies
+        ]
+        headers = ["task", "algorithm", "chosen", "settings tried", "updates", "episodes"]
+        Console().print(tables.table(headers, lines, "chosen on tuning seeds and episodes"))
+        told = f"reported: guidedflow report {self.out} -o {self.out}/report.html"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)

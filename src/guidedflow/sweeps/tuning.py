@@ -1,0 +1,187 @@
+"""Tuning: settings are chosen on seeds and episodes that no reported number sees, and the budget is written down.
+
+Stage after stage one setting is tried at each of its values, with those of earlier stages at their best. Successive
+halving (arXiv 1502.07943) stops bad values early: all train for a part of the updates, the better half goes on to
+twice as many, until the last ones come to the end.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from guidedflow import environments, files
+from guidedflow.errors import InputError
+from guidedflow.keys import Stream
+from guidedflow.recipes.protocols import Protocol
+from guidedflow.results import rows
+from guidedflow.settings import from_plain, to_plain
+from guidedflow.sweeps.driver import Ended
+from guidedflow.sweeps.grid import Planned
+from guidedflow.sweeps.left import Judging, reported
+from guidedflow.training.plan import Plan
+
+Sweep = Callable[[Sequence[Planned], Judging], Ended]
+"""Carries runs out."""
+
+
+@dataclass(frozen=True)
+class Halving:
+    """How many updates each value is given: `rungs` times, twice as many each, the last ones all of them."""
+
+    rungs: int = 3
+    seeds: int = 2
+    """Training seeds of each value."""
+    first_seed: int = 100
+    """The first of them; reported seeds are others."""
+    episodes: int = 20
+    """Episodes of each seed and rung, from the stream of selection."""
+
+    def steps(self, plan: Plan) -> list[int]:
+        """Updates at which values are compared, multiples of the log interval."""
+        parts = [plan.steps // 2 ** (self.rungs - 1 - rung) for rung in range(self.rungs)]
+        rounded = [max(part // plan.log_interval, 1) * plan.log_interval for part in parts[:-1]]
+        return sorted({*(step for step in rounded if step < plan.steps), plan.steps})
+
+
+@dataclass
+class Study:
+    """The tuning of one algorithm on one task."""
+
+    base: Planned
+    protocol: Protocol
+    chosen: dict[str, Any] = field(default_factory=dict)
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    seen: set[Any] = field(default_factory=set)
+    """The settings that were tried."""
+    updates: int = 0
+    episodes: int = 0
+
+    def __post_init__(self) -> None:
+        self.chosen = dict(self.protocol.start)
+
+    def runs(self, setting: str, value: Any, steps: int, halving: Halving) -> list[Planned]:
+        """The runs of one value, of every tuning seed."""
+        settings = {**to_plain(self.base.algorithm), **self.chosen, setting: value}
+        algorithm = from_plain(type(self.base.algorithm), settings)
+        label = "-".join(f"{key}={settings[key]:g}" for key in {**self.chosen, setting: value})
+        self.seen.add(algorithm)
+        seeds = range(halving.first_seed, halving.first_seed + halving.seeds)
+        folder = self.base.out / "tuning" / label
+        return [
+            replace(
+                self.base,
+                algorithm=algorithm,
+                plan=replace(self.base.plan, seed=seed, seeds=1, steps=steps),
+                out=folder / f"seed-{seed}",
+            )
+            for seed in seeds
+        ]
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON's own types: what was chosen, what each value gave, and the budget that was spent."""
+        return {
+            "task": self.base.task,
+            "algorithm": self.base.name,
+            "chosen": self.chosen,
+            "tried": max(len(self.seen), 1),
+            "updates": self.updates,
+            "episodes": self.episodes,
+            "curve": self.curve,
+        }
+
+
+def tune(studies: Sequence[Study], halving: Halving, sweep: Sweep) -> None:
+    """Choose the settings of every study; their stages run side by side. Raises `InputError` without a simulator."""
+    for study in studies:
+        environments.simulated(study.base.task)
+    for stage in range(max((len(study.protocol.stages) for study in studies), default=0)):
+        alive = {
+            index: list(study.protocol.stages[stage][1])
+            for index, study in enumerate(studies)
+            if stage < len(study.protocol.stages)
+        }
+        before: dict[tuple[int, Any], int] = {}
+        for rung, steps in enumerate(halving.steps(studies[0].base.plan)):
+            judging = Judging(halving.episodes, stream=Stream.SELECTION_EPISODES)
+            asked = {
+                (index, value): studies[index].runs(studies[index].protocol.stages[stage][0], value, steps, halving)
+                for index, values in alive.items()
+                for value in values
+            }
+            sweep([run for runs in asked.values() for run in runs], judging)
+            for index in alive:
+                alive[index] = _better(studies[index], stage, rung, steps, asked, index, before, halving, judging)
+        for index, values in alive.items():
+            studies[index].chosen[studies[index].protocol.stages[stage][0]] = values[0]
+
+
+def _better(
+    study: Study,
+    stage: int,
+    rung: int,
+    steps: int,
+    asked: Mapping[tuple[int, Any], Sequence[Planned]],
+    index: int,
+    before: dict[tuple[int, Any], int],
+    halving: Halving,
+    judging: Judging,
+) -> list[Any]:
+    """The better half of the values of a study after a rung, the best first; a run that failed counts as worst."""
+    setting, found = study.protocol.stages[stage][0], {}
+    for (owner, value), runs in asked.items():
+        if owner != index:
+            continue
+        study.updates += (steps - before.get((owner, value), 0)) * len(runs)
+        study.episodes += halving.episodes * len(runs)
+        before[owner, value] = steps
+        found[value] = score(runs, judging)
+        study.curve.append({"setting": setting, "value": value, "steps": steps, "score": _finite(found[value])})
+    order = sorted(found, key=lambda value: found[value], reverse=True)
+    last = steps == study.base.plan.steps
+    return order[: 1 if last else max(math.ceil(len(order) / 2), 1)]
+
+
+def score(runs: Sequence[Planned], judging: Judging) -> float:
+    """The mean success, score or return of the main policy over the seeds of one value; -inf where a run failed."""
+    means = []
+    for run in runs:
+        found = reported(run.out, run.plan.steps, judging)
+        if not found:
+            return -math.inf
+        main = next(iter(found.values()))
+        means.append(rows.mean(main, rows.measure(main)) or 0.0)
+    return float(np.mean(means))
+
+
+def winners(studies: Sequence[Study]) -> list[Planned]:
+    """The chosen settings of each study on its reported seeds, with a record of the budget beside them."""
+    runs = []
+    for study in studies:
+        settings = {**to_plain(study.base.algorithm), **study.chosen}
+        algorithm = from_plain(type(study.base.algorithm), settings)
+        folder = study.base.out / "reported"
+        for seed in study.base.plan.each_seed:
+            plan = replace(study.base.plan, seed=seed, seeds=1)
+            runs.append(replace(study.base, algorithm=algorithm, plan=plan, out=folder / f"seed-{seed}"))
+    return runs
+
+
+def record(study: Study) -> None:
+    """Write what was tried and what it cost beside the reported runs."""
+    path = study.base.out / "reported" / "tuning.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_json(path, study.plain())
+
+
+def check_seeds(plan: Plan, halving: Halving) -> None:
+    """Raises `InputError` where a seed would be both tuned on and reported."""
+    shared = set(plan.each_seed) & set(range(halving.first_seed, halving.first_seed + halving.seeds))
+    if shared:
+        raise InputError(f"seed {min(shared)} is both tuned on and reported; choose other seeds by --seed.")
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
