@@ -21,6 +21,11 @@ from guidedflow.flows.sources import Latent
 from guidedflow.networks import Aggregate
 
 
+def one_quick(*cases: str) -> list[Any]:
+    """The cases, of which the first is quick and the others run with the slow tests."""
+    return [pytest.param(case, marks=[pytest.mark.slow] if case != cases[0] else []) for case in cases]
+
+
 class Parts(Golden):
     """A file whose networks are several stacks of layers: a name is the stack's place, and they follow each other."""
 
@@ -64,7 +69,7 @@ PREDICTIONS = {"jit_mf": Prediction.clean, "mfql": Prediction.clean, "mf": Predi
 EXTRACTIONS = {"ddpg": Extraction.ddpg, "onestep_ddpg": Extraction.published_onestep}
 
 
-@pytest.mark.parametrize("case", ["lps", "lps-h1-mean", "lps-onestep", "lps-mf", "lps-mfql"])
+@pytest.mark.parametrize("case", one_quick("lps", "lps-h1-mean", "lps-onestep", "lps-mf", "lps-mfql"))
 def test_golden_lps(case: str, golden: Path) -> None:
     file = Golden(golden / f"{case}.npz")
     config = file.config
@@ -104,7 +109,7 @@ def test_golden_lps(case: str, golden: Path) -> None:
         np.testing.assert_allclose(actions, file.arrays[f"action/{key}"].reshape(8, -1), atol=2e-5)
 
 
-@pytest.mark.parametrize("case", ["reform", "reform-reflected", "reform-normalized"])
+@pytest.mark.parametrize("case", one_quick("reform-reflected", "reform", "reform-normalized"))
 def test_golden_reform(case: str, golden: Path) -> None:
     file = Golden(golden / f"{case}.npz")
     config = file.config
@@ -180,7 +185,7 @@ def a2po_of(path: Path) -> tuple[A2PO, Parts]:
     return algorithm, file
 
 
-@pytest.mark.parametrize("case", ["a2po", "a2po-clip", "a2po-discrete", "a2po-frozen"])
+@pytest.mark.parametrize("case", one_quick("a2po", "a2po-clip", "a2po-discrete", "a2po-frozen"))
 def test_golden_a2po(case: str, golden: Path) -> None:
     algorithm, file = a2po_of(golden / f"{case}.npz")
     metrics = reported(file, value_loss="value_loss", vae_loss="vae_loss", actor_loss="actor_loss", condition="xi")
@@ -194,6 +199,7 @@ def test_golden_a2po(case: str, golden: Path) -> None:
     np.testing.assert_allclose(actions, file.arrays["action/greedy"], atol=2e-5)
 
 
+@pytest.mark.slow
 def test_golden_a2po_twice(golden: Path) -> None:
     """The first update leaves actor and copies where they were, the second moves them."""
     algorithm, file = a2po_of(golden / "a2po-two.npz")
@@ -211,7 +217,7 @@ def test_golden_a2po_twice(golden: Path) -> None:
             assert_close(part.network if isinstance(part, Learner) else part, theirs, atol=2e-5)
 
 
-@pytest.mark.parametrize("case", ["lapo", "lapo-class"])
+@pytest.mark.parametrize("case", one_quick("lapo-class", "lapo"))
 def test_golden_lapo(case: str, golden: Path) -> None:
     file = Parts(golden / f"{case}.npz")
     config = file.config
@@ -241,7 +247,7 @@ def test_golden_lapo(case: str, golden: Path) -> None:
     np.testing.assert_allclose(np.asarray(actions) * (std + 1e-6) + mean, file.arrays["action/greedy"], atol=2e-5)
 
 
-@pytest.mark.parametrize("case", ["misa", "misa-biased", "misa-small_step"])
+@pytest.mark.parametrize("case", one_quick("misa-small_step", "misa", "misa-biased"))
 def test_golden_misa(case: str, golden: Path) -> None:
     file = Parts(golden / f"{case}.npz")
     config, arrays = file.config, file.arrays
@@ -294,7 +300,7 @@ def test_golden_misa(case: str, golden: Path) -> None:
     np.testing.assert_allclose(likelihoods, arrays["action/data_log_prob"], rtol=2e-5)
 
 
-@pytest.mark.parametrize("case", ["cfpi-behavior", "cfpi-behavior-mixture"])
+@pytest.mark.parametrize("case", one_quick("cfpi-behavior-mixture", "cfpi-behavior"))
 def test_golden_gaussian_bc(case: str, golden: Path) -> None:
     file = Parts(golden / f"{case}.npz")
     config = file.config

@@ -14,11 +14,11 @@ def test_a_density_integrates_to_one_and_its_samples_have_it(squashed: bool) -> 
     weights = jnp.log(jnp.asarray([0.3, 0.7]))
     density = Mixture(weights, jnp.asarray([[-0.8], [0.6]]), jnp.asarray([[0.3], [0.5]]), squashed)
     edge = 0.99999 if squashed else 4.0
-    grid = jnp.linspace(-edge, edge, 20_001)
+    grid = jnp.linspace(-edge, edge, 2_001)
     values = jnp.exp(jax.vmap(lambda a: density.log_density(a[None]))(grid))
-    assert jnp.trapezoid(values, grid) == pytest.approx(1, abs=2e-3)
-    samples = jax.vmap(density.sample)(jax.random.split(jax.random.key(0), 20_000))
-    assert jnp.mean(samples) == pytest.approx(float(jnp.trapezoid(values * grid, grid)), abs=0.02)
+    assert jnp.trapezoid(values, grid) == pytest.approx(1, abs=5e-3)
+    samples = jax.vmap(density.sample)(jax.random.split(jax.random.key(0), 8_000))
+    assert jnp.mean(samples) == pytest.approx(float(jnp.trapezoid(values * grid, grid)), abs=0.03)
     np.testing.assert_allclose(density.mode(), jnp.tanh(0.6) if squashed else 0.6, rtol=1e-5)
 
 

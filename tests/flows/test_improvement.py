@@ -70,7 +70,9 @@ def mixtures(file: Golden, squashed: bool = True) -> list[Mixture]:
     return [Mixture(*each, squashed) for each in zip(weights, means.reshape(shape), stds.reshape(shape), strict=True)]
 
 
-@pytest.mark.parametrize("case", ["single", "deterministic", "gaussian"])
+@pytest.mark.parametrize(
+    "case", ["single", *(pytest.param(case, marks=pytest.mark.slow) for case in ("deterministic", "gaussian"))]
+)
 def test_golden_cfpi_of_one_gaussian(case: str, golden: Path) -> None:
     file = Golden(golden / f"cfpi-{case}.npz")
     if case == "deterministic":
@@ -86,7 +88,9 @@ def test_golden_cfpi_of_one_gaussian(case: str, golden: Path) -> None:
         np.testing.assert_allclose(still, file.arrays["action/zero_budget"], atol=1e-6)
 
 
-@pytest.mark.parametrize("case", ["mixture", "mixture-sum", "ensemble"])
+@pytest.mark.parametrize(
+    "case", ["ensemble", *(pytest.param(case, marks=pytest.mark.slow) for case in ("mixture", "mixture-sum"))]
+)
 def test_golden_cfpi_of_a_mixture(case: str, golden: Path) -> None:
     """In the published form and in the paper's."""
     file = Golden(golden / f"cfpi-{case}.npz")

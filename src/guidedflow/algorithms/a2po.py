@@ -11,10 +11,8 @@ the authors' code (Plankson/A2PO, d9cd771). This file does not know of horizons 
 """
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
@@ -28,41 +26,14 @@ from guidedflow.algorithms.parts.variational import evidence
 from guidedflow.flows.path import clip
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Aggregate, Critic, StateValue
-from guidedflow.networks.vae import RELU, Condition, ConditionalVAE, LatentActor
+from guidedflow.networks.vae import RELU, Condition, ConditionalVAE, Conditioned, LatentActor
 from guidedflow.policies.kinds import ActorPolicy
 from guidedflow.policies.policy import Policy
 from guidedflow.settings import check_settings, hyperparameters
-from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
+from guidedflow.types import Metrics, Scalar, Transition
 
 BEST: Condition = jnp.ones(1)
 """The condition of the best actions."""
-
-
-class Conditioned(eqx.Module):
-    """D(s, xi, pi(s, xi)): a deterministic actor under a condition."""
-
-    actor: LatentActor
-    vae: ConditionalVAE
-    condition: Condition
-
-    @property
-    def observation_shape(self) -> tuple[int, ...]:
-        return self.vae.observation_shape
-
-    @property
-    def action_size(self) -> int:
-        return self.vae.action_size
-
-    @property
-    def deterministic(self) -> bool:
-        """True: there is no noise."""
-        return True
-
-    def given(self, observation: Observation) -> Callable[[Array], Action]:
-        """The action, the same for each noise."""
-        latent = self.actor.given(observation, self.condition)
-        decode = self.vae.given(observation, self.condition)
-        return lambda noise: decode(latent(noise))
 
 
 class State(NamedTuple):

@@ -118,3 +118,30 @@ class LatentActor(eqx.Module):
         """The latent, in [-1, 1], the same for each noise."""
         latent = jnp.tanh(self.mlp(jnp.concatenate([self.encoder(observation), condition])))
         return lambda noise: latent
+
+
+class Conditioned(eqx.Module):
+    """D(s, xi, pi(s, xi)): a deterministic actor under a condition."""
+
+    actor: LatentActor
+    vae: ConditionalVAE
+    condition: Condition
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        return self.vae.observation_shape
+
+    @property
+    def action_size(self) -> int:
+        return self.vae.action_size
+
+    @property
+    def deterministic(self) -> bool:
+        """True: there is no noise."""
+        return True
+
+    def given(self, observation: Observation) -> Callable[[Array], Action]:
+        """The action, the same for each noise."""
+        latent = self.actor.given(observation, self.condition)
+        decode = self.vae.given(observation, self.condition)
+        return lambda noise: decode(latent(noise))
