@@ -20,8 +20,8 @@ from guidedflow import recipes
 from guidedflow.cli import catalogue, origins, resuming
 from guidedflow.cli.data import Data
 from guidedflow.cli.evaluate import Evaluate
-from guidedflow.cli.export import Export
 from guidedflow.cli.explain import Explain
+from guidedflow.cli.export import Export
 from guidedflow.cli.named import algorithm_class, is_name
 from guidedflow.cli.origins import Origins
 from guidedflow.cli.reading import read
@@ -43,9 +43,20 @@ class Demo:
     """Collect a dataset, train BC flow, FQL, GFP and QGF at a laptop's size, evaluate them, and draw the result."""
 
     plan: demo.Demo
+    print_config: bool = False
+    """Print every setting with where it came from, and do nothing."""
+
+    typed: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    """Names of the flags that were typed."""
 
     def run(self) -> None:
-        demo.run(self.plan)
+        if self.print_config:
+            settings = {
+                name: str(value) if isinstance(value, Path) else value for name, value in vars(self.plan).items()
+            }
+            print(origins.listing({"demo": settings}, Origins(now=self.typed)))
+        else:
+            demo.run(self.plan)
 
 
 @dataclass(frozen=True)
@@ -158,7 +169,7 @@ def parsed(arguments: list[str]) -> Any:
     if arguments[:1] == ["train"]:
         return _training(arguments)
     command = read(Command, arguments)
-    return replace(command, typed=typed(arguments)) if isinstance(command, Many) else command
+    return replace(command, typed=typed(arguments)) if isinstance(command, Many | Demo) else command
 
 
 def _training(arguments: list[str]) -> Train[Any]:

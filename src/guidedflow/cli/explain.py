@@ -8,7 +8,7 @@ import inspect
 import itertools
 import textwrap
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Annotated, Any
 
 import tyro
@@ -17,8 +17,10 @@ from guidedflow import recipes
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.cli.origins import flag, told
+from guidedflow.cli.sweep import Sweep
 from guidedflow.cli.tradeoffs import TRADES
 from guidedflow.cli.train import Train
+from guidedflow.cli.tune import Tune
 from guidedflow.data.sampling.goals import GoalSampling
 from guidedflow.errors import InputError, did_you_mean
 from guidedflow.settings import POSITIVE, RANGES, defaults_of
@@ -31,7 +33,7 @@ _FROM_TABLE = {"ensemble": Ensemble, "goals": GoalSampling}
 
 @dataclass(frozen=True)
 class Explain:
-    """Explain a setting of train or demo: meaning, default, range, published values, and what it trades."""
+    """Explain a setting of a command that trains: meaning, default, range, published values, and what it trades."""
 
     setting: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SETTING")]
     """Setting, as its flag is called, for example alpha or learning-rate."""
@@ -62,7 +64,8 @@ def _owners(algorithm: str | None) -> Iterator[tuple[str, type]]:
             if "ensemble" in {field.name for field in fields(cls)}:  # type: ignore[arg-type]
                 yield f"{name}, its critic", Ensemble
     if algorithm is None:
-        yield from (("train", Plan), ("train, goals", GoalSampling), ("train, data", Train), ("demo", Demo))
+        yield from (("train", Plan), ("train, goals", GoalSampling), ("train, data", Train))
+        yield from (("sweep", Sweep), ("tune", Tune), ("demo", Demo))
 
 
 def _page(name: str, owners: dict[str, type]) -> Iterator[str]:
@@ -95,10 +98,9 @@ _REQUIRED = object()
 
 
 def _default(cls: type, name: str) -> Any:
-    if cls is Train or cls is Demo:
+    if cls in (Train, Sweep, Tune, Demo):
         field = next(field for field in fields(cls) if field.name == name)
-        value = field.default
-        return _REQUIRED if value is inspect.Parameter.empty or "MISSING" in repr(value) else value
+        return _REQUIRED if field.default is MISSING else field.default
     return defaults_of(cls).get(name, _REQUIRED)
 
 
@@ -145,5 +147,5 @@ def meanings(cls: type) -> dict[str, str]:
                 and isinstance(words.value.value, str)
             ):
                 found[field.target.id] = " ".join(words.value.value.split())
-    hidden = {*_FROM_TABLE, "algorithm", "plan", "words", "origins"}
+    hidden = {*_FROM_TABLE, "algorithm", "plan", "words", "origins", "typed"}
     return {name: meaning for name, meaning in found.items() if name not in hidden}
