@@ -126,8 +126,10 @@ def _task(plan: Demo, task: int, data: Path, console: Console) -> list[Result]:
     results = []
     simulators: Simulators | None = None
     try:
-        for name, algorithm in methods(plan).items():
+        every = methods(plan)
+        for number, (name, algorithm) in enumerate(every.items(), start=1):
             origin = plan.tasks[0] if name == "bc" else task
+            console.print(f"method {number} of {len(every)}: {name}, task {task}", soft_wrap=True, highlight=False)
             trained = _train(plan, name, algorithm, origin, data, console)
             simulators = simulators or open_simulators(_name(task), plan.workers)
             for policy in trained.policies():
@@ -148,7 +150,6 @@ def _train(plan: Demo, name: str, algorithm: Algorithm[Any], task: int, data: Pa
     if (out / "checkpoints" / str(plan.steps)).exists():
         console.print(f"using the run {out}", soft_wrap=True)
         return Trained.open(out, plan.steps)
-    console.print(f"training {name} on task {task}", soft_wrap=True)
     log_interval = min(500, plan.steps)
     interval = max(plan.steps // 4 // log_interval, 1) * log_interval
     training = Plan(
