@@ -19,7 +19,9 @@ from guidedflow.cli import catalogue
 from guidedflow.cli.data import Data
 from guidedflow.cli.evaluate import Evaluate
 from guidedflow.cli.export import Export
+from guidedflow.cli.plot import Plot
 from guidedflow.cli.reading import read
+from guidedflow.cli.report import Report
 from guidedflow.cli.serve import Serve
 from guidedflow.cli.study import Study
 from guidedflow.cli.sweep import Many, Sweep
@@ -73,6 +75,8 @@ Command = (
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Tasks, tyro.conf.subcommand("tasks")]
     | Annotated[Study, tyro.conf.subcommand("study")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Plot, tyro.conf.subcommand("plot")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Serve, tyro.conf.subcommand("serve")]

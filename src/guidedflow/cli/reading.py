@@ -59,7 +59,7 @@ def _sentence(box: str, arguments: Sequence[str]) -> str:
         hint = did_you_mean(word, known) or (f"; expected one of {', '.join(known)}" if "Available" in text else "")
         return f"unknown argument {word!r}{hint}; see '{command} --help'."
     if missing := re.search(r"Missing from [^:]*: (.*?) For full", text):
-        flags = re.findall(r"--[\w-]+|\b[A-Z]{2,}\b", missing[1])
+        flags = re.findall(r"(?<![\w-])--?[a-z][\w-]*|\b[A-Z]{2,}\b", missing[1])
         return f"missing argument {flags[0] if flags else missing[1]}; see '{command} --help'."
     told = text.partition(" Argument helptext")[0].partition(" For full helptext")[0].rstrip(".")
     return f"{told}; see '{command} --help'."
