@@ -52,7 +52,7 @@ class Plot:
         drawn = pictures.by_task(found.records)
         task = self._task(sorted(drawn))
         picture = self._picture(drawn[task], task)
-        canvas.save(picture.figure, self.out)
+        canvas.save(picture.draw(), self.out)
         console.print(f"picture: {self.out}. {picture.caption}", markup=False, highlight=False, soft_wrap=True)
 
     def _task(self, tasks: Sequence[str]) -> str:

@@ -39,7 +39,7 @@ def page(report: Report) -> str:
 def _plain(section: Section, number: int) -> dict[str, Any]:
     """A section with its pictures drawn; names inside a picture start with the number of section and picture."""
     pictures = [
-        {"svg": Markup(canvas.svg(picture.figure, f"{number}-{index}")), "caption": picture.caption}
+        {"svg": Markup(canvas.svg(picture.draw(), f"{number}-{index}")), "caption": picture.caption}
         for index, picture in enumerate(section.pictures)
     ]
     return {"section": section, "anchor": f"section-{number}", "pictures": pictures}

@@ -1,6 +1,7 @@
 """The section of a report about methods over tasks: means, profiles, probabilities of improvement."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from guidedflow.results import aggregates, plots
 from guidedflow.results.cells import Names, averaged, head, interval_text, rank
@@ -35,7 +36,7 @@ def aggregated(comparison: Comparison, names: Names) -> list[Section]:
     if shared:
         if len(scores) > 1:
             sheets.append(_improvement(scores))
-        profile = plots.performance(scores, "Performance profile")
+        profile = partial(plots.performance, scores, "Performance profile")
         caption = (
             f"Share of runs above each score, {plural(len(shared), 'task')} weighing alike. Bands: pointwise 95 % "
             "intervals; none for a method with fewer than 3 seeds on a task."

@@ -4,6 +4,7 @@ Grids and budgets are drawn from reported episodes where several settings have t
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from guidedflow.results import plots
 from guidedflow.results.comparison import grouped
@@ -16,7 +17,7 @@ MOST_LINES = 14
 """Lines of one picture; beyond it, the methods whose last evaluation is best."""
 
 EPISODES = {"evaluate": "reported episodes", "selection": "tuning episodes"}
-"""Sources of rows about settings, the first that has several settings counts, and what their episodes are called."""
+"""Sources of rows about settings, the preferred one first, and what their episodes are called."""
 
 OF_A_WEIGHT = ("weight", "condition")
 
@@ -48,14 +49,14 @@ def curves(drawn: Drawn, task: str, smoothing: int = 1, title: str | None = None
         return None
     names = labels(groups)
     kept = sorted(groups, key=lambda method: -_last(groups[method]))[:MOST_LINES]
-    figure = plots.learning_curves({names[m]: groups[m] for m in groups if m in kept}, title or task, smoothing)
+    draw = partial(plots.learning_curves, {names[m]: groups[m] for m in groups if m in kept}, title or task, smoothing)
     left = f" The {MOST_LINES} best of {len(groups)} methods." if len(groups) > MOST_LINES else ""
     told = "not smoothed" if smoothing == 1 else f"each point is the mean of {smoothing} consecutive evaluations"
     caption = (
         f"Learning curves: mean over seeds of the evaluations during training, {told}, whose episodes are never "
         f"reported. Bands: 95 % intervals; below 3 seeds each seed is a thin line.{left}"
     )
-    return Picture(figure, caption)
+    return Picture(draw, caption)
 
 
 def weights(drawn: Drawn, task: str) -> list[Picture]:
@@ -71,17 +72,17 @@ def weights(drawn: Drawn, task: str) -> list[Picture]:
             names = labels(lines)
             told = {f"{names[m]}, {dict(m.acting)['guidance']}": rows for m, rows in list(lines.items())[:MOST_LINES]}
             caption = f"Success against the weight of guidance, on {called}. Bands: 95 % intervals."
-            return [Picture(plots.weight_curves(told, task), caption)]
+            return [Picture(partial(plots.weight_curves, told, task), caption)]
     return []
 
 
 def heat_maps(drawn: Drawn, task: str) -> list[Picture]:
     """A picture for each policy whose runs differ in exactly two numbers, each with two values or more."""
-    found = []
+    found: dict[tuple[str, str, Settings], Picture] = {}
     for source, families in _tuned(drawn):
-        for methods in families.values():
+        for family, methods in families.items():
             names = grid(list(methods))
-            if names is None:
+            if names is None or family in found:
                 continue
             cells = {
                 (float(dict(m.settings)[names[0]]), float(dict(m.settings)[names[1]])): r for m, r in methods.items()
@@ -92,29 +93,30 @@ def heat_maps(drawn: Drawn, task: str) -> list[Picture]:
                 f"{method.algorithm} {method.policy} ({in_words(dict(method.acting))}) over {shown(names[0])} and "
                 f"{shown(names[1])}: mean, seeds × episodes, and updates where they differ, on {EPISODES[source]}."
             )
-            found.append(Picture(plots.heat_map(cells, (shown(names[0]), shown(names[1])), title), caption))
-    return found
+            found[family] = Picture(partial(plots.heat_map, cells, (shown(names[0]), shown(names[1])), title), caption)
+    return list(found.values())
 
 
 def budget(drawn: Drawn, task: str) -> Picture | None:
     """Tuning-budget curves of the policies that have several settings; None where there are none."""
-    for source, families in _tuned(drawn):
-        methods: dict[str, Mapping[str, Sequence[Episode]]] = {}
-        for (algorithm, policy, acting), members in families.items():
-            several = len({family[2] for family in families if family[:2] == (algorithm, policy)}) > 1
-            name = f"{algorithm} {policy}" + (f", {in_words(dict(acting))}" if several else "")
-            methods[name] = {
-                f"{index} {seed}": [row for row in rows if row["seed"] == seed]
-                for index, rows in enumerate(members.values())
-                for seed in {row["seed"] for row in rows}
-            }
-        if methods:
-            caption = (
-                f"Tuning budget: what the best policy so far reaches after so many {EPISODES[source]} were spent on "
-                "choosing among trained policies (settings × seeds). Bands are over draws from these policies alone."
-            )
-            return Picture(plots.tuning_budget(methods, task), caption)
-    return None
+    tuned = _tuned(drawn)
+    if not tuned:
+        return None
+    source, families = max(tuned, key=lambda found: len(found[1]))
+    methods: dict[str, Mapping[str, Sequence[Episode]]] = {}
+    for (algorithm, policy, acting), members in families.items():
+        several = len({family[2] for family in families if family[:2] == (algorithm, policy)}) > 1
+        name = f"{algorithm} {policy}" + (f", {in_words(dict(acting))}" if several else "")
+        methods[name] = {
+            f"{index} {seed}": [row for row in rows if row["seed"] == seed]
+            for index, rows in enumerate(members.values())
+            for seed in {row["seed"] for row in rows}
+        }
+    caption = (
+        f"Tuning budget: what the best policy so far reaches after so many {EPISODES[source]} were spent on "
+        "choosing among trained policies (settings × seeds). Bands are over draws from these policies alone."
+    )
+    return Picture(partial(plots.tuning_budget, methods, task), caption)
 
 
 Families = dict[tuple[str, str, Settings], dict[Method, Sequence[Episode]]]
@@ -122,15 +124,16 @@ Families = dict[tuple[str, str, Settings], dict[Method, Sequence[Episode]]]
 
 
 def _tuned(drawn: Drawn) -> list[tuple[str, Families]]:
-    """The first source with policies of several training settings: by family, the rows of each method."""
+    """Each source with policies of several training settings: by family, the rows of each method."""
+    found = []
     for source in EPISODES:
         families: Families = {}
         for method, rows in drawn[source].items():
             families.setdefault(method.family, {})[method] = rows
         families = {family: methods for family, methods in families.items() if len(methods) > 1}
         if families:
-            return [(source, families)]
-    return []
+            found.append((source, families))
+    return found
 
 
 def _last(rows: Sequence[Episode]) -> float:

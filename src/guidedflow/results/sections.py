@@ -1,6 +1,6 @@
 """What a report is made of, and what it is told of published scores: plain data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,9 +44,9 @@ class Known:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with its caption."""
+    """A caption, and a function that draws the figure."""
 
-    figure: Any
+    draw: Callable[[], Any]
     caption: str
 
 
