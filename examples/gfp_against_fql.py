@@ -9,7 +9,7 @@ from pathlib import Path
 from guidedflow import FQL, GFP, Plan, load_dataset, train
 from guidedflow.algorithms.gfp import Target
 from guidedflow.data.obtain.collect import collect
-from guidedflow.results.plots import learning_curve
+from guidedflow.results import plots, rows
 
 SMALL = (256, 256, 256)
 METHODS = {  # published for cube-double-noisy (arXiv 2512.03973, and its authors' retuned FQL)
@@ -38,4 +38,5 @@ for task in options.tasks:
         trained = train(METHODS[method], dataset, plan, out=run, resume=run.exists())
         for policy in trained.policies():
             print(task, method, policy, trained.evaluate(policy, episodes=50).summary()["success"], flush=True)
-    print(learning_curve(list(runs.values()), options.out / f"task{task}.png"))
+    found = {method: rows.read(run / "evaluations.jsonl") for method, run in runs.items()}
+    print(plots.learning_curve(found, options.out / f"task{task}.png", name))

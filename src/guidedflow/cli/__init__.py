@@ -24,7 +24,9 @@ from guidedflow.cli.explain import Explain
 from guidedflow.cli.export import Export
 from guidedflow.cli.named import algorithm_class, is_name
 from guidedflow.cli.origins import Origins
+from guidedflow.cli.plot import Plot
 from guidedflow.cli.reading import read
+from guidedflow.cli.report import Report
 from guidedflow.cli.serve import Serve
 from guidedflow.cli.study import Study
 from guidedflow.cli.sweep import Many, Sweep
@@ -91,6 +93,8 @@ Command = (
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Tasks, tyro.conf.subcommand("tasks")]
     | Annotated[Study, tyro.conf.subcommand("study")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Plot, tyro.conf.subcommand("plot")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Serve, tyro.conf.subcommand("serve")]

@@ -144,7 +144,7 @@ def _sentence(box: str, arguments: Sequence[str], prog: str) -> str:
         kind = "command" if word == arguments[0] and not word.startswith("-") else "argument"
         return f"unknown {kind} {word!r}{hint}; see '{command} --help'."
     if missing := re.search(r"Missing from [^:]*: (.*?) For full", text):
-        flags = re.findall(r"--[\w-]+|\b[A-Z]{2,}\b", missing[1])
+        flags = re.findall(r"(?<![\w-])--?[a-z][\w-]*|\b[A-Z]{2,}\b", missing[1])
         return f"missing argument {flags[0] if flags else missing[1]}; see '{command} --help'."
     told = text.partition(" Argument helptext")[0].partition(" For full helptext")[0].rstrip(".")
     told = re.sub(r"^Error parsing (-\S+): must", r"\1 must", told)

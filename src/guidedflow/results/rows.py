@@ -96,7 +96,7 @@ def read(path: Path) -> list[Episode]:
     for number, row in enumerate(files.read_rows(path), start=1):
         try:
             found.append(episode(**(_of_0_1(row) if "sampler" in row else row)))
-        except TypeError as error:
+        except (TypeError, OverflowError) as error:
             warnings.warn(f"{path}: row {number} is left out: {error}.", stacklevel=2)
     return found
 

@@ -23,11 +23,12 @@ from guidedflow.flows.guidance import DenoisedGradient
 from guidedflow.flows.sampling import Sampler
 from guidedflow.keys import Stream
 from guidedflow.policies.policy import Policy
-from guidedflow.results import plots, rows, tables
+from guidedflow.results import rows, tables
 from guidedflow.runs.provenance import commit
 from guidedflow.runs.run import Run
 from guidedflow.runs.trained import Trained
 from guidedflow.settings import check_ranges
+from guidedflow.studies import demo_pictures
 from guidedflow.training.loop import train
 from guidedflow.training.plan import Plan
 
@@ -173,7 +174,7 @@ def _steer(plan: Demo, trained: Trained, task: int, simulators: Simulators) -> P
         for weight, policy in policies.items()
     }
     best = max(success, key=lambda weight: (_mean(success[weight]), -weight))
-    plots.draw_weights({"QGF": success}, best, _weights_picture(plan, task), _name(task))
+    demo_pictures.draw_weights({"QGF": success}, best, _weights_picture(plan, task), _name(task))
     return policies[best]
 
 
@@ -224,7 +225,7 @@ def _picture(plan: Demo, task: int, results: list[Result]) -> Path:
         chosen = [row for row in found if (row["source"], row["policy"]) == ("training", policy)]
         if name != "bc" or task == plan.tasks[0]:
             curves[label] = rows.by_seed(chosen, "success")
-    return plots.draw(curves, plan.out / f"success-task{task}.png", _name(task), reported=reported)
+    return demo_pictures.draw(curves, plan.out / f"success-task{task}.png", _name(task), reported=reported)
 
 
 def _weights_picture(plan: Demo, task: int) -> Path:
