@@ -5,12 +5,12 @@ python examples/test_time_methods.py [--tasks 1 2 3 4 5] [--steps 15000] [--seed
 If it is killed, start it again: trained runs are used again, and so are the findings beside them.
 """
 
+# %% What is run
 import argparse
 import json
 from pathlib import Path
 
-from guidedflow import CFGRL, QGF, Plan, load_dataset, train
-from guidedflow.data.obtain.collect import collect
+from guidedflow import CFGRL, QGF, Plan, collect, load_dataset, train
 from guidedflow.results.tables import markdown
 from guidedflow.studies import Methods, conduct
 from guidedflow.studies.subject import Subject
@@ -22,6 +22,7 @@ parser.add_argument("--seeds", type=int, default=3)
 parser.add_argument("--out", type=Path, default=Path("runs/test-time"))
 options = parser.parse_args()
 
+# %% Data, training and the study of each task
 data = options.out / "data" / "cube-single-noisy-v0.npz"
 if not data.exists():
     collect("cube-single-noisy-v0", 200, out=data.parent)
@@ -37,6 +38,8 @@ for task in options.tasks:
         for row in json.loads(found.read_text())["rows"]:
             weight = "" if row["weight"] is None else f" ({row['weight']:g})"
             table.setdefault(row["method"], []).append((row["success"], f"{row['success']:.2f}{weight}"))
+
+# %% The table
 rows = [
     [name, *(told for _, told in cells), f"{sum(success for success, _ in cells) / len(cells):.2f}"]
     for name, cells in table.items()
