@@ -13,7 +13,7 @@ import time
 import gymnasium
 import numpy as np
 
-from guidedflow import Client
+from guidedflow.serving.client import Client
 
 
 def make(name):

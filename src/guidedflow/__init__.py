@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from guidedflow.results.rows import summarise as summarise
     from guidedflow.runs.trained import Trained as Trained
     from guidedflow.runs.trained import load_policy as load_policy
-    from guidedflow.serving.client import Client as Client
     from guidedflow.settings import hyperparameters as hyperparameters
     from guidedflow.training.loop import train as train
     from guidedflow.training.plan import Plan as Plan
@@ -62,7 +61,6 @@ _HOME = {
     "BC": "algorithms",
     "by_dataset": "evaluation.selection",
     "CFGRL": "algorithms",
-    "Client": "serving.client",
     "collect": "data.obtain.collect",
     "Columns": "data.formats.columns",
     "DAC": "algorithms",
