@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from guidedflow.algorithms import A2PO as A2PO
     from guidedflow.algorithms import BC as BC
     from guidedflow.algorithms import CFGRL as CFGRL
     from guidedflow.algorithms import DAC as DAC
@@ -17,10 +18,14 @@ if TYPE_CHECKING:
     from guidedflow.algorithms import GFP as GFP
     from guidedflow.algorithms import IFQL as IFQL
     from guidedflow.algorithms import IQL as IQL
+    from guidedflow.algorithms import LAPO as LAPO
+    from guidedflow.algorithms import LPS as LPS
+    from guidedflow.algorithms import MISA as MISA
     from guidedflow.algorithms import QAM as QAM
     from guidedflow.algorithms import QGF as QGF
     from guidedflow.algorithms import QSM as QSM
     from guidedflow.algorithms import ReBRAC as ReBRAC
+    from guidedflow.algorithms import ReFORM as ReFORM
     from guidedflow.algorithms.parts.ensemble import Ensemble as Ensemble
     from guidedflow.data.dataset import Dataset as Dataset
     from guidedflow.data.formats.columns import Columns as Columns
@@ -58,6 +63,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "A2PO": "algorithms",
     "BC": "algorithms",
     "by_dataset": "evaluation.selection",
     "CFGRL": "algorithms",
@@ -80,11 +86,14 @@ _HOME = {
     "InputError": "errors",
     "IQL": "algorithms",
     "JacobianGradient": "flows.guidance",
+    "LAPO": "algorithms",
     "learning_curve": "results.plots",
     "load_dataset": "data.load",
     "load_policy": "runs.trained",
+    "LPS": "algorithms",
     "Mapped": "data.ondisk.mapped",
     "measure": "results.rows",
+    "MISA": "algorithms",
     "NoisyGradient": "flows.guidance",
     "open_dataset": "data.load",
     "Plan": "training.plan",
@@ -94,6 +103,7 @@ _HOME = {
     "QSM": "algorithms",
     "Rebalance": "data.sampling.rebalance",
     "ReBRAC": "algorithms",
+    "ReFORM": "algorithms",
     "RolloutGradient": "flows.guidance",
     "Sampler": "flows.sampling",
     "Simulators": "environments.vector",
