@@ -22,6 +22,7 @@ parser.add_argument("--tasks", type=int, nargs="+", default=[1, 2])
 parser.add_argument("--steps", type=int, default=100_000)
 parser.add_argument("--seeds", type=int, default=1)
 parser.add_argument("--episodes", type=int, default=400)
+parser.add_argument("--eval-episodes", type=int, default=50)
 parser.add_argument("--out", type=Path, default=Path("runs/cube-double"))
 options = parser.parse_args()
 
@@ -31,7 +32,8 @@ if not data.exists():
 
 # %% Train, evaluate, draw
 interval = max(options.steps // 10, 1000)
-plan = Plan(options.steps, seeds=options.seeds, eval_interval=interval, checkpoint_interval=interval)
+shared = {"eval_interval": interval, "checkpoint_interval": interval}
+plan = Plan(options.steps, seeds=options.seeds, eval_episodes=min(20, options.eval_episodes), **shared)
 for task in options.tasks:
     name = f"cube-double-noisy-singletask-task{task}-v0"
     dataset = load_dataset(name, data)
@@ -40,6 +42,6 @@ for task in options.tasks:
     for method, run in runs.items():
         trained = train(METHODS[method], dataset, plan, out=run, resume=run.exists())
         for policy in trained.policies():
-            print(task, method, policy, trained.evaluate(policy, episodes=50).summary()["success"], flush=True)
+            print(task, method, policy, trained.evaluate(policy, episodes=options.eval_episodes).summary()["success"])
         curves[method] = trained.episodes()
     print(learning_curve(curves, options.out / f"task{task}.png", name))

@@ -102,3 +102,40 @@ def test_an_own_environment_is_evaluated_in(tmp_path: Path) -> None:
 @pytest.mark.parametrize("script", ["gfp_against_fql.py", "test_time_methods.py", "robot_loop.py"])
 def test_a_long_example_finds_what_it_imports(script: str, tmp_path: Path) -> None:
     assert "--" in python(EXAMPLES / script, "--help", folder=tmp_path)
+
+
+@pytest.mark.slow
+def test_gfp_against_fql_collects_trains_evaluates_and_draws(tmp_path: Path) -> None:
+    pytest.importorskip("ogbench")
+    options = ("--tasks", "1", "--steps", "2", "--episodes", "1", "--eval-episodes", "1", "--out", "cubes")
+    printed = python(EXAMPLES / "gfp_against_fql.py", *options, folder=tmp_path)
+    assert re.findall(r"^1 (gfp|fql) (actor|flow) \[\d", printed, re.MULTILINE) == [
+        ("gfp", "actor"),
+        ("gfp", "flow"),
+        ("fql", "actor"),
+        ("fql", "flow"),
+    ]
+    assert (tmp_path / "cubes" / "task1.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_every_test_time_method_is_in_the_table(tmp_path: Path) -> None:
+    pytest.importorskip("ogbench")
+    options = (
+        "--tasks",
+        "1",
+        "--steps",
+        "2",
+        "--seeds",
+        "1",
+        "--episodes",
+        "1",
+        "--eval-episodes",
+        "1",
+        "--out",
+        "runs",
+    )
+    printed = python(EXAMPLES / "test_time_methods.py", *options, folder=tmp_path)
+    assert printed.splitlines()[0].startswith("| method | task 1 | mean |")
+    for method in ("best of 4", "denoised (QGF)", "GradStep", "RobustQ", "CFGRL"):
+        assert method in printed
