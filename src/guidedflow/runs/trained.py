@@ -198,6 +198,10 @@ class Trained:
         """A dataset as the run cut its own; of one on disk the transitions of one window, about 2^20."""
         return source.cut(self.configuration, dataset)
 
+    def episodes(self) -> list[rows.Episode]:
+        """Every episode that the run was evaluated on, one row each, those on the way of its training included."""
+        return rows.read(self.run.evaluations)
+
     def _acting(self, policy: str | None, using: Policy | None, sampler: Sampler | None) -> Policy:
         """The policy of all seeds that is to act, in the units of its data."""
         chosen = self.steered(policy) if using is None else using
