@@ -14,7 +14,7 @@ from guidedflow.algorithms.contract import Algorithm, initial_state
 from guidedflow.algorithms.learner import Learner
 from guidedflow.data.dataset import Dataset
 from guidedflow.policies.policy import Policy
-from guidedflow.training.updates import advance
+from guidedflow.training.updates import advance, in_rows
 
 
 def bandit(observations: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> Dataset:
@@ -33,7 +33,7 @@ def trained(algorithm: Algorithm[Any], dataset: Dataset, steps: int) -> Any:
     """The state after so many updates of seed 0."""
     transitions = dataset.cut(0.9)
     state = initial_state(algorithm, transitions.example(), jnp.arange(1))
-    state, metrics = advance(algorithm, state, transitions, jnp.arange(1), 0, steps, 128)
+    state, metrics = advance(in_rows([algorithm]), state, transitions, jnp.arange(1), 0, steps, 128)
     assert all(np.isfinite(value).all() for value in metrics.values())
     return jax.tree.map(lambda leaf: leaf[0], state)
 

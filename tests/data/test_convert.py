@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_data import line
 
+from guidedflow.cli import main
 from guidedflow.data.convert import convert
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.load import open_dataset, read_dataset
@@ -157,3 +159,13 @@ def test_a_refusal_leaves_no_folder_that_was_made_for_it(tmp_path):
     with pytest.raises(InputError, match="parts must have rows of shape"):
         convert([episodes([2]), episodes([2], pixels=True)], place / "made.mapped")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weighing_by_advantage_adds_a_column_that_training_follows(tmp_path: Path) -> None:
+    convert(line(), tmp_path / "line.npz")
+    settings = "--steps 5 --rounds 1 --batch-size 8 --hidden 4"
+    main(f"data weigh {tmp_path}/line.npz {tmp_path}/weighed.npz {settings}".split())
+    with np.load(tmp_path / "weighed.npz") as file:
+        weights = file["weights"]
+    assert weights.sum() == pytest.approx(len(line()), rel=1e-4)
+    assert np.all(weights[line().last] == 0)

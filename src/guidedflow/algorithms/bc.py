@@ -43,6 +43,8 @@ class BC:
 
     components: int = 0
     """Gaussians of the policy: 0 is a flow, 1 a tanh-Gaussian, more a mixture; published for CFPI: 1, 4, 8 or 12."""
+    unit_deviation: bool = False
+    """Gaussians of deviation 1 before tanh, of which the mean alone is learned; published for COIL."""
     learning_rate: float = 3e-4
     """Step size of Adam."""
     flow_steps: int = 10
@@ -56,7 +58,9 @@ class BC:
     def init(self, example: Transition, key: PRNGKeyArray) -> State | Likelihood:
         shape, size = example.observation.shape, example.action.size
         if self.components:
-            actor = GaussianActor(shape, size, self.hidden, components=self.components, key=key)
+            actor = GaussianActor(
+                shape, size, self.hidden, components=self.components, unit=self.unit_deviation, key=key
+            )
             return Likelihood(Learner.init(actor, self.optimizer))
         return State(Learner.init(VelocityField(shape, size, self.hidden, RawTime(), key=key), self.optimizer))
 

@@ -5,10 +5,11 @@ This module does not know how arguments are read, nor what is in a file.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 import tyro
 from rich.console import Console
 
@@ -30,6 +31,7 @@ from guidedflow.data.validation import validate
 from guidedflow.errors import InputError
 from guidedflow.progress import arrivals
 from guidedflow.results import tables
+from guidedflow.training.advantages import Advantages
 
 if TYPE_CHECKING:
     SourceName = str
@@ -299,7 +301,39 @@ class Split:
                 print(f"{name}: {sizes['episodes']:,} episodes, {sizes['transitions']:,} transitions")
 
 
-def _origin(command: Show | Convert | Clean | Split, source: str | None = None) -> Origin:
+@dataclass(frozen=True)
+class Weigh:
+    """Write a dataset with a column of weights by advantage, for `train --rebalance weights` (ODPR-A)."""
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]
+    """File, folder, or name of a task."""
+    destination: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DST")]
+    """File that is not there yet, npz or HDF5."""
+    advantages: Annotated[Advantages, tyro.conf.arg(name="")] = Advantages()  # noqa: RUF009
+    """How the weights are found."""
+    discount: float = 0.99
+    """Discount (gamma) of one environment step."""
+    horizon: int = 1
+    """Environment steps of a transition: its reward is their discounted sum; published for kitchen and pen: 5."""
+    seed: int = 0
+    """Of the values and of the batches that they are fitted to."""
+    task: str | None = None
+    """Task, if the file's name does not tell it."""
+    columns: tuple[str, ...] = ()
+    """Which column of your own file is what, as for train."""
+
+    def run(self) -> None:
+        origin = _origin(self)
+        dataset = read_parts(origin)
+        if not isinstance(dataset, Dataset):
+            raise InputError(f"{origin.path} comes in parts that may exceed memory; weigh some of its files instead")
+        transitions = dataset.cut(self.discount, self.horizon)
+        weights = np.zeros(len(dataset.last), np.float32)
+        weights[np.asarray(transitions.starts)] = self.advantages.weigh(transitions, self.seed)
+        print(convert(replace(dataset, weights=weights), self.destination, None, str(origin.path)))
+
+
+def _origin(command: Show | Convert | Clean | Split | Weigh, source: str | None = None) -> Origin:
     """The data that a command names by its file or its task."""
     name, path = named(command.source)
     return locate(command.task or name, path, Columns.parse(command.columns) if command.columns else None, source)
@@ -318,6 +352,7 @@ class Data:
         | Annotated[Convert, tyro.conf.subcommand("convert")]
         | Annotated[Clean, tyro.conf.subcommand("clean")]
         | Annotated[Split, tyro.conf.subcommand("split")]
+        | Annotated[Weigh, tyro.conf.subcommand("weigh")]
     )
     """What to do."""
 
