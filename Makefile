@@ -1,8 +1,8 @@
-# make setup | demo | test | test-slow | check | format | bench | clean
+# make setup | demo | test | test-slow | check | format | docs | dist | bench | clean
 # PYTHON=/path/to/python chooses the interpreter for the virtual environment; WORKERS=N the test processes.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format bench clean
+.PHONY: help setup demo test test-slow check format docs dist bench clean
 
 # A command by that name may exist and still not run (version managers), or come without venv, so each is tried.
 RUNS := import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
@@ -42,6 +42,17 @@ check: $(READY)  ## format, lint, types, layers
 format: $(READY)  ## write the format and the fixes that are safe
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+docs: $(READY)  ## the documentation as a site in build/site, without a network; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --site-dir build/site
+
+dist: $(READY)  ## wheel and sdist in dist/, checked, and the wheel installed and tried in an empty environment
+	rm -rf dist build/empty
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python -m venv build/empty
+	build/empty/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
+	cd build && empty/bin/python ../tests/smoke.py
 
 bench: $(READY)  ## every speed claim, beside the floor that it is measured against
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done

@@ -3,10 +3,10 @@
     guidedflow serve runs/gfp                                     # in another terminal
     python examples/robot_loop.py --env cube-single-noisy-singletask-task1-v0 --rate 20
 
-`--env` is a task of guidedflow's, or gymnasium: and a name of Gymnasium's, such as gymnasium:Pendulum-v1. A deadline is
-missed where the actions of a step come after the step was due.
+`--env` is a task of guidedflow's, or gymnasium:NAME. A deadline is missed where actions come after their step was due.
 """
 
+# %% An environment by its name
 import argparse
 import time
 
@@ -24,6 +24,7 @@ def make(name):
     return environments.make(name)
 
 
+# %% The loop: ask for a chunk, execute it on time
 def drive(env, client, rate, steps):
     policy = client.metadata()["policies"][client.metadata()["default_policy"]]
     wanted, found = policy["observation"]["shape"][1:], list(env.observation_space.shape)

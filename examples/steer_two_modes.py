@@ -1,5 +1,6 @@
 """Steer a flow between two modes towards the one that a value prefers; nothing is trained. `--out FILE`: a picture."""
 
+# %% A flow between two modes, a value, and six ways of acting
 import argparse
 
 import jax
@@ -25,6 +26,7 @@ def value(a, t):  # like a probability of success: it rises between the modes an
     return jax.nn.sigmoid(8 * a[0])
 
 
+# %% 1,000 actions of each
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--out")
 out = parser.parse_args().out

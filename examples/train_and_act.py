@@ -3,6 +3,7 @@
 The dataset is the one that `guidedflow data collect cube-single-noisy-v0 --episodes 200` makes; its path may be given.
 """
 
+# %% The dataset, the algorithm and the plan
 import sys
 
 import jax
@@ -16,6 +17,7 @@ def main(path=None, out="runs/gfp", steps=15_000, episodes=50):
     trained = train(algorithm, dataset, Plan(steps), out=out)
     print(trained.evaluate("actor", episodes=episodes).summary())
 
+    # %% The saved policy
     policy = load_policy(out, "actor")
     print(policy(dataset.observations[0], jax.random.key(0)))
 

@@ -17,10 +17,14 @@ import guidedflow
 from guidedflow import algorithms, cli, recipes
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.algorithms.parts.ensemble import Ensemble
+from guidedflow.cli.named import is_name
 from guidedflow.flows.guidance import GUIDANCE
 from guidedflow.settings import to_plain
 
 ROOT = Path(__file__).parents[1]
+REPOSITORY = "https://github.com/guidedflow/guidedflow/blob/main/"
+PICTURES = "https://raw.githubusercontent.com/guidedflow/guidedflow/main/"
+"""Links out of the docs are absolute, so that they work on the site and on a registry's page."""
 DOCS = ROOT / "docs"
 SOURCE = Path(algorithms.__file__).parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
@@ -131,8 +135,8 @@ def test_there_is_a_page_for_every_algorithm_and_the_readme_leads_to_it() -> Non
     assert {page.stem for page in ALGORITHM_PAGES} == set(ALGORITHMS)
     readme = (ROOT / "README.md").read_text()
     for name in ALGORITHMS:
-        assert f"(docs/algorithms/{name}.md)" in readme
-        assert f"(src/guidedflow/algorithms/{name}.py)" in readme
+        assert f"({REPOSITORY}docs/algorithms/{name}.md)" in readme
+        assert f"({REPOSITORY}src/guidedflow/algorithms/{name}.py)" in readme
 
 
 @pytest.mark.parametrize("path", ALGORITHM_PAGES, ids=lambda path: path.stem)
@@ -167,7 +171,7 @@ def test_the_ranges_of_families_are_those_of_the_recipes(name: str, columns: tup
 def test_code_on_a_page_is_in_a_file_that_it_links_to(path: Path) -> None:
     """Line by line, in order and without gaps, whatever the indentation."""
     page = path.read_text()
-    linked = [(path.parent / link).read_text() for link in re.findall(r"\]\(([./]+/src/[^)]+\.py)\)", page)]
+    linked = [(ROOT / link).read_text() for link in re.findall(rf"\]\({REPOSITORY}(src/[^)]+\.py)\)", page)]
     assert source(path.stem) in linked
     code = ["\n" + "\n".join(line.strip() for line in file.splitlines()) + "\n" for file in linked]
     excerpts = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
@@ -191,10 +195,92 @@ def commands() -> list[Any]:
 
 @pytest.mark.parametrize("words", commands())
 def test_a_command_on_a_page_is_understood(words: list[str]) -> None:
-    """Read as the program reads it, recipe included, and not run; no flag is idle."""
+    """Read as the program reads it, recipe included, and not run; no flag is idle.
+
+    An algorithm of the user's own is read as one of here, and a run that goes on has to be there, so it is left out.
+    """
+    if cli.resuming.asks(words):
+        return
+    if words[0] == "train" and is_name(words[1]):
+        words = ["train", "gfp", *words[2:]]
     command = cli.parsed(words)
     if isinstance(command, cli.Train):
         command.refuse_idle()
+
+
+def sentences() -> str:
+    """All text of the package's source, literals that Python joins joined."""
+    files = [file.read_text() for file in Path(guidedflow.__file__).parent.rglob("*.py")]
+    return re.sub(r'"\s+f?"', "", "\n".join(files))
+
+
+def test_errors_on_the_page_of_errors_are_those_of_the_program() -> None:
+    """`...` in a heading stands for what depends on the input, and so do the braces of the program."""
+    known, headings = sentences(), re.findall(r"^### `(.+)`$", (DOCS / "faq.md").read_text(), re.MULTILINE)
+    assert len(headings) > 15
+    for part in (part.strip() for heading in headings for part in heading.split(" ... ")):
+        assert part in known, part
+
+
+API = {
+    name: page
+    for page in sorted((DOCS / "api").glob("*.md"))
+    for name in re.findall(r"^::: guidedflow\.(\w+)$", page.read_text(), re.MULTILINE)
+    if name != "types"  # a module, for authors of algorithms
+}
+"""Public names, and the page of each."""
+
+
+def test_every_public_name_is_on_a_page_of_the_api() -> None:
+    assert sorted(API) == sorted(name for name in guidedflow.__all__ if name != "__version__")
+
+
+@pytest.mark.parametrize("name", sorted(API))
+def test_a_public_name_and_its_public_members_have_a_docstring(name: str) -> None:
+    """Of a class also its methods and properties, unless they are those of a contract or of another package."""
+    found = getattr(guidedflow, name)
+    assert found.__doc__, name
+    if isinstance(found, type):
+        own = {key: value for key, value in vars(found).items() if not key.startswith("_")}
+        members = {key: value for key, value in own.items() if inspect.isfunction(value) or isinstance(value, property)}
+        without = [key for key, value in members.items() if not value.__doc__]
+        inherited = {"init", "update", "policies", "demand"}
+        inherited |= {key for base in found.__mro__[1:] for key in vars(base)}
+        assert not set(without) - inherited, without
+
+
+def test_every_page_of_the_docs_is_on_the_site() -> None:
+    listed = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text())
+    assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
+
+
+def test_excerpts_of_worked_examples_are_of_the_examples() -> None:
+    code = "\n".join(
+        (ROOT / "examples" / file).read_text() for file in ("own_algorithm.py", "own_guidance.py", "reach.py")
+    )
+    for page in ("own-algorithm", "own-guidance", "own-environment"):
+        first = re.findall(r"```python\n(.*?)```", (DOCS / f"{page}.md").read_text(), re.DOTALL)[0]
+        assert first.strip() in code, page
+
+
+def test_no_example_is_longer_than_a_page() -> None:
+    for example in (ROOT / "examples").glob("*.py"):
+        text = example.read_text()
+        assert "\n# %%" in text, f"{example.name} has no cell"
+        assert text.count("\n") < 60, example.name
+
+
+def test_the_readme_is_short_and_counts_right() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert readme.count("\n") < 200
+    rows = [row.split("|") for row in table(readme, "Methods") if "/algorithms/" in row]
+    assert len(rows) == len(ALGORITHMS)
+    agree = sum("published code" in row[6] for row in rows)
+    numbers = {13: "thirteen", 14: "fourteen", 15: "fifteen", 16: "sixteen", 17: "seventeen", 18: "eighteen"}
+    said = (
+        f"All {numbers[len(rows)]}" if agree == len(rows) else f"{numbers[agree].capitalize()} of {numbers[len(rows)]}"
+    )
+    assert f"{said} methods agree with their published code" in readme
 
 
 def test_enough_commands_are_found() -> None:
@@ -207,9 +293,16 @@ def test_enough_commands_are_found() -> None:
 def test_a_link_leads_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
         file, _, heading = target.partition("#")
+        for ours in (REPOSITORY, PICTURES):
+            file = str(ROOT / file.removeprefix(ours)) if file.startswith(ours) else file
         if ":" in file:  # of the web
             continue
         assert (path.parent / file).exists(), target
+        if DOCS in path.parents:
+            inside = DOCS in (path.parent / file).resolve().parents or target.startswith(REPOSITORY)
+            assert inside, f"{target} would break on the site; begin it with {REPOSITORY}"
+        elif path.name == "README.md":
+            assert ":" in target, f"{target} would break on a registry's page; begin it with {REPOSITORY}"
         if heading:
             headings = re.findall(r"^#+ (.*)$", (path.parent / file).read_text(), re.MULTILINE)
             assert heading in {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}, target

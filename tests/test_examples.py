@@ -64,3 +64,78 @@ def test_training_and_acting_from_a_file(tmp_path: Path, shared_data: Path) -> N
     assert max(map(abs, action)) <= 1
     assert (tmp_path / "run" / "evaluations.jsonl").read_text().count("\n") == 1
     assert (tmp_path / "run" / "checkpoints" / "2" / "state.safetensors").is_file()
+
+
+def test_the_strip_of_the_readme(tmp_path: Path) -> None:
+    """Steering moves most of the samples into the better mode, and the picture is drawn."""
+    printed = python(EXAMPLES / "steering_strip.py", "--samples", "200", "--out", "strip.png", folder=tmp_path)
+    alone, steered = (int(found) for found in re.findall(r"(\d+)% of the actions succeed", printed))
+    assert alone == pytest.approx(50, abs=10)
+    assert steered > 80
+    assert (tmp_path / "strip.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_own_guidance_pulls_and_fences(tmp_path: Path) -> None:
+    printed = python(EXAMPLES / "own_guidance.py", folder=tmp_path)
+    unguided, fenced = ([float(n) for n in re.findall(r"([\d.]+)%", line)] for line in printed.splitlines())
+    assert fenced[0] > 80 > unguided[0]
+    assert fenced[1] < unguided[1] / 2
+    assert printed.strip() in (EXAMPLES.parent / "docs" / "own-guidance.md").read_text()
+
+
+def test_an_own_algorithm_is_trained_and_opened(tmp_path: Path) -> None:
+    printed = python(EXAMPLES / "own_algorithm.py", "--steps", "2", "--out", "run", folder=tmp_path)
+    assert "2 numbers an action" in printed
+    assert '"name": "RewardWeighted"' in (tmp_path / "run" / "config.json").read_text().replace("own_algorithm.", "")
+
+
+def test_an_own_environment_is_evaluated_in(tmp_path: Path) -> None:
+    """Two updates learn nothing; what is promised is that every policy of every seed is rolled out and compared."""
+    options = ("--steps", "2", "--seeds", "3", "--episodes", "2", "--out", "run")
+    printed = python(EXAMPLES / "own_environment.py", *options, folder=tmp_path)
+    assert re.findall(r"^(actor|flow) \d\.\d+ .*3 seeds x 2 episodes", printed, re.MULTILINE) == ["actor", "flow"]
+    rows = (tmp_path / "run" / "evaluations.jsonl").read_text().splitlines()
+    assert len(rows) == 2 * 3 * 2
+    assert all('"environment": "reach.make"' in row for row in rows)
+
+
+@pytest.mark.parametrize("script", ["gfp_against_fql.py", "test_time_methods.py", "robot_loop.py"])
+def test_a_long_example_finds_what_it_imports(script: str, tmp_path: Path) -> None:
+    assert "--" in python(EXAMPLES / script, "--help", folder=tmp_path)
+
+
+@pytest.mark.slow
+def test_gfp_against_fql_collects_trains_evaluates_and_draws(tmp_path: Path) -> None:
+    pytest.importorskip("ogbench")
+    options = ("--tasks", "1", "--steps", "2", "--episodes", "1", "--eval-episodes", "1", "--out", "cubes")
+    printed = python(EXAMPLES / "gfp_against_fql.py", *options, folder=tmp_path)
+    assert re.findall(r"^1 (gfp|fql) (actor|flow) \[\d", printed, re.MULTILINE) == [
+        ("gfp", "actor"),
+        ("gfp", "flow"),
+        ("fql", "actor"),
+        ("fql", "flow"),
+    ]
+    assert (tmp_path / "cubes" / "task1.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_every_test_time_method_is_in_the_table(tmp_path: Path) -> None:
+    pytest.importorskip("ogbench")
+    options = (
+        "--tasks",
+        "1",
+        "--steps",
+        "2",
+        "--seeds",
+        "1",
+        "--episodes",
+        "1",
+        "--eval-episodes",
+        "1",
+        "--out",
+        "runs",
+    )
+    printed = python(EXAMPLES / "test_time_methods.py", *options, folder=tmp_path)
+    assert printed.splitlines()[0].startswith("| method | task 1 | mean |")
+    for method in ("best of 4", "denoised (QGF)", "GradStep", "RobustQ", "CFGRL"):
+        assert method in printed

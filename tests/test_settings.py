@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import enum
 import json
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -42,6 +43,15 @@ class Outer:
     shape: Shape = Shape.double
     inner: Inner = Inner()
     maybe: Inner | None = None
+
+
+def doubled(x: float) -> float:
+    return 2 * x
+
+
+@hyperparameters
+class OfFunctions:
+    rule: Callable[[float], float] = doubled
 
 
 def replace_past_checks(settings: Any, **values: object) -> Any:
@@ -142,11 +152,24 @@ def test_numbers_of_numpy_and_jax_are_written_as_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "sentence"), [(np.array([1.0, 2.0]), "must be one number"), (object(), "number, text or a Choice")]
+    ("value", "sentence"),
+    [(np.array([1.0, 2.0]), "must be one number"), (object(), "number, text, a Choice or a function")],
 )
 def test_what_cannot_be_written_is_told(value: object, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         to_plain(replace_past_checks(GFP(), alpha=value))
+
+
+def test_lists_and_names_of_choices_are_accepted() -> None:
+    assert Outer(sizes=[3, 4], shape="square") == Outer(sizes=(3, 4), shape=Shape.square)  # type: ignore[arg-type]
+
+
+def test_a_function_is_recorded_by_its_name_and_never_imported_on_the_word_of_a_file() -> None:
+    recorded = to_plain(OfFunctions())
+    assert recorded == {"rule": f"{__name__}:doubled"}
+    assert from_plain(OfFunctions, recorded) == OfFunctions()
+    with pytest.raises(InputError, match=r"OfFunctions.rule was 'os:system', which is not its default"):
+        from_plain(OfFunctions, {"rule": "os:system"})
 
 
 def test_what_is_not_given_keeps_its_default() -> None:
@@ -183,8 +206,9 @@ def test_every_setting_says_what_it_is(cls: type) -> None:
 @pytest.mark.parametrize(
     ("settings", "name", "value", "sentence"),
     [
-        (GFP(), "target", "mean", r"must be one of Target\.actor, Target\.mean, Target\.published_mean, but is 'mean'"),
-        (GFP(), "hidden", [64, 64], r"must be a tuple, each of it a whole number, but is \[64, 64\]"),
+        (GFP(), "target", "min", r"must be one of Target\.actor, Target\.mean, Target\.published_mean, but is 'min'"),
+        (GFP(), "learning_rate", 0.0, "learning-rate must be greater than 0, but is 0.0; nothing would be learned"),
+        (OfFunctions(), "rule", 3, "rule must be a function, but is 3"),
         (GFP(), "hidden", (64, "a"), "must be a tuple, each of it a whole number"),
         (GFP(), "hidden", (), "hidden must have at least one number, but is empty"),
         (GFP(), "flow_steps", 2.5, "flow-steps must be a whole number, but is 2.5"),

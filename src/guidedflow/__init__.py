@@ -8,18 +8,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from guidedflow.algorithms import A2PO as A2PO
     from guidedflow.algorithms import BC as BC
     from guidedflow.algorithms import CFGRL as CFGRL
     from guidedflow.algorithms import DAC as DAC
+    from guidedflow.algorithms import DQC as DQC
     from guidedflow.algorithms import EDP as EDP
     from guidedflow.algorithms import FQL as FQL
     from guidedflow.algorithms import GFP as GFP
     from guidedflow.algorithms import IFQL as IFQL
     from guidedflow.algorithms import IQL as IQL
+    from guidedflow.algorithms import LAPO as LAPO
+    from guidedflow.algorithms import LPS as LPS
+    from guidedflow.algorithms import MISA as MISA
     from guidedflow.algorithms import QAM as QAM
     from guidedflow.algorithms import QGF as QGF
     from guidedflow.algorithms import QSM as QSM
     from guidedflow.algorithms import ReBRAC as ReBRAC
+    from guidedflow.algorithms import ReFORM as ReFORM
+    from guidedflow.algorithms.parts.ensemble import Ensemble as Ensemble
     from guidedflow.data.dataset import Dataset as Dataset
     from guidedflow.data.formats.columns import Columns as Columns
     from guidedflow.data.load import load_dataset as load_dataset
@@ -32,6 +39,8 @@ if TYPE_CHECKING:
     from guidedflow.data.transitions import Transitions as Transitions
     from guidedflow.data.validation import validate as validate
     from guidedflow.environments.vector import Simulators as Simulators
+    from guidedflow.errors import InputError as InputError
+    from guidedflow.evaluation.rollout import Evaluation as Evaluation
     from guidedflow.evaluation.rollout import evaluate as evaluate
     from guidedflow.evaluation.selection import by_dataset as by_dataset
     from guidedflow.flows.guidance import DenoisedGradient as DenoisedGradient
@@ -41,6 +50,10 @@ if TYPE_CHECKING:
     from guidedflow.flows.guidance import Unguided as Unguided
     from guidedflow.flows.sampling import GradientAscent as GradientAscent
     from guidedflow.flows.sampling import Sampler as Sampler
+    from guidedflow.policies.policy import Policy as Policy
+    from guidedflow.results.plots import learning_curve as learning_curve
+    from guidedflow.results.rows import measure as measure
+    from guidedflow.results.rows import summarise as summarise
     from guidedflow.runs.trained import Trained as Trained
     from guidedflow.runs.trained import load_policy as load_policy
     from guidedflow.settings import hyperparameters as hyperparameters
@@ -50,44 +63,57 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "A2PO": "algorithms",
     "BC": "algorithms",
+    "by_dataset": "evaluation.selection",
     "CFGRL": "algorithms",
-    "DAC": "algorithms",
-    "EDP": "algorithms",
-    "QAM": "algorithms",
-    "QSM": "algorithms",
-    "FQL": "algorithms",
-    "GFP": "algorithms",
-    "IFQL": "algorithms",
-    "IQL": "algorithms",
-    "QGF": "algorithms",
-    "ReBRAC": "algorithms",
+    "collect": "data.obtain.collect",
     "Columns": "data.formats.columns",
+    "DAC": "algorithms",
     "Dataset": "data.dataset",
     "DenoisedGradient": "flows.guidance",
+    "DQC": "algorithms",
+    "EDP": "algorithms",
+    "Ensemble": "algorithms.parts.ensemble",
+    "evaluate": "evaluation.rollout",
+    "Evaluation": "evaluation.rollout",
+    "FQL": "algorithms",
+    "GFP": "algorithms",
     "GoalSampling": "data.sampling.goals",
     "GradientAscent": "flows.sampling",
-    "JacobianGradient": "flows.guidance",
-    "NoisyGradient": "flows.guidance",
-    "RolloutGradient": "flows.guidance",
-    "Mapped": "data.ondisk.mapped",
-    "Rebalance": "data.sampling.rebalance",
-    "Sampler": "flows.sampling",
-    "Simulators": "environments.vector",
-    "Transitions": "data.transitions",
-    "Unguided": "flows.guidance",
-    "Window": "data.sampling.windows",
-    "by_dataset": "evaluation.selection",
-    "collect": "data.obtain.collect",
-    "evaluate": "evaluation.rollout",
     "hyperparameters": "settings",
+    "IFQL": "algorithms",
+    "InputError": "errors",
+    "IQL": "algorithms",
+    "JacobianGradient": "flows.guidance",
+    "LAPO": "algorithms",
+    "learning_curve": "results.plots",
     "load_dataset": "data.load",
     "load_policy": "runs.trained",
+    "LPS": "algorithms",
+    "Mapped": "data.ondisk.mapped",
+    "measure": "results.rows",
+    "MISA": "algorithms",
+    "NoisyGradient": "flows.guidance",
     "open_dataset": "data.load",
     "Plan": "training.plan",
-    "Trained": "runs.trained",
+    "Policy": "policies.policy",
+    "QAM": "algorithms",
+    "QGF": "algorithms",
+    "QSM": "algorithms",
+    "Rebalance": "data.sampling.rebalance",
+    "ReBRAC": "algorithms",
+    "ReFORM": "algorithms",
+    "RolloutGradient": "flows.guidance",
+    "Sampler": "flows.sampling",
+    "Simulators": "environments.vector",
+    "summarise": "results.rows",
     "train": "training.loop",
+    "Trained": "runs.trained",
+    "Transitions": "data.transitions",
+    "Unguided": "flows.guidance",
     "validate": "data.validation",
+    "Window": "data.sampling.windows",
 }
 
 __all__ = ["__version__", *_HOME]

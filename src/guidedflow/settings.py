@@ -10,7 +10,7 @@ import enum
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
@@ -98,11 +98,27 @@ RANGES = {
 """Ranges of the settings that mean the same in every algorithm."""
 
 
+POSITIVE = ("learning_rate",)
+"""Settings that change nothing at the lower end of their range."""
+
+
 def check_settings(settings: Any, **ranges: tuple[float, float]) -> None:
-    """Raises `InputError` for a setting of another type, or outside its range: those given, and those of `RANGES`."""
+    """Raises `InputError` for a setting of another type, or outside its range: those given, and those of `RANGES`.
+
+    A list in the place of a tuple, and the name of a choice in the place of its member, are accepted and replaced.
+    """
+    for name, hint in _hints(type(settings)).items():
+        value = getattr(settings, name)
+        if (meant := _meant(hint, value)) is not value:
+            object.__setattr__(settings, name, meant)
     check_types(settings)
     known = {name: limits for name, limits in RANGES.items() if name in _hints(type(settings))}
     check_ranges(settings, **known | ranges)
+    for name in POSITIVE:
+        if name in known and isinstance(value := getattr(settings, name), int | float) and value == 0:
+            raise InputError(
+                f"{name.replace('_', '-')} must be greater than 0, but is {value}; nothing would be learned."
+            )
     if empty := [name for name in known if isinstance(value := getattr(settings, name), tuple) and not value]:
         raise InputError(f"{empty[0].replace('_', '-')} must have at least one number, but is empty.")
 
@@ -124,6 +140,17 @@ def _hints(cls: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
+def _meant(hint: Any, value: Any) -> Any:
+    """What a value stands for: a tuple for a list, a choice for its name; itself for all else."""
+    parts = _parts(hint) or (hint,)
+    if isinstance(value, list) and (inner := next((p for p in parts if typing.get_origin(p) is tuple), None)):
+        return tuple(_meant(typing.get_args(inner)[0], item) for item in value)
+    if isinstance(value, str) and str not in parts:
+        choices = [part for part in parts if isinstance(part, type) and issubclass(part, Choice)]
+        return next((choice[value] for choice in choices if value in choice.__members__), value)
+    return value
+
+
 def _fits(value: Any, hint: Any) -> bool:
     if _parts(hint):
         return any(_fits(value, part) for part in _parts(hint))
@@ -135,6 +162,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, int | float | np.number | np.ndarray | jax.Array) and not isinstance(value, bool)
     if hint is int:
         return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if _is_callable(hint):
+        return callable(value)
     return isinstance(value, hint) and not isinstance(value, type)
 
 
@@ -146,10 +175,18 @@ def _called(hint: Any) -> str:
         return " or ".join(map(repr, typing.get_args(hint)))
     if typing.get_origin(hint) is tuple:
         return f"a tuple, each of it {_called(typing.get_args(hint)[0])}"
+    if _is_callable(hint):
+        return "a function"
     if issubclass(hint, Choice):
         return f"one of {', '.join(f'{hint.__name__}.{name}' for name in hint.__members__)}"
     named = {int: "a whole number", float: "a number", bool: "True or False", str: "text", types.NoneType: "None"}
     return named.get(hint, f"a {hint.__name__}, made with its settings")
+
+
+def _is_callable(hint: Any) -> bool:
+    """Whether a field takes any function: `Callable[...]`, or a protocol that values cannot be checked against."""
+    unchecked = getattr(hint, "_is_protocol", False) and not getattr(hint, "_is_runtime_protocol", False)
+    return unchecked or hint is Callable or typing.get_origin(hint) is Callable
 
 
 def _parts(hint: Any) -> tuple[Any, ...]:
@@ -166,7 +203,10 @@ class Choice(enum.Enum):
 
 
 def to_plain(settings: Any) -> Any:
-    """Settings as JSON's own types: a dataclass becomes a dictionary, a choice its name; others are an `InputError`."""
+    """Settings as JSON's own types: a dataclass becomes a dictionary, a choice and a function their names.
+
+    Raises `InputError` for a value that no file can hold.
+    """
     if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
         return {field.name: to_plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
     if isinstance(settings, Choice):
@@ -177,8 +217,12 @@ def to_plain(settings: Any) -> Any:
         if settings.ndim:
             raise InputError(f"A setting must be one number to be written down, but is {settings.tolist()}.")
         return settings.item()
+    if isinstance(settings, types.FunctionType | types.BuiltinFunctionType | type):
+        return f"{settings.__module__}:{settings.__qualname__}"
     if not isinstance(settings, str | int | float | list | dict | types.NoneType):
-        raise InputError(f"A setting must be a number, text or a Choice to be written down, but is {settings!r}.")
+        raise InputError(
+            f"A setting must be a number, text, a Choice or a function to be written down, but is {settings!r}."
+        )
     return settings
 
 
@@ -197,9 +241,25 @@ def from_plain(cls: type[T], plain: Mapping[str, Any]) -> T:
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         if field.name not in plain and field.default is field.default_factory is dataclasses.MISSING:
             raise InputError(f"{cls.__name__} must have the setting {field.name!r}.")
-    values = {name: _restore(hints[name], value, f"{cls.__name__}.{name}") for name, value in plain.items()}
+    defaults = {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    values = {
+        name: _function(cls, name, value, defaults[name])
+        if _is_callable(hints[name])
+        else _restore(hints[name], value, f"{cls.__name__}.{name}")
+        for name, value in plain.items()
+    }
     _check_types(values, hints)
     return cls(**values)
+
+
+def _function(cls: type, name: str, recorded: Any, default: Any) -> Any:
+    """The default of a field, if it is the function that was recorded: nothing is imported because a file names it."""
+    if default is dataclasses.MISSING or to_plain(default) != recorded:
+        raise InputError(
+            f"{cls.__name__}.{name} was {recorded!r}, which is not its default, and a function is never imported "
+            f"because a file names it; give the algorithm as it was trained, {cls.__name__}({name}=...)."
+        )
+    return default
 
 
 def _restore(hint: Any, value: Any, where: str) -> Any:

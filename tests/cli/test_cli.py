@@ -38,10 +38,10 @@ def refused(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("trian", "unknown argument 'trian' (did you mean 'train'?)"),
+        ("trian", "unknown command 'trian' (did you mean 'train'?)"),
         (f"train gfpp --task {TASK} --out x", "unknown argument 'gfpp' (did you mean 'gfp'?)"),
         (f"train gfp --task {TASK} --out x --alpa 3", "unknown argument '--alpa' (did you mean '--alpha'?)"),
-        (f"train gfp --task {TASK} --out x --alpha much", "could not convert string to float: 'much'"),
+        (f"train gfp --task {TASK} --out x --alpha much", "--alpha must be a number, but is 'much'"),
         (f"train gfp --task {TASK} --out x --target min", "invalid choice 'min' for argument '--target'"),
         (f"train gfp --task {TASK} --out x --steps -3", "steps must be at least 1, but is -3"),
         (f"train gfp --task {TASK} --out x --hidden 0", "hidden must be at least 1, but is 0"),

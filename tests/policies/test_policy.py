@@ -99,8 +99,14 @@ def test_an_observation_of_another_shape_is_an_input_error(policy: Policy, shape
 @pytest.mark.parametrize(
     ("observation", "sentence"),
     [
-        (np.array([0, 1, np.nan, 0]), "takes finite numbers, but number 2 of the observation is nan"),
-        (jnp.array([-jnp.inf, 1, 0, 0]), "takes finite numbers, but number 0 of the observation is -inf"),
+        (
+            np.array([0, 1, np.nan, 0]),
+            "takes finite numbers in single precision, but number 2 of the observation is nan",
+        ),
+        (
+            jnp.array([-jnp.inf, 1, 0, 0]),
+            "takes finite numbers in single precision, but number 0 of the observation is -inf",
+        ),
         (np.zeros(4, complex), "of real numbers, of shape (4,), but got numbers of type complex128"),
         (None, "but got a NoneType"),
         ([[0.0], [0.0, 1.0]], "but got a list"),
@@ -111,6 +117,27 @@ def test_an_observation_of_another_shape_is_an_input_error(policy: Policy, shape
 def test_what_is_no_observation_is_an_input_error(observation: object, sentence: str) -> None:
     with pytest.raises(InputError, match=re.escape(sentence)):
         FLOW(observation, KEY)
+
+
+def test_numbers_that_single_precision_cannot_hold_are_told() -> None:
+    for number in (1e39, -1e39):
+        with pytest.raises(InputError, match="finite numbers in single precision, but number 1 of the observation is"):
+            FLOW([0, number, 0, 0], KEY)
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+def test_an_action_that_is_not_finite_is_told(policy: Policy) -> None:
+    broken = jax.tree.map(lambda leaf: leaf * jnp.nan, policy)
+    with pytest.raises(InputError, match=r"action is not finite \(number 0 is nan\); the observation lies far outside"):
+        broken(OBSERVATIONS[0], KEY)
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+def test_a_policy_can_be_compiled(policy: Policy) -> None:
+    compiled = jax.jit(policy)
+    np.testing.assert_array_equal(compiled(OBSERVATIONS[0], KEY), policy(OBSERVATIONS[0], KEY))
+    compiled(OBSERVATIONS[1], KEY)
+    assert compiled._cache_size() == 1
 
 
 def test_numbers_of_any_kind_are_an_observation() -> None:

@@ -66,3 +66,22 @@ def test_policies_name_the_columns_that_their_scores_stand_in() -> None:
     assert recipes.methods()["gfp"] == {"actor": "gfp", "flow": "gfp-vabc"}
     known = {score.method for score in recipes.scores()}
     assert {column for policies in recipes.methods().values() for column in policies.values()} <= known
+
+
+def test_the_best_known_scores_have_a_source_and_an_environment_of_five_tasks() -> None:
+    environments = dict.fromkeys(task.environment for task in recipes.tasks("ogbench") if not task.pixels)
+    found = {name: recipes.best_known(name) for name in environments}
+    assert len(found) == 20
+    for name, (standard, anyhow) in found.items():
+        assert (standard.setting, anyhow.setting) == ("standard", "any")
+        assert standard.mean <= anyhow.mean <= 100
+        assert "2026" in anyhow.source or "arXiv" in anyhow.source
+        scores = [
+            score.mean
+            for task in recipes.tasks()
+            if task.environment == name
+            for score in recipes.scores(task.name, "gfp")
+        ]
+        assert len(scores) == 5
+        assert sum(scores) / 5 <= standard.mean + 0.05  # the best is at least GFP
+    assert recipes.best_known("hopper-medium-v2") == []

@@ -29,7 +29,7 @@ from guidedflow.serving.dispatch import Dispatcher
 from guidedflow.serving.export import write_export
 from guidedflow.serving.interface import Part
 from guidedflow.serving.metrics import Metrics
-from guidedflow.serving.programs import interface_of
+from guidedflow.serving.programs import Acting, interface_of
 from guidedflow.serving.server import Limits, Server
 from guidedflow.serving.sources import ExportSource, RunSource
 
@@ -76,11 +76,28 @@ def test_actions_have_the_bits_of_the_policy_whatever_is_asked_between(run: Path
 def test_an_export_acts_from_the_noise_of_the_same_key(run: Path, tmp_path: Path) -> None:
     policy = guided(Trained.open(run))
     write_export(policy, interface_of(policy), tmp_path / "export")
-    with listening({"flow": ExportSource(tmp_path / "export")}) as server, Client(port=server.port) as client:
+    source = ExportSource(tmp_path / "export")
+    with listening({"flow": source}, limits=Limits(reload=0.05)) as server, Client(port=server.port) as client:
         observation = RANDOM.normal(size=3)
         found = client.act(observation, seed=7)
         np.testing.assert_allclose(found[0], policy(observation, jax.random.key(7)), atol=1e-6)
         assert refused(lambda: client.act(observation, candidates=1)).kind == "unfit"
+        older = client.infer(observation)["version"]
+        newer = policy.with_sampler(Sampler(steps=2, guidance=DenoisedGradient(0.1), candidates=2))
+        written = write_export(newer, interface_of(newer), tmp_path / "export", overwrite=True)
+        waited(lambda: client.infer(observation)["version"] != older)
+        found = client.infer(observation, seed=7)
+        assert found["version"] == written.version
+        np.testing.assert_allclose(found["actions"][0], newer(observation, jax.random.key(7)), atol=1e-6)
+
+
+def test_several_rows_are_the_same_actions_but_for_rounding(run: Path) -> None:
+    policy = guided(Trained.open(run))
+    program, rows = Acting(policy, interface_of(policy)), 5
+    observations = RANDOM.normal(size=(rows, 3)).astype(np.float32)
+    found = program(observations, np.arange(rows, dtype=np.uint32), np.full((rows, 1), 0.1, np.float32))
+    for seed in range(rows):
+        np.testing.assert_allclose(found[seed, 0], policy(observations[seed], jax.random.key(seed)), atol=1e-6)
 
 
 def test_several_policies_are_served_by_name_and_pieces_are_put_together() -> None:

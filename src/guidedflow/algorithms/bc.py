@@ -79,6 +79,7 @@ class BC:
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
+        """Adam at the learning rate."""
         return optax.adam(self.learning_rate)
 
     def step(self, state: State | Likelihood, batch: Transition, noise: Noise) -> tuple[State | Likelihood, Metrics]:

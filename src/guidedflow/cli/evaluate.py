@@ -15,8 +15,10 @@ from jaxtyping import Array, Shaped
 from rich.console import Console
 
 from guidedflow import environments, files
+from guidedflow.cli.named import algorithm_class, environment
 from guidedflow.data.formats.columns import Columns
 from guidedflow.environments.vector import open_simulators
+from guidedflow.environments.worker import Success
 from guidedflow.errors import InputError
 from guidedflow.evaluation.selection import WEIGHTS, Selection, by_dataset, by_episodes
 from guidedflow.flows.guidance import GUIDANCE, guidance_of
@@ -56,6 +58,14 @@ class Evaluate:
     """Policy, for example actor or flow; by default the algorithm's main one, or its flow if it is to be guided."""
     episodes: int = 50
     """Episodes of each training seed."""
+    env: str | None = None
+    """Act in your own environment, MODULE:FUNCTION: a function of an importable module that makes a gymnasium.Env."""
+    success: Success = "last"
+    """When an episode counts as a success: by its last step, or by any of its steps."""
+    episode_steps: int | None = None
+    """Steps after which an episode of --env ends, if the environment itself has no limit."""
+    algorithm: str | None = None
+    """Class of an algorithm of your own that the run was trained by, MODULE:CLASS."""
     task: str | None = None
     """Act in another task than the run's own, which a policy that never saw rewards can, or one steered to it."""
     step: int | None = None
@@ -112,28 +122,34 @@ class Evaluate:
         self._refuse_idle()
         if self.task is not None:
             environments.parse(self.task)
-        trained = Trained.open(self.path, self.step)
+        trained = Trained.open(
+            self.path, self.step, None if self.algorithm is None else algorithm_class(self.algorithm)
+        )
+        own = None if self.env is None else environment(self.env, trained.frame_stack, self.episode_steps)
         task = self.task or trained.task
-        only_choose = self.select_offline and not (self.select_weight or self.video or environments.known(task))
+        simulated = own is not None or environments.known(task)
+        only_choose = self.select_offline and not (self.select_weight or self.video or simulated)
         name, policies = self._policies(trained)  # what cannot be had is told before the simulators start
         if self.critic_from is None and any(policy.sampler.asks for policy in policies.values()):
             warn_of_differences(trained, trained, task)
         selections: dict[str, Selection] = {}
         if self.select_offline:
-            if not only_choose:
+            if not only_choose and own is None:
                 environments.simulated(task)  # told before a minute of choosing
             weighted = {weight: policy for weight, policy in policies.items() if weight is not None}
             selections["dataset"] = by_dataset(weighted, self._observations(trained))
         plot = None
         if self.plot:
             evaluated = {str(self.path): rows.read(trained.run.evaluations)}
-            plot = plots.learning_curve(evaluated, self.path / "learning-curve.png", trained.task)
+            plot = plots.learning_curve(evaluated, trained.run.path / "learning-curve.png", trained.task)
         if only_choose:
             self._tell([self._choice(task, name, policies, selections["dataset"])], plot)
             return
         files.check_appendable(trained.run.evaluations)
         most = max(self.episodes, self.select_episodes if self.select_weight else 0) * len(trained.seeds)
-        with open_simulators(task, self.workers, most, trained.frame_stack) as simulators:
+        with open_simulators(
+            task, self.workers, most, trained.frame_stack, own=own, success=self.success
+        ) as simulators:
             rolled_out: dict[str, Any] = {
                 "task": task,
                 "seed": self.seed,
@@ -153,9 +169,11 @@ class Evaluate:
                 summaries.append(summary | ({"selection": told} if told else {}))
         summary = summaries[0]
         if self.video:
-            film = self.path / f"{summary['policy']}.mp4"
+            film = trained.run.path / f"{summary['policy']}.mp4"
             first = next(iter(chosen.values()))
-            trained.film(film, name, using=first, episodes=self.video, seed=self.seed, task=task, replan=self.replan)
+            trained.film(
+                film, name, using=first, episodes=self.video, seed=self.seed, task=task, replan=self.replan, own=own
+            )
             summary["video"] = str(film)
         self._tell(summaries, plot)
 
@@ -178,6 +196,7 @@ class Evaluate:
             ("--normalize", self.normalize, gradient, "guidance by a critic, such as --guidance denoised"),
             ("--budget", self.budget, self.improve, "--improve cfpi"),
             ("--refine-size and --refine-sign", refinement, self.refine_steps, "--refine-steps"),
+            ("--episode-steps", self.episode_steps is not None, self.env, "--env"),
             ("--dataset", self.dataset is not None, self.select_offline, "--select-offline"),
             ("--columns", self.columns, self.select_offline, "--select-offline"),
             (

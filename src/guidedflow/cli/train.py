@@ -3,10 +3,12 @@
 This module does not know how arguments are read, nor how anything is trained.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, Union
 
 import tyro
 from rich.console import Console
@@ -14,6 +16,9 @@ from rich.console import Console
 from guidedflow import environments, recipes
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.algorithms.contract import Algorithm
+from guidedflow.cli import origins, rehearsing
+from guidedflow.cli.named import environment, is_name
+from guidedflow.cli.origins import Origins
 from guidedflow.data import actions
 from guidedflow.data.actions import Outside
 from guidedflow.data.dataset import Dataset
@@ -24,11 +29,17 @@ from guidedflow.data.sampling.rebalance import Rebalance
 from guidedflow.data.sampling.windows import WINDOW, Window
 from guidedflow.data.sources import Origin, locate, named
 from guidedflow.data.validation import Problems, check
+from guidedflow.environments.vector import open_simulators
+from guidedflow.environments.worker import Success
 from guidedflow.errors import InputError
 from guidedflow.recipes import Recipe
+from guidedflow.runs.configuration import class_name
+from guidedflow.runs.run import Run
+from guidedflow.runs.trained import Trained
 from guidedflow.settings import to_plain
 from guidedflow.training.loop import train
 from guidedflow.training.plan import Plan
+from guidedflow.training.rehearsal import rehearse
 
 console = Console(stderr=True)
 
@@ -44,11 +55,14 @@ else:  # one subcommand a row of the table of algorithms
     AnyAlgorithm = Union[tuple(Annotated[cls, tyro.conf.subcommand(name)] for name, cls in ALGORITHMS.items())]  # noqa: UP007
 
 
-@dataclass(frozen=True)
-class Train:
-    """Train an algorithm on a dataset."""
+Learns = TypeVar("Learns", bound=Algorithm[Any])
 
-    algorithm: AnyAlgorithm
+
+@dataclass(frozen=True)
+class Train(Generic[Learns]):
+    """Train an algorithm on a dataset; one of your own is named MODULE:CLASS in the place of its name."""
+
+    algorithm: Learns
     """The algorithm, and its settings."""
     task: str
     """Task, for example cube-single-noisy-singletask-task1-v0; a name of your own, or a file, for data of your own."""
@@ -71,6 +85,12 @@ class Train:
     """Clip actions that lie outside [-1, 1]."""
     rescale_actions: bool = False
     """Map the range of each dimension of the dataset's actions to [-1, 1]; policies act in its units again."""
+    env: str | None = None
+    """Your own environment to evaluate in on the way, MODULE:FUNCTION, as evaluate takes it."""
+    success: Success = "last"
+    """When an episode counts as a success: by its last step, or by any of its steps."""
+    episode_steps: int | None = None
+    """Steps after which an episode of --env ends, if the environment itself has no limit."""
     normalize_observations: bool = False
     """Bring each number of an observation to mean 0 and deviation 1; by default for data that no suite has."""
     recipe: str | None = None
@@ -79,35 +99,102 @@ class Train:
     """Go on from the newest checkpoint of an existing run."""
     overwrite: bool = False
     """Replace an existing run, with all that is in its folder."""
+    print_config: bool = False
+    """Print every setting with where it came from, and train nothing."""
+    dry_run: bool = False
+    """Check everything, print sizes, memory and an estimate of the time, and train nothing."""
 
-    typed: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
-    """Names of the flags that were typed."""
+    words: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    """What was typed, and of a run that goes on what was typed for it before."""
+    origins: Annotated[Origins, tyro.conf.Suppress] = field(default_factory=Origins)
+    """Where the settings came from."""
 
     def run(self) -> None:
-        if self.plan.eval_interval:
+        if self.print_config:
+            print(origins.listing(self._groups(), self.origins))
+            return
+        Run.check(self.out, self.resume, self.overwrite)
+        own = None if self.env is None else environment(self.env, self.plan.frame_stack, self.episode_steps)
+        if self.plan.eval_interval and own is None:
             environments.simulated(named(self.task, self.dataset)[0])
         self.refuse_idle(is_mapped((self.dataset or Path(self.task)).expanduser()))
         origin = locate(self.task, self.dataset, Columns.parse(self.columns) if self.columns else None)
         dataset = self._load(origin)
-        record = None
-        if self.recipe is not None:
-            recipe = recipe_of(self)
-            if recipe.notice is not None:
-                console.print(recipe.notice, markup=False, highlight=False, soft_wrap=True)
-            values = _settings(self)
-            record = recipe.record({name: values[name] for name in self.beside})
-        train(
-            self.algorithm,
-            dataset,
-            self.plan,
-            out=self.out,
-            resume=self.resume,
-            overwrite=self.overwrite,
-            recipe=record,
-            normalize_observations=self.normalize_observations if "normalize_observations" in self.typed else None,
-            window=Window(self.window, self.window_updates),
-            rebalance=None if self.rebalance is None else Rebalance(self.rebalance, self.rebalance_base),
-        )
+        recipe = self._recipe()
+        options: dict[str, Any] = {
+            "normalize_observations": self.normalize_observations if "normalize_observations" in self.typed else None,
+            "window": Window(self.window, self.window_updates),
+            "rebalance": None if self.rebalance is None else Rebalance(self.rebalance, self.rebalance_base),
+        }
+        if self.dry_run:
+            rehearsing.tell(rehearse(self.algorithm, dataset, self.plan, **options), dataset, self.plan, self.out)
+            return
+        with ExitStack() as stack:
+            simulators = None
+            if self.plan.eval_interval and (own is not None or self.success != "last"):
+                most, frames = self.plan.eval_episodes * self.plan.seeds, self.plan.frame_stack
+                simulators = stack.enter_context(
+                    open_simulators(dataset.name, self.plan.workers, most, frames, own=own, success=self.success)
+                )
+            trained = train(
+                self.algorithm,
+                dataset,
+                self.plan,
+                out=self.out,
+                resume=self.resume,
+                overwrite=self.overwrite,
+                recipe=recipe,
+                simulators=simulators,
+                command=("guidedflow", *self.words),
+                **options,
+            )
+        self._tell_what_is_next(trained)
+
+    @property
+    def typed(self) -> Collection[str]:
+        """Names of the flags that were typed."""
+        return self.origins.typed
+
+    def _groups(self) -> dict[str, dict[str, Any]]:
+        """Every setting by its group."""
+        kinds = (Algorithm, Plan)
+        hidden = {"words", "origins", "print_config", "dry_run", "resume", "overwrite"}
+        others = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in hidden}
+        return {
+            f"algorithm {class_name(type(self.algorithm))}": to_plain(self.algorithm),
+            "plan": to_plain(self.plan),
+            "data and run": {
+                name: str(value) if isinstance(value, Path) else value
+                for name, value in others.items()
+                if not isinstance(value, kinds)
+            }
+            | ({} if "normalize_observations" in self.typed else {"normalize_observations": None}),
+        }
+
+    def _recipe(self) -> dict[str, Any] | None:
+        """What the configuration records of the recipe; one that nothing published stands behind says so."""
+        if self.recipe is None:
+            return None
+        recipe = recipe_of(self)
+        if recipe.notice is not None:
+            console.print(recipe.notice, markup=False, highlight=False, soft_wrap=True)
+        values = _settings(self)
+        return recipe.record({name: values[name] for name in self.beside})
+
+    def _tell_what_is_next(self, trained: Trained) -> None:
+        """Where the run is, and the command that comes next."""
+        out = shlex.quote(str(self.out))
+        console.print(f"run: {self.out}, {trained.step:,} updates", markup=False, highlight=False, soft_wrap=True)
+        command = ["guidedflow", "evaluate", out]
+        if class_name(type(self.algorithm)) not in ALGORITHMS:
+            command += ["--algorithm", next((word for word in self.words if is_name(word)), "MODULE:CLASS")]
+        if self.env is not None:
+            command += ["--env", self.env]
+        if self.env is not None or environments.known(trained.task):
+            told = " ".join(command)
+        else:
+            told = f"guidedflow.load_policy({str(self.out)!r}) in Python, or {' '.join(command)} --env MODULE:FUNCTION"
+        console.print(f"next: {told}", markup=False, highlight=False, soft_wrap=True)
 
     @property
     def beside(self) -> tuple[str, ...]:
@@ -122,6 +209,9 @@ class Train:
             ("--rebalance-base", self.rebalance_base != Train.rebalance_base, self.rebalance, "--rebalance"),
             ("--window", self.window != Train.window, beyond, folder),
             ("--window-updates", self.window_updates != Train.window_updates, beyond, folder),
+            ("--env", self.env is not None, plan.eval_interval, "--eval-interval"),
+            ("--success", self.success != Train.success, plan.eval_interval, "--eval-interval"),
+            ("--episode-steps", self.episode_steps is not None, self.env, "--env"),
             ("--eval-episodes", plan.eval_episodes != Plan.eval_episodes, plan.eval_interval, "--eval-interval"),
             ("--keep-checkpoints", plan.keep_checkpoints, plan.checkpoint_interval, "--checkpoint-interval"),
         ):
@@ -167,9 +257,9 @@ def _keep(origin: Origin) -> None:
         console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 
-def recipe_of(command: Train) -> Recipe:
+def recipe_of(command: Train[Any]) -> Recipe:
     """The recipe that a command names; defaults for tasks that are none of the 144."""
-    name, algorithm = str(command.recipe), _name(command.algorithm)
+    name, algorithm = str(command.recipe), class_name(type(command.algorithm))
     task = recipes.find(command.task)
     return recipes.unlisted(name, algorithm, command.task) if task is None else recipes.named(name, algorithm, task)
 
@@ -180,15 +270,6 @@ def typed(arguments: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted({flag.removeprefix("no_") for flag in flags}))
 
 
-def _settings(command: Train) -> dict[str, Any]:
+def _settings(command: Train[Any]) -> dict[str, Any]:
     """The settings of algorithm and plan, by the names of their flags."""
-
-    def flat(plain: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-        for name, value in plain.items():
-            yield from flat(value) if isinstance(value, dict) else [(name, value)]
-
-    return dict(flat({**to_plain(command.algorithm), **to_plain(command.plan)}))
-
-
-def _name(algorithm: AnyAlgorithm) -> str:
-    return next(name for name, cls in ALGORITHMS.items() if cls is type(algorithm))
+    return dict(origins.flat({**to_plain(command.algorithm), **to_plain(command.plan)}))

@@ -67,8 +67,8 @@ def simulated(name: str) -> None:
     """Raises `InputError` for a task without a simulator, such as data of your own."""
     if not known(name):
         raise InputError(
-            f"task {name!r} has no simulator here, so that a policy cannot be rolled out; act with it by "
-            "guidedflow.load_policy(RUN), whose policy(observation, key) is an action"
+            f"task {name!r} has no simulator here, so that a policy cannot be rolled out; name your own environment by "
+            "--env MODULE:FUNCTION, or act by guidedflow.load_policy(RUN), whose policy(observation, key) is an action"
         )
 
 

@@ -28,7 +28,8 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from guidedflow import environments
-from guidedflow.environments.worker import Board, Cast, Failure, serve
+from guidedflow.environments.own import Own
+from guidedflow.environments.worker import Board, Cast, Failure, Success, serve
 from guidedflow.errors import InputError
 from guidedflow.processes import available_cores, launching
 
@@ -50,7 +51,8 @@ class Simulators(gymnasium.vector.VectorEnv):
     `factory` is called in the workers and must be importable by name: a function of a module, or
     `functools.partial(guidedflow.environments.make, task)`. Observations of floating point are float32.
     `graphics` is the workers' `MUJOCO_GL`, by default as it is here.
-    Infos hold `success` alone, because a message with all of a suite's infos costs more than a step.
+    Infos hold success alone, `info["success"]` or `info["is_success"]`, because a message with all of a suite's infos
+    costs more than a step. An episode's is that of its last step or, with `success="any"`, that of its best one.
 
     Raises `InputError` where the factory does or the spaces are not boxes, and `RuntimeError` where an environment
     fails, a worker dies, or one is silent for `timeout` seconds; then every worker is stopped first.
@@ -67,9 +69,10 @@ class Simulators(gymnasium.vector.VectorEnv):
         *,
         graphics: str | None = None,
         timeout: float = 600.0,
+        success: Success = "last",
     ) -> None:
         self.closed = True  # Until there is something to close.
-        self.factory = factory
+        self.factory, self.success = factory, success
         if number < 1 or (workers is not None and workers < 1):
             raise InputError(f"simulators: expected at least one environment and one worker, found {number}, {workers}")
         self.num_envs = number
@@ -118,7 +121,7 @@ class Simulators(gymnasium.vector.VectorEnv):
 
     def _hand_over(self, worker: int, factory: Callable[[], gymnasium.Env[Any, Any]]) -> None:
         try:
-            self._connections[worker].send(("make", factory, range(worker, self.num_envs, self.workers)))
+            self._connections[worker].send(("make", factory, range(worker, self.num_envs, self.workers), self.success))
         except ConnectionError:
             self._died(worker)
         except Exception as error:  # Pickling raises whatever it likes.
@@ -287,13 +290,20 @@ class Simulators(gymnasium.vector.VectorEnv):
 
 
 def open_simulators(
-    task: str, workers: int | None = None, episodes: int | None = None, frame_stack: int = 1
+    task: str,
+    workers: int | None = None,
+    episodes: int | None = None,
+    frame_stack: int = 1,
+    *,
+    own: Own | None = None,
+    success: Success = "last",
 ) -> Simulators:
     """Simulators of a task: five environments a core, as episodes come in tens, but not more than there are episodes.
 
-    Each takes 100 to 200 MB.
+    Each takes 100 to 200 MB. With `own` they are of that environment in the place of the task's.
     """
-    environments.simulated(task)
+    if own is None:
+        environments.simulated(task)
     workers = workers or available_cores()
-    factory = partial(environments.make, task, frame_stack=frame_stack)
-    return Simulators(factory, min(5 * workers, episodes or 5 * workers), workers)
+    factory = partial(environments.make, task, frame_stack=frame_stack) if own is None else own
+    return Simulators(factory, min(5 * workers, episodes or 5 * workers), workers, success=success)

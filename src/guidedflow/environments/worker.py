@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -85,11 +85,18 @@ class Failure:
     trace: str
 
 
+Success = Literal["last", "any"]
+"""When an episode counts as a success: by its last step, or by any of its steps."""
+
+
 class Environments:
     """The environments of one worker, by the number that they have in the parent."""
 
-    def __init__(self, factory: Callable[[], gymnasium.Env[Any, Any]], numbers: Sequence[int]) -> None:
+    def __init__(
+        self, factory: Callable[[], gymnasium.Env[Any, Any]], numbers: Sequence[int], success: Success = "last"
+    ) -> None:
         self.doing = "making an environment"
+        self._any = success == "any"
         self._environments = {number: factory() for number in numbers}
 
     def cast(self) -> Cast:
@@ -113,10 +120,11 @@ class Environments:
             self.doing = f"stepping environment {number}"
             observation, reward, terminated, truncated, info = self._environments[number].step(board.actions[number])
             board.observations[number] = observation
-            board.rewards[number] = reward
+            board.rewards[number] = reward if type(reward) is float else _one_number(reward)
             board.terminated[number] = terminated
             board.truncated[number] = truncated
-            board.success[number] = info.get("success", math.nan)
+            success = _success(info)
+            board.success[number] = np.fmax(board.success[number], success) if self._any else success
         for number, seed in resets.items():
             self.doing = f"resetting environment {number} with seed {seed}"
             board.observations[number] = self._environments[number].reset(seed=seed, options=options)[0]
@@ -140,8 +148,8 @@ def serve(connection: Connection) -> None:
     try:
         for message in _messages(connection):
             match message:
-                case "make", factory, numbers:
-                    environments = Environments(factory, numbers)
+                case "make", factory, numbers, success:
+                    environments = Environments(factory, numbers, success)
                     connection.send(environments.cast())
                 case verb, *rest if environments is not None:
                     connection.send(getattr(environments, verb)(*rest))
@@ -152,6 +160,21 @@ def serve(connection: Connection) -> None:
         sentence = str(error) if isinstance(error, InputError) else f"simulators: {doing} failed: {_told(error)}"
         with contextlib.suppress(ConnectionError):
             connection.send(Failure(isinstance(error, InputError), sentence, traceback.format_exc()))
+
+
+def _success(info: Mapping[str, Any]) -> float:
+    """What a step says of success, under the name `success` or `is_success`; NaN where it says nothing."""
+    found = info.get("success", info.get("is_success"))
+    return math.nan if found is None else float(np.min(np.asarray(found, np.float64)))
+
+
+def _one_number(reward: Any) -> float:
+    """The reward of a step; raises `InputError` for several numbers."""
+    array = np.asarray(reward)
+    if array.size != 1 or array.dtype.kind not in "fiub":
+        found = f"an array of shape {array.shape}" if array.ndim else f"a {type(reward).__name__}"
+        raise InputError(f"the environment's reward must be one number, but is {found}; sum or choose among its parts")
+    return float(array.item())
 
 
 def _box(space: gymnasium.Space[Any], role: str) -> Box:

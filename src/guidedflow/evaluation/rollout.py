@@ -5,8 +5,8 @@ acts for one group, the simulators of the others step. An action's key comes fro
 seed, the episode and the step, so neither the number of workers nor that of environments changes a result (beyond the
 rounding of a matrix product, which on the CPUs that we tried depends on its width only above 50 rows or below 2).
 
-The success of an episode is `info["success"]` of its last step, as OGBench's own agents and FQL record it. Evaluating
-touches no random state of training.
+The success of an episode is `info["success"]` of its last step, as OGBench's own agents and FQL record it, unless the
+simulators count any step. Evaluating touches no random state of training.
 
 This module does not know how a policy was trained, which suite a task is from, or where rows are kept.
 """
@@ -26,6 +26,7 @@ from jaxtyping import Array, Float, Key, PyTree, Shaped, UInt32
 from numpy.typing import NDArray
 
 from guidedflow import environments, recipes
+from guidedflow.environments.own import Own
 from guidedflow.environments.vector import Simulators, Steps
 from guidedflow.errors import InputError
 from guidedflow.keys import Stream, stream_key
@@ -90,13 +91,15 @@ def evaluate(
     _check(policy, simulators, task, seeds)
     environment = own_environment(simulators)
     shared = {"task": task, "replan": replan, "source": SOURCES[stream], "environment": environment}
+    shared |= {"success_at": getattr(simulators, "success", "last")}
     shared |= policy.columns() if isinstance(policy, Policy) else {}
     initial = episode_seeds(seed, stream, episodes)
     rows = []
     for options in [{"task_id": number} for number in task_ids] or [{}]:
-        rollout = _Rollout(policy, simulators, task, seeds, initial, stream_key(seed, stream), replan, options)
         try:
-            rollout.run(watch or (lambda: None))
+            with jax.enable_x64(False):
+                rollout = _Rollout(policy, simulators, task, seeds, initial, stream_key(seed, stream), replan, options)
+                rollout.run(watch or (lambda: None))
         finally:
             simulators.settle()  # Nothing is on its way unless something went wrong.
         for _, row in sorted(rollout.rows.items()):
@@ -110,6 +113,8 @@ def own_environment(simulators: Simulators) -> str | None:
     made: Any = simulators.factory
     while isinstance(made, functools.partial):
         made = made.func
+    if isinstance(made, Own):
+        return made.name
     return None if made is environments.make else f"{made.__module__}.{getattr(made, '__qualname__', made)}"
 
 

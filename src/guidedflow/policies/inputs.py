@@ -27,12 +27,29 @@ def as_observation(observation: Any, shape: tuple[int, ...]) -> Observation:
     if len(shape) == 3:
         if array.dtype != jnp.uint8:
             raise InputError(f"The policy takes images in bytes (uint8, 0 to 255), but got {array.dtype}.")
-    elif not isinstance(array, jax.core.Tracer) and not (finite := np.isfinite(array)).all():
+        return array
+    if isinstance(array, jax.core.Tracer):
+        return array.astype(jnp.float32)
+    with np.errstate(over="ignore"):
+        single = np.asarray(array).astype(np.float32)
+    if not (finite := np.isfinite(single)).all():
         wrong = int(np.argmin(finite))
         raise InputError(
-            f"The policy takes finite numbers, but number {wrong} of the observation is {array.ravel()[wrong]}."
+            f"The policy takes finite numbers in single precision, but number {wrong} of the observation is "
+            f"{array.ravel()[wrong]}."
         )
-    return array if len(shape) == 3 else array.astype(jnp.float32)
+    return single
+
+
+def check_action(action: Any) -> None:
+    """Raise InputError for an action that is not finite; one that is being traced cannot be checked."""
+    if isinstance(action, jax.core.Tracer) or (finite := np.isfinite(np.asarray(action))).all():
+        return
+    wrong = int(np.argmin(finite))
+    raise InputError(
+        f"The policy's action is not finite (number {wrong} is {np.asarray(action)[wrong]}); the observation lies far "
+        "outside the data that it was trained on, or its training diverged."
+    )
 
 
 def check_key(key: Any) -> None:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from guidedflow.errors import InputError
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Combine, Critic, Linear, NoisyCritic
-from guidedflow.policies.inputs import as_observation, check_key
+from guidedflow.policies.inputs import as_observation, check_action, check_key
 from guidedflow.types import Action, Observation, Scalar, Time, Value
 
 
@@ -39,11 +39,19 @@ class Policy(eqx.Module):
     def __call__(self, observation: Any, key: Any) -> Action:
         """The action to take at an observation, an array or nested lists, under a key of `jax.random`.
 
-        Compiled at the first call. Raises `InputError` for anything but one observation of `observation_shape`, of
-        finite numbers (images in bytes), for what is no key, and for the policies of all seeds at once.
+        Compiled at the first call, and in single precision whatever `jax_enable_x64` says. Raises `InputError` for
+        anything but one observation of `observation_shape`, of finite numbers (images in bytes), for what is no key,
+        for the policies of all seeds at once, and for an action that would not be finite. Within `jax.jit(policy)`
+        numbers are not known, so that they are not checked.
         """
         check_key(key)
-        return _compiled(self, as_observation(observation, self.observation_shape), key)
+        with jax.enable_x64(False):
+            action = _compiled(self, as_observation(observation, self.observation_shape), key)
+        check_action(action)
+        return action
+
+    def __hash__(self) -> int:  # so that `jax.jit(policy)` can remember what it compiled
+        return id(self)
 
     @property
     @abc.abstractmethod

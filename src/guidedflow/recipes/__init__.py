@@ -16,11 +16,12 @@ from guidedflow.recipes.recipe import (
     quick,
     unlisted,
 )
-from guidedflow.recipes.scores import Score, average, normalized, score, scores
+from guidedflow.recipes.scores import BestKnown, Score, average, best_known, normalized, score, scores
 from guidedflow.recipes.suites import suite, suites
 from guidedflow.recipes.tasks import Protocol, Reference, Task, find, task, tasks
 
 __all__ = [
+    "BestKnown",
     "Contradiction",
     "Protocol",
     "Recipe",
@@ -29,6 +30,7 @@ __all__ = [
     "Task",
     "average",
     "awr",
+    "best_known",
     "find",
     "in_words",
     "methods",

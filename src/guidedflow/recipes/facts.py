@@ -8,6 +8,7 @@
     contradictions.csv  where another source says something else
     quick.csv           what a laptop's size takes instead
     scores.csv          what was published, a row a task and method
+    best_known.csv      the highest published mean over the five tasks of an environment, as of 2026
     sources.csv         keys of sources, and what they stand for
 
 This module does not know what a row means.

@@ -7,6 +7,7 @@ what settings the scores were reached with.
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal, cast
 
 from guidedflow.recipes.facts import citation, rows
 from guidedflow.recipes.tasks import find, tasks
@@ -31,6 +32,23 @@ class Score:
 
     def __str__(self) -> str:
         return f"{self.mean:.1f}" + ("" if self.std is None else f" ± {self.std:.1f}")
+
+
+@dataclass(frozen=True)
+class BestKnown:
+    """The highest published mean over the five tasks of an OGBench environment, as of November 2026."""
+
+    environment: str
+    setting: Literal["standard", "any"]
+    """`standard` is 1M updates on the default rewards and data; `any` also counts other ones."""
+    mean: float
+    method: str
+    source: str
+
+
+def best_known(environment: str) -> list[BestKnown]:
+    """The best of the standard setting and of any, or nothing for an environment that the table does not have."""
+    return [known for known in _best_known() if known.environment == environment]
 
 
 def scores(task: str | None = None, method: str | None = None, used: bool = True) -> list[Score]:
@@ -80,4 +98,18 @@ def _scores() -> tuple[Score, ...]:
             note=row["note"],
         )
         for row in rows("scores")
+    )
+
+
+@cache
+def _best_known() -> tuple[BestKnown, ...]:
+    return tuple(
+        BestKnown(
+            environment=row["environment"],
+            setting=cast(Literal["standard", "any"], row["setting"]),
+            mean=float(row["score"]),
+            method=row["method"],
+            source=citation(row["source"]),
+        )
+        for row in rows("best_known")
     )

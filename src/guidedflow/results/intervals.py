@@ -76,7 +76,7 @@ def read(path: Path) -> list[Interval]:
             found.append(
                 Interval(int(row["step"]), float(row["seconds"]), float(row["steps_per_second"]), seeds, metrics)
             )
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             warnings.warn(f"{path}: row {number} is no row of metrics and is left out.", stacklevel=2)
     return found
 

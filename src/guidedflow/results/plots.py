@@ -1,6 +1,11 @@
-"""What runs did, as tables and pictures, from the raw rows that they wrote.
+"""Pictures of what runs did, from the raw rows that they wrote.
 
-This module does not know how the rows came about.
+    learning_curves    a measure against updates        weight_curves   against the weight of guidance
+    performance        share of runs above a score      tuning_budget   against the episodes spent on tuning
+    heat_map           a grid of two settings
+
+Each returns a figure, which `canvas.save` writes as PNG, SVG or PDF. Bands are 95 % intervals over seeds and episodes;
+fewer than three seeds have no band, and each is a thin line or a dot. This module does not know how rows came about.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,13 +15,148 @@ from typing import Any
 import numpy as np
 
 from guidedflow.errors import InputError
-from guidedflow.results.rows import Episode, by_seed, measure
+from guidedflow.results import aggregates, canvas, statistics
+from guidedflow.results.aggregates import Scores
+from guidedflow.results.budget import budget_curve
+from guidedflow.results.confidence import FEWEST_SEEDS
+from guidedflow.results.rows import Episode, Measure, measure
 
-COLORS = ("#4477AA", "#EE6677", "#228833", "#AA3377", "#CCBB44", "#66CCEE", "#BBBBBB")
+Rows = Mapping[str, Sequence[Episode]]
+"""Name of a method -> its rows, of all training seeds."""
+
+SCALE: Mapping[Measure, float] = {"success": 100.0, "score": 1.0, "return": 1.0}
+"""What a measure is multiplied by where it is drawn: success in points, from 0 to 100."""
+
+CALLED: Mapping[Measure, str] = {"success": "success (%)", "score": "normalised score", "return": "return"}
+
+
+def learning_curves(methods: Rows, title: str = "", smoothing: int = 1) -> Any:
+    """A measure against updates, from the evaluations that training made; a line for each method.
+
+    `smoothing` is the number of consecutive evaluations that a point is the mean of: itself and those before it.
+    Raises `InputError` without such evaluations.
+    """
+    if smoothing < 1:
+        raise InputError(f"smoothing must be at least 1 evaluation, but is {smoothing}.")
+    trained = {name: [row for row in rows if row["source"] == "training"] for name, rows in methods.items()}
+    trained = {name: rows for name, rows in trained.items() if rows}
+    if not trained:
+        raise InputError(
+            "None of these runs was evaluated while it trained; train with --eval-interval to get a curve."
+        )
+    shown = measure(row for rows in trained.values() for row in rows)
+    told = "updates" if smoothing == 1 else f"updates (each point: mean of {smoothing} consecutive evaluations)"
+    figure, axes = _measured(told, title, shown)
+    for index, (name, rows) in enumerate(trained.items()):
+        steps: dict[float, list[Episode]] = {}
+        for row in rows:
+            steps.setdefault(row["step"] or 0, []).append(row)
+        order = sorted(steps)
+        windows = [order[max(0, i + 1 - smoothing) : i + 1] for i in range(len(order))]
+        cells = [_cell([row for step in window for row in steps[step]], shown) for window in windows]
+        _band(axes, order, cells, shown, name, index)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+    canvas.legend(axes)
+    return figure
+
+
+def weight_curves(methods: Rows, title: str = "") -> Any:
+    """A measure against the weight of guidance, or of a condition; weights stand evenly apart.
+
+    Raises `InputError` without rows that have a weight.
+    """
+    weighted = {name: [row for row in rows if row["weight"] is not None] for name, rows in methods.items()}
+    weighted = {name: rows for name, rows in weighted.items() if rows}
+    if not weighted:
+        raise InputError("None of these runs was evaluated with guidance; give evaluate --guidance and --weight.")
+    shown = measure(row for rows in weighted.values() for row in rows)
+    weights = sorted({row["weight"] or 0.0 for rows in weighted.values() for row in rows})
+    figure, axes = _measured("weight of guidance", title, shown)
+    for index, (name, rows) in enumerate(weighted.items()):
+        each = {w: [row for row in rows if row["weight"] == w] for w in weights}
+        cells = {weights.index(w): _cell(found, shown) for w, found in each.items() if found}
+        _band(axes, list(cells), list(cells.values()), shown, name, index)
+    axes.set_xticks(range(len(weights)), [f"{weight:g}" for weight in weights])
+    canvas.legend(axes)
+    return figure
+
+
+def performance(methods: Mapping[str, Scores], title: str = "", thresholds: int = 41) -> Any:
+    """Performance profiles: for each score from 0 to 1, the share of runs above it; tasks weigh alike."""
+    figure, axes = canvas.axes("score (points)", "share of runs above it", title)
+    places = np.linspace(0.0, 1.0, thresholds)
+    for index, (name, scores) in enumerate(methods.items()):
+        found = aggregates.performance_profile(scores, places.tolist()).shares
+        style = canvas.style(index)
+        if all(share.interval is not None for share in found):
+            low, high = ([getattr(share.interval, end) for share in found] for end in ("low", "high"))
+            axes.fill_between(100 * places, low, high, color=style["color"], alpha=0.15, lw=0, step="post")
+        axes.step(100 * places, [share.value for share in found], where="post", label=canvas.as_is(name), **style)
+    axes.set_ylim(-0.03, 1.03)
+    canvas.legend(axes)
+    return figure
+
+
+def tuning_budget(methods: Mapping[str, Mapping[str, Sequence[Episode]]], title: str = "", pulls: int = 200) -> Any:
+    """Tuning-budget curves: for each method its trained policies (settings x seeds) by name, with their rows.
+
+    Every method has as many arms: 8, or as many policies as the method with the fewest has.
+    Raises `InputError` where a method has fewer than two policies.
+    """
+    rows = [row for policies in methods.values() for found in policies.values() for row in found]
+    shown, arms = measure(rows), min([8, *(len(policies) for policies in methods.values())])
+    if arms < 2:
+        raise InputError("A tuning-budget curve needs at least two trained policies of each method.")
+    every = [float(row[shown]) for row in rows]  # type: ignore[arg-type]
+    scale = {"success": 1.0, "score": 100.0}.get(shown, max(every) - min(every)) or 1.0
+    figure, axes = _measured(f"episodes spent on tuning ({arms} policies in each draw)", title, shown)
+    for index, (name, policies) in enumerate(methods.items()):
+        outcomes = {policy: [float(row[shown]) for row in found] for policy, found in policies.items()}  # type: ignore[arg-type]
+        curve = budget_curve(outcomes, arms=arms, pulls=pulls, scale=scale)
+        places, style = np.arange(1, pulls + 1), canvas.style(index)
+        low, high = (SCALE[shown] * np.array([getattr(i, end) for i in curve.intervals]) for end in ("low", "high"))
+        axes.fill_between(places, low, high, color=style["color"], alpha=0.15, lw=0)
+        label = canvas.as_is(f"{name} ({curve.policies} policies)")
+        axes.plot(places, SCALE[shown] * np.array(curve.values), label=label, lw=2, **style)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    canvas.legend(axes)
+    return figure
+
+
+def heat_map(cells: Mapping[tuple[float, float], Sequence[Episode]], names: tuple[str, str], title: str = "") -> Any:
+    """The mean over seeds and episodes at each pair of values; `names` are those of the rows' and columns' setting.
+
+    Each cell states its mean, seeds x episodes, and its updates where they differ. A pair without rows stays white.
+    """
+    shown = measure(row for rows in cells.values() for row in rows)
+    firsts, seconds = (sorted({pair[i] for pair in cells}) for i in (0, 1))
+    found = {pair: _cell(rows, shown) for pair, rows in cells.items() if rows}
+    size = (2.0 + 0.95 * len(seconds), 1.6 + 0.65 * len(firsts))
+    figure, axes = canvas.axes(names[1], names[0], title, (max(size[0], 4.5), max(size[1], 2.4)))
+    table = np.full((len(firsts), len(seconds)), np.nan)
+    for (first, second), cell in found.items():
+        table[firsts.index(first), seconds.index(second)] = SCALE[shown] * cell.mean
+    limits = (0.0, 100.0) if shown == "success" else (np.nanmin(table), np.nanmax(table))
+    picture = axes.imshow(table, cmap="Blues", vmin=limits[0], vmax=limits[1], aspect="auto", origin="lower")
+    middle = (limits[0] + limits[1]) / 2
+    steps = {pair: max(row["step"] or 0 for row in rows) for pair, rows in cells.items() if rows}
+    for (first, second), cell in found.items():
+        mean = SCALE[shown] * cell.mean
+        told = f"{mean:.1f}\n{cell.seeds} × {cell.episodes}"
+        told += f"\nat {steps[first, second]:,}" if len(set(steps.values())) > 1 else ""
+        place = seconds.index(second), firsts.index(first)
+        axes.text(*place, told, ha="center", va="center", fontsize=8, color="white" if mean > middle else "black")
+    axes.set_xticks(range(len(seconds)), [f"{value:g}" for value in seconds])
+    axes.set_yticks(range(len(firsts)), [f"{value:g}" for value in firsts])
+    axes.grid(False)
+    figure.colorbar(picture, ax=axes, label=CALLED[shown])
+    return figure
 
 
 def learning_curve(runs: Mapping[str, Sequence[Episode]], out: Path, title: str) -> Path:
-    """Draw success against updates, a line for each policy of each named run; returns, where a run has no success.
+    """Write the learning curves of named runs, a line for each policy; returns, where a run has no success.
 
     Raises `InputError` without evaluations that were made while training.
     """
@@ -29,101 +169,40 @@ def learning_curve(runs: Mapping[str, Sequence[Episode]], out: Path, title: str)
     if not policies:
         first = next(iter(runs))
         raise InputError(f"{first} was not evaluated while it trained; train with --eval-interval to get a curve.")
-    shown = measure(row for rows in policies.values() for row in rows)
-    return draw({label: by_seed(rows, shown) for label, rows in policies.items()}, out, title, shown)
+    return canvas.save(learning_curves(policies, title), out)
 
 
-def draw(
-    curves: Mapping[str, Mapping[int, Sequence[float]]],
-    out: Path,
-    title: str,
-    shown: str = "success",
-    reported: Mapping[str, Sequence[float]] | None = None,
-) -> Path:
-    """A measure against updates: lines of means over seeds, with the range of the seeds behind them.
-
-    What is `reported` of a policy in the end, on more episodes than the points of its curve, stands behind the last.
-    """
-    figure, axes = _axes("updates", title, shown)
-    end = max((step for points in curves.values() for step in points), default=1)
-    for color, (label, points) in zip(COLORS * len(curves), curves.items(), strict=False):
-        _line(axes, list(points), points.values(), label, color, alpha=0.5 if reported else 1.0)
-    if reported:
-        colors = dict(zip(curves, COLORS * len(curves), strict=False))
-        means = {label: float(np.mean(seeds)) for label, seeds in reported.items() if label in curves}
-        _reported(axes, 1.05 * end, means, colors)
-        axes.axvspan(1.02 * end, 1.12 * end, color="black", alpha=0.04, lw=0)
-        axes.text(1.07 * end, 1.01, "reported", ha="center", va="bottom", fontsize=8)
-        axes.set_xlim(right=1.12 * end)
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
-    return _saved(figure, axes, out)
-
-
-def draw_weights(
-    curves: Mapping[str, Mapping[float, Sequence[float]]], chosen: float | None, out: Path, title: str
-) -> Path:
-    """Success against the weight of guidance, weights evenly apart; a mark at the chosen one."""
-    figure, axes = _axes("weight of guidance", title)
-    weights = sorted({weight for points in curves.values() for weight in points})
-    for color, (label, points) in zip(COLORS * len(curves), curves.items(), strict=False):
-        _line(axes, [weights.index(weight) for weight in points], points.values(), label, color)
-    if chosen is not None:
-        axes.axvline(weights.index(chosen), color="black", lw=1, ls=":", label="chosen")
-    axes.set_xticks(range(len(weights)), [f"{weight:g}" for weight in weights])
-    return _saved(figure, axes, out)
-
-
-def _axes(xlabel: str, title: str, shown: str = "success") -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    axes.set(xlabel=xlabel, ylabel="success rate" if shown == "success" else shown, title=title)
+def _measured(xlabel: str, title: str, shown: Measure) -> tuple[Any, Any]:
+    figure, axes = canvas.axes(xlabel, CALLED[shown], title)
     if shown == "success":
-        axes.set_ylim(-0.03, 1.03)
+        axes.set_ylim(-3, 103)
     return figure, axes
 
 
-def _line(
-    axes: Any, places: Sequence[float], seeds: Iterable[Sequence[float]], label: str, color: str, alpha: float = 1.0
+def _cell(rows: Iterable[Episode], shown: Measure) -> statistics.Cell:
+    """The rows of one point: the episodes of each seed in order, as many as the seed with the fewest has."""
+    seeds: dict[int, list[tuple[tuple[int, ...], float]]] = {}
+    for row in rows:
+        place = (row["step"] or 0, row["task_id"] or 0, row["episode"], row["episode_seed"])
+        seeds.setdefault(row["seed"], []).append((place, float(row[shown])))  # type: ignore[arg-type]
+    least = min(map(len, seeds.values()))
+    outcomes = {seed: [value for _, value in sorted(found)[:least]] for seed, found in sorted(seeds.items())}
+    return (statistics.success if shown == "success" else statistics.score)(outcomes)
+
+
+def _band(
+    axes: Any, places: Sequence[float], cells: Sequence[statistics.Cell], shown: Measure, name: str, index: int
 ) -> None:
-    seeds, style = list(seeds), {"color": color, "marker": "o", "markersize": 4, "lw": 2, "alpha": alpha}
-    axes.fill_between(places, [min(s) for s in seeds], [max(s) for s in seeds], color=color, alpha=0.15, lw=0)
-    axes.plot(places, [np.mean(s) for s in seeds], label=label, **style)
-
-
-def _reported(axes: Any, place: float, means: Mapping[str, float], colors: Mapping[str, str]) -> None:
-    """Diamonds with their numbers, which are moved apart where they would overlap."""
-    for label, mean in means.items():
-        axes.plot(place, mean, color=colors[label], marker="D", markersize=7, clip_on=False)
-    bottom, top = axes.get_ylim()
-    order = sorted(means.values())
-    for mean, height in zip(order, apart(order, 0.037 * (top - bottom)), strict=True):
-        axes.annotate(f"{mean:.2f}", (place, height), (7, 0), textcoords="offset points", va="center", fontsize=8)
-
-
-def apart(places: Sequence[float], gap: float) -> list[float]:
-    """Ascending places, moved as little as makes neighbours `gap` apart: those that touch stand around their mean."""
-    groups: list[list[float]] = []
-    for place in places:
-        groups.append([place])
-        while len(groups) > 1 and _ends(groups[-1], gap)[0] - _ends(groups[-2], gap)[1] < gap:
-            last = groups.pop()
-            groups[-1] += last
-    return [_ends(group, gap)[0] + i * gap for group in groups for i in range(len(group))]
-
-
-def _ends(group: Sequence[float], gap: float) -> tuple[float, float]:
-    """The first and the last place of a group around its mean."""
-    middle, half = float(np.mean(group)), gap * (len(group) - 1) / 2
-    return middle - half, middle + half
-
-
-def _saved(figure: Any, axes: Any, out: Path) -> Path:
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="best")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out)
-    return out
+    """A line of means; its intervals behind it, or its seeds where there are too few."""
+    scale, style = SCALE[shown], canvas.style(index)
+    fewest = min(cell.seeds for cell in cells)
+    label = f"{name} ({fewest} seed{'s' if fewest != 1 else ''} × {min(cell.episodes for cell in cells)} episodes)"
+    if all(cell.interval is not None for cell in cells):
+        low, high = (scale * np.array([getattr(cell.interval, end) for cell in cells]) for end in ("low", "high"))
+        axes.fill_between(places, low, high, color=style["color"], alpha=0.15, lw=0)
+    elif fewest < FEWEST_SEEDS:
+        for seed in sorted({seed for cell in cells for seed in cell.by_seed}) if fewest > 1 else []:
+            each = [scale * cell.by_seed.get(seed, np.nan) for cell in cells]
+            axes.plot(places, each, color=style["color"], lw=0.7, alpha=0.5)
+    means = [scale * cell.mean for cell in cells]
+    axes.plot(places, means, label=canvas.as_is(label), marker="o", markersize=3.5, lw=2, **style)

@@ -44,6 +44,7 @@ Episode = TypedDict(
         "return": float,
         "length": int,
         "success": float | None,
+        "success_at": str | None,
         "score": float | None,
         "source": str,
         "environment": str | None,
@@ -55,7 +56,8 @@ Episode = TypedDict(
 weight of a flow's own condition, `improvement` names what the action went through in closed form. `critic_run` is the
 run whose critic was asked in place of the policy's. `return` is the sum of rewards and `score` its place between two
 reference returns, in points. `source` is training, selection or evaluate; reported numbers are of evaluate alone.
-`environment` names what made an environment that no suite has.
+`success_at` is last where success is that of an episode's last step, as in rows without the column, and any where one
+step sufficed. `environment` names what made an environment that no suite has.
 """
 
 COLUMNS: Mapping[str, Any] = types.MappingProxyType(typing.get_type_hints(Episode))
@@ -94,7 +96,7 @@ def read(path: Path) -> list[Episode]:
     for number, row in enumerate(files.read_rows(path), start=1):
         try:
             found.append(episode(**(_of_0_1(row) if "sampler" in row else row)))
-        except TypeError as error:
+        except (TypeError, OverflowError) as error:
             warnings.warn(f"{path}: row {number} is left out: {error}.", stacklevel=2)
     return found
 
@@ -130,6 +132,8 @@ def summarise(rows: Sequence[Episode]) -> dict[str, Any]:
     for name in ("success", "return"):
         each = [mean(group, name) for group in seeds.values()]
         told |= {name: each, f"{name}_std": None if None in each else float(np.std(each))}  # type: ignore[arg-type]
+    if shared["success_at"] == "any":
+        told |= {"success_at": "any"}
     if None not in tasks:
         told |= {"task_ids": list(tasks), "success_by_task": [mean(group, "success") for group in tasks.values()]}
     told |= {f"{name}_mean": mean(rows, name) for name in ("success", "return", "length")}

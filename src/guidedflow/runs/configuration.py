@@ -83,17 +83,28 @@ class Configuration:
 
 def name_of(algorithm: Algorithm[Any]) -> str:
     """Its name in the table of algorithms; of one that is not there, that of its class."""
-    return next((name for name, cls in ALGORITHMS.items() if cls is type(algorithm)), type(algorithm).__name__)
+    return class_name(type(algorithm))
 
 
-def algorithm_of(config: Mapping[str, Any]) -> Algorithm[Any]:
-    """The algorithm, with its settings, that a run's configuration names."""
+def class_name(algorithm: type[Algorithm[Any]]) -> str:
+    """The same, of the class of an algorithm."""
+    return next((name for name, cls in ALGORITHMS.items() if cls is algorithm), algorithm.__name__)
+
+
+def algorithm_of(config: Mapping[str, Any], given: type[Algorithm[Any]] | None = None) -> Algorithm[Any]:
+    """The algorithm, with its settings, that a run's configuration names.
+
+    One that is not in the table of algorithms is made of the class that is given. Raises `InputError` where that is
+    another one, and for settings that it does not have.
+    """
     settings = config.get("algorithm")
     if not isinstance(settings, Mapping) or not isinstance(name := settings.get("name"), str):
         raise InputError("It must say the algorithm's name and settings.")
-    if name not in ALGORITHMS:
+    if given is not None and name != (expected := class_name(given)):
+        raise InputError(f"It was trained by {name!r}, not by {expected!r}.")
+    if given is None and name not in ALGORITHMS:
         raise InputError(
             f"The algorithm {name!r} is not one of {', '.join(ALGORITHMS)}{did_you_mean(name, ALGORITHMS)}; one of "
-            "your own is given to Trained.open(path, algorithm=...)."
+            "your own is given to Trained.open(path, algorithm=...), or as --algorithm MODULE:CLASS."
         )
-    return from_plain(ALGORITHMS[name], {key: value for key, value in settings.items() if key != "name"})
+    return from_plain(given or ALGORITHMS[name], {key: value for key, value in settings.items() if key != "name"})

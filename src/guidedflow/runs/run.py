@@ -25,6 +25,7 @@ from guidedflow.errors import InputError, did_you_mean
 FORMAT = 1
 MARK = "guidedflow_run"  # its presence in config.json tells a run from any other folder
 CONFIG = "config.json"
+CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
 
 MAY_CHANGE = frozenset(
@@ -109,6 +110,30 @@ class Run:
         self._changes = []
 
     @classmethod
+    def check(cls, path: Path, resume: bool = False, overwrite: bool = False) -> None:
+        """Raise InputError where `claim` would before it looks at settings; touches nothing."""
+        if resume and overwrite:
+            raise InputError("A run is either resumed or overwritten; give --resume or --overwrite, not both.")
+        try:
+            path = Path(path).expanduser().resolve()
+            _refuse_stranger(path, known=resume or overwrite)
+            place = next(folder for folder in (path, *path.parents) if folder.exists())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be a run folder: {files.reason(error)}.") from error
+        if not os.access(place, os.W_OK):
+            raise InputError(f"{path} cannot be a run folder: {place} is read-only.")
+
+    @staticmethod
+    def locate(path: Path) -> tuple[Path, int | None]:
+        """The folder of the run that a path means, and the step where it is that of one of its checkpoints."""
+        above = path.parent
+        if above.name == CHECKPOINTS and path.name.isdecimal() and (above.parent / CONFIG).exists():
+            return above.parent, int(path.name)
+        if path.name == CHECKPOINTS and (above / CONFIG).exists():
+            return above, None
+        return path, None
+
+    @classmethod
     def open(cls, path: Path) -> "Run":
         """The run at `path`, to be read; raises InputError if there is none."""
         path = Path(path)
@@ -122,7 +147,7 @@ class Run:
     @property
     def checkpoints(self) -> Path:
         """The folder of checkpoints."""
-        return self.path / "checkpoints"
+        return self.path / CHECKPOINTS
 
     @property
     def metrics(self) -> Path:
@@ -192,6 +217,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     """The configuration of a run; raises InputError if `path` is not one."""
     try:
         config = json.loads((path / CONFIG).read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{path} is not a run of guidedflow: {_instead(path)}.") from None
     except OSError as error:
         raise InputError(
             f"{path} is not a run of guidedflow: {CONFIG} cannot be read: {files.reason(error)}."
@@ -203,6 +230,19 @@ def _read_config(path: Path) -> dict[str, Any]:
     if config[MARK] != FORMAT:
         raise InputError(f"{path} is a run of format {config[MARK]!r}; this version of guidedflow reads {FORMAT}.")
     return config
+
+
+def _instead(path: Path) -> str:
+    """What a folder without a configuration is, and what to name in its place."""
+    run, step = Run.locate(path)
+    if run != path:
+        told = "the folder of checkpoints" if step is None else f"checkpoint {step}"
+        return f"it is {told} of the run {run}; name that folder"
+    runs = sorted(entry.parent.name for entry in path.glob(f"*/{CONFIG}") if MARK.encode() in entry.read_bytes())
+    if runs:
+        more = f", and {len(runs) - 5} more" if len(runs) > 5 else ""
+        return f"it is a folder of runs; name one of them, such as {path / runs[0]} ({', '.join(runs[:5])}{more})"
+    return f"{CONFIG} cannot be read: No such file or directory"
 
 
 def _acquire(path: Path) -> tuple[int, bytes]:

@@ -16,6 +16,7 @@ from guidedflow.data.dataset import Dataset
 from guidedflow.data.formats.columns import Columns
 from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.data.transitions import Transitions
+from guidedflow.environments.own import Own
 from guidedflow.environments.vector import Simulators, open_simulators
 from guidedflow.errors import InputError
 from guidedflow.evaluation import video
@@ -46,23 +47,34 @@ class Trained:
         self.action_scale = configuration.action_scale
 
     @classmethod
-    def open(cls, path: Path | str, step: int | None = None, algorithm: Algorithm[Any] | None = None) -> "Trained":
+    def open(
+        cls,
+        path: Path | str,
+        step: int | None = None,
+        algorithm: Algorithm[Any] | type[Algorithm[Any]] | None = None,
+    ) -> "Trained":
         """The run at `path`, at `step` or at its newest checkpoint; what cannot be read is an `InputError`.
 
-        An `algorithm` that has no name in the table of algorithms has to be given as it was trained.
+        The path may be that of a checkpoint, `RUN/checkpoints/STEP`. An `algorithm` that has no name in the table of
+        algorithms has to be given: its class, which takes its settings from the run, or as it was trained.
         """
-        run = Run.open(Path(path).expanduser())
+        path, named = Run.locate(Path(path).expanduser())
+        step = named if step is None else step
+        run = Run.open(path)
+        given = algorithm if isinstance(algorithm, type) else None
+        algorithm = None if isinstance(algorithm, type) else algorithm
         if algorithm is not None:
-            saved, given = run.config.get("algorithm"), {"name": name_of(algorithm), **to_plain(algorithm)}
-            if saved != json.loads(json.dumps(given)):
-                raise InputError(f"{run.path} was trained by {saved}, not by {given}.")
+            saved, told = run.config.get("algorithm"), {"name": name_of(algorithm), **to_plain(algorithm)}
+            if saved != json.loads(json.dumps(told)):
+                raise InputError(f"{run.path} was trained by {saved}, not by {told}.")
         try:
-            algorithm, configuration = algorithm or algorithm_of(run.config), Configuration.read(run.config)
+            algorithm, configuration = algorithm or algorithm_of(run.config, given), Configuration.read(run.config)
         except InputError as error:
             raise InputError(f"{run.path / CONFIG} cannot be used: {error}") from None
-        example, seeds = configuration.transition.example(), jnp.asarray(configuration.each_seed)
-        like = jax.eval_shape(initial_state, algorithm, example, seeds)
-        step, state = checkpoint.load(run.checkpoints, step, like)
+        with jax.enable_x64(False):  # checkpoints are of single precision
+            example, seeds = configuration.transition.example(), jnp.asarray(configuration.each_seed)
+            like = jax.eval_shape(initial_state, algorithm, example, seeds)
+            step, state = checkpoint.load(run.checkpoints, step, like)
         return cls(run, algorithm, state, step, configuration)
 
     def policies(self) -> dict[str, Policy]:
@@ -156,15 +168,18 @@ class Trained:
         sampler: Sampler | None = None,
         task: str | None = None,
         replan: int | None = None,
+        own: Own | None = None,
     ) -> Evaluation:
         """Film a policy of the first seed into an MP4 or GIF; without a graphics library it is an `InputError`.
 
         The episodes are the first of those that `evaluate` plays under the same `seed` and `task`, for each task of a
-        goal-conditioned name.
+        goal-conditioned name; with `own` they are in that environment.
         """
         task = task or self.task
-        environments.simulated(task)
-        factory = partial(environments.make, task, render=True, frame_stack=self.frame_stack)
+        if own is None:
+            environments.simulated(task)
+        made = partial(environments.make, task, frame_stack=self.frame_stack) if own is None else own
+        factory = partial(made, render=True)
         return video.record(
             self._acting(policy, using, sampler), factory, path, task=task, seeds=self.seeds, episodes=episodes,
             seed=seed, replan=replan, task_ids=environments.task_ids(task),
@@ -182,6 +197,10 @@ class Trained:
     def cut(self, dataset: Dataset | Mapped) -> Transitions:
         """A dataset as the run cut its own; of one on disk the transitions of one window, about 2^20."""
         return source.cut(self.configuration, dataset)
+
+    def episodes(self) -> list[rows.Episode]:
+        """Every episode that the run was evaluated on, one row each, those on the way of its training included."""
+        return rows.read(self.run.evaluations)
 
     def _acting(self, policy: str | None, using: Policy | None, sampler: Sampler | None) -> Policy:
         """The policy of all seeds that is to act, in the units of its data."""

@@ -83,6 +83,7 @@ def load(manifest: Manifest) -> Callable[..., NDArray[np.float32]]:
     artifact = manifest.artifact("onnx")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = 1  # of one row, more threads wait for each other
     try:
         session = onnxruntime.InferenceSession(manifest.content(artifact), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class for each way to fail

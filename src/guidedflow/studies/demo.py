@@ -23,11 +23,12 @@ from guidedflow.flows.guidance import DenoisedGradient
 from guidedflow.flows.sampling import Sampler
 from guidedflow.keys import Stream
 from guidedflow.policies.policy import Policy
-from guidedflow.results import plots, rows, tables
+from guidedflow.results import rows, tables
 from guidedflow.runs.provenance import commit
 from guidedflow.runs.run import Run
 from guidedflow.runs.trained import Trained
 from guidedflow.settings import check_ranges
+from guidedflow.studies import demo_pictures
 from guidedflow.training.loop import train
 from guidedflow.training.plan import Plan
 
@@ -126,8 +127,10 @@ def _task(plan: Demo, task: int, data: Path, console: Console) -> list[Result]:
     results = []
     simulators: Simulators | None = None
     try:
-        for name, algorithm in methods(plan).items():
+        every = methods(plan)
+        for number, (name, algorithm) in enumerate(every.items(), start=1):
             origin = plan.tasks[0] if name == "bc" else task
+            console.print(f"method {number} of {len(every)}: {name}, task {task}", soft_wrap=True, highlight=False)
             trained = _train(plan, name, algorithm, origin, data, console)
             simulators = simulators or open_simulators(_name(task), plan.workers)
             for policy in trained.policies():
@@ -148,7 +151,6 @@ def _train(plan: Demo, name: str, algorithm: Algorithm[Any], task: int, data: Pa
     if (out / "checkpoints" / str(plan.steps)).exists():
         console.print(f"using the run {out}", soft_wrap=True)
         return Trained.open(out, plan.steps)
-    console.print(f"training {name} on task {task}", soft_wrap=True)
     log_interval = min(500, plan.steps)
     interval = max(plan.steps // 4 // log_interval, 1) * log_interval
     training = Plan(
@@ -172,7 +174,7 @@ def _steer(plan: Demo, trained: Trained, task: int, simulators: Simulators) -> P
         for weight, policy in policies.items()
     }
     best = max(success, key=lambda weight: (_mean(success[weight]), -weight))
-    plots.draw_weights({"QGF": success}, best, _weights_picture(plan, task), _name(task))
+    demo_pictures.draw_weights({"QGF": success}, best, _weights_picture(plan, task), _name(task))
     return policies[best]
 
 
@@ -223,7 +225,7 @@ def _picture(plan: Demo, task: int, results: list[Result]) -> Path:
         chosen = [row for row in found if (row["source"], row["policy"]) == ("training", policy)]
         if name != "bc" or task == plan.tasks[0]:
             curves[label] = rows.by_seed(chosen, "success")
-    return plots.draw(curves, plan.out / f"success-task{task}.png", _name(task), reported=reported)
+    return demo_pictures.draw(curves, plan.out / f"success-task{task}.png", _name(task), reported=reported)
 
 
 def _weights_picture(plan: Demo, task: int) -> Path:

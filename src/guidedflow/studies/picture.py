@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from guidedflow import files
 from guidedflow.errors import InputError
-from guidedflow.results.plots import COLORS
+from guidedflow.results.canvas import COLORS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as Axes

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from guidedflow.results.plots import COLORS
+from guidedflow.results.canvas import COLORS
 from guidedflow.studies import picture
 from guidedflow.studies.finding import Finding, check
 from guidedflow.studies.pessimism import (

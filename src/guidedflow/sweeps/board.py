@@ -26,7 +26,7 @@ class Board:
 
     def begun(self, found: Sequence[Left]) -> None:
         """Take up what is left."""
-        self._total = len(found)
+        self._total, self._outcomes, self._started = len(found), {}, time.monotonic()
         self._left = {str(each.run.out): each for each in found if each.kind != "nothing"}
         self._say(f"{self._total} runs, {self._total - len(self._left)} of them done already")
 

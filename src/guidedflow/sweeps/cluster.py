@@ -7,6 +7,7 @@ with its machine is started again elsewhere and goes on from the checkpoints, an
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from guidedflow import files
 from guidedflow.errors import InputError
 from guidedflow.sweeps.packs import Outcome, Pack
 
@@ -29,6 +31,7 @@ def connect(address: str | None) -> Any:
         raise InputError(
             f"A sweep on a cluster needs the package ray ({error}); install it: pip install 'guidedflow[ray]'."
         ) from error
+    _check_answer(address)
     try:
         if not ray.is_initialized():
             ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -36,6 +39,16 @@ def connect(address: str | None) -> Any:
         where = "here" if address is None else f"at {address}"
         raise InputError(f"No Ray cluster answers {where}: {str(error).splitlines()[0]}") from error
     return ray
+
+
+def _check_answer(address: str | None) -> None:
+    """Raises `InputError` where nothing listens at HOST:PORT, for which Ray itself waits minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise InputError(f"No Ray cluster answers at {address}: {files.reason(error)}.") from error
 
 
 def carry_out(

@@ -49,17 +49,19 @@ def train(
     rebalance: Rebalance | None = None,
     normalize_observations: bool | None = None,
     simulators: Simulators | None = None,
+    command: Sequence[str] | None = None,
 ) -> Trained:
     """Train `algorithm` on `dataset` into the run folder `out`, and return what it learned.
 
     A dataset on disk is read a `window` after another. With `rebalance`, transitions are not drawn uniformly.
     Observations that are no images are brought to mean 0 and deviation 1 with `normalize_observations`, by default
-    where the dataset is none of a suite's; a resumed run goes on as it was. `recipe` is kept in the configuration, as a
-    record of where the settings came from (`Recipe.record`). Evaluations on the way are in the simulators of the
-    dataset's task, or in those that are given. Raises `InputError` for observations that no network here takes, a
-    folder that is in use or holds something, and a loss that is no longer finite.
+    where the dataset is none of a suite's; a resumed run goes on as it was. `recipe` (`Recipe.record`) and `command`,
+    by default the program's arguments, are kept in the configuration, to say where settings came from. Evaluations on
+    the way are in the simulators of the dataset's task, or in those that are given. Numbers are of single precision,
+    whatever `jax_enable_x64` says. Raises `InputError` for observations that no network here takes, a folder that is
+    in use or holds something, and a loss that is no longer finite; `Interrupted`, a SystemExit, after a signal.
     """
-    order = Order(algorithm, plan, Path(out).expanduser(), resume, overwrite, recipe)
+    order = Order(algorithm, plan, Path(out).expanduser(), resume, overwrite, recipe, command)
     (result,) = train_together(
         [order],
         dataset,
@@ -88,12 +90,15 @@ def train_together(
     The other arguments are those of `train`. A run whose loss is no longer finite stops, and the others go on.
     """
     check_orders(orders, dataset)
-    algorithms = in_rows([order.algorithm for order in orders for _ in order.plan.each_seed])
     plan = orders[0].plan
     window = replace(window, updates=window.lasting(plan.batch_size, plan.log_interval))
-    cutting = cutting_of(orders, dataset, normalize_observations)
     with ExitStack() as stack:
+        stack.enter_context(jax.enable_x64(False))
+        caught = stack.enter_context(interruption())
+
         # what is read
+        algorithms = in_rows([order.algorithm for order in orders for _ in order.plan.each_seed])
+        cutting = cutting_of(orders, dataset, normalize_observations)
         feed = stack.enter_context(
             open_feed(dataset, cutting, rebalance=rebalance, window=window, seed=plan.seed, steps=plan.steps)
         )
@@ -103,7 +108,9 @@ def train_together(
         # where it is written, and what watches it
         members = [Member(order, dataset, example, cutting, window, rebalance) for order in orders]
         for member in members:
-            member.run = stack.enter_context(member.claim())
+            with caught.held():
+                member.run = stack.enter_context(member.claim())
+                caught.undo.append(member.run.close)
         if plan.eval_interval:
             if simulators is None:
                 most = plan.eval_episodes * plan.seeds
@@ -120,7 +127,6 @@ def train_together(
         state = jax.tree.map(lambda *rows: jnp.concatenate(rows), *[state for _, state in restored])
         seeds = jnp.asarray([seed for member in members for seed in member.seeds], jnp.int32)
 
-        caught = stack.enter_context(interruption())
         caught.at_once = step == 0
         while step < plan.steps and any(member.error is None for member in members):
             end = plan.end_of_interval(step)
@@ -149,7 +155,7 @@ def train_together(
             step = end
             if caught.number is not None:
                 members[0].tracker.note(f"interrupted: saved at step {step:,}; go on with --resume")
-                raise SystemExit(caught.status)
+                caught.leave(step)
         return [
             member.error or member.trained(jax.tree.map(lambda leaf, rows=rows: leaf[rows], state), step)
             for member, rows in zip(members, _rows_of(members), strict=True)
