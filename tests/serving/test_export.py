@@ -69,8 +69,7 @@ def test_the_weight_is_an_input(run: Path, tmp_path: Path) -> None:
 def test_every_policy_of_every_algorithm_can_be_recorded_and_traced(name: str) -> None:
     """One row of the program of each policy agrees with the policy, traced and simplified."""
     algorithm = dataclasses.replace(ALGORITHMS[name](), hidden=(4,))
-    for each in algorithm.policies(algorithm.init(example(), jax.random.key(0))):
-        chosen = untrained(algorithm, each)
+    for chosen in algorithm.policies(algorithm.init(example(), jax.random.key(0))).values():
         interface = interface_of(chosen)
         recorded = record(chosen, interface, rows=4)
         closed = simplified(jax.make_jaxpr(batched(chosen, interface))(*recorded.inputs))
@@ -79,8 +78,8 @@ def test_every_policy_of_every_algorithm_can_be_recorded_and_traced(name: str) -
 
 
 def example() -> Transition:
-    zero = jax.numpy.zeros(())
-    return Transition(jax.numpy.zeros(3), jax.numpy.zeros(2), zero, zero, jax.numpy.zeros(3), jax.numpy.zeros(2))
+    zero, action = jax.numpy.zeros(()), jax.numpy.zeros(5)  # which DQC divides by five
+    return Transition(jax.numpy.zeros(3), action, zero, zero, jax.numpy.zeros(3), action)
 
 
 @pytest.mark.parametrize("unroll", [False, True])

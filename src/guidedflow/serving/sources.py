@@ -128,6 +128,7 @@ def with_candidates(policy: Policy, candidates: int) -> Policy:
 def interface_of_run(trained: Trained, policy: Policy, parts: tuple[str, ...] = ()) -> Interface:
     """What a policy of a run takes and gives."""
     configuration = trained.configuration
-    chunk = configuration.horizon if configuration.chunk else 1
+    step = configuration.transition.action_size // (configuration.horizon if configuration.chunk else 1)
+    chunk = policy.action_size // step  # of DQC, a part of the critic's
     units = "the box [-1, 1]" if configuration.action_scale is None else "as in the dataset"
     return interface_of(policy, chunk, parts, units)
