@@ -147,7 +147,7 @@ def test_a_run_without_a_published_setting_says_what_it_takes(
 ) -> None:
     task = "cube-quadruple-play-singletask-task1-v0"
     main(["train", "bc", "--task", task, "--recipe", "published", *SMALL, "--out", str(tmp_path / "bc")])
-    (notice,) = [line for line in capsys.readouterr().err.splitlines() if "published" in line]
+    (notice,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("no setting")]
     assert notice == f"no setting of bc is published for {task}; the recipe takes the defaults of bc."
     assert config_of(tmp_path / "bc")["recipe"]["source"] is None
 

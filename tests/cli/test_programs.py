@@ -21,6 +21,7 @@ def configuration(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     before = {name: getattr(jax.config, name) for name in names}
     yield
+    os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
     for name, value in before.items():
         jax.config.update(name, value)
 

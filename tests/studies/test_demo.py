@@ -32,6 +32,7 @@ def test_the_demo_makes_its_table_and_picture_and_uses_them_again(
     run(plan)
     second = capsys.readouterr()
     assert "using the dataset" in second.err
+    assert "method 2 of 4: fql, task 1" in first.err
     assert second.err.count("using the run") == 8
     assert counts == [
         len((tmp_path / f"{name}-task1" / "evaluations.jsonl").read_text().splitlines())

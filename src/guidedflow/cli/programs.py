@@ -12,6 +12,8 @@ from pathlib import Path
 
 import jax
 
+from guidedflow.processes import available_cores
+
 VARIABLE = "GUIDEDFLOW_CACHE"
 """The environment variable that moves or switches off the cache."""
 
@@ -19,7 +21,7 @@ OFF = ("off", "0", "no", "none", "false", "")
 
 
 def keep() -> Path | None:
-    """Let JAX keep compiled programs, and return the folder; None where they are not kept.
+    """Let JAX keep compiled programs, here and in processes that are started; the folder, or None where they are not.
 
     A folder that cannot be made or written is no error: then every program is compiled.
     """
@@ -32,6 +34,7 @@ def keep() -> Path | None:
         return None
     if not os.access(chosen, os.W_OK | os.X_OK):
         return None
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(chosen)
     jax.config.update("jax_compilation_cache_dir", str(chosen))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     jax.config.update("jax_raise_persistent_cache_errors", False)
@@ -39,10 +42,13 @@ def keep() -> Path | None:
 
 
 def folder() -> Path:
-    """Where programs are kept: a folder for each version of XLA and each kind of processor, whose programs differ."""
+    """Where programs are kept: a folder for each version of XLA, kind of processor and number of cores.
+
+    Programs for other processors may not run, and sums are split over the cores that a program was compiled for.
+    """
     named = os.environ.get(VARIABLE)
     above = Path(named).expanduser() if named else _caches() / "guidedflow" / "programs"
-    return above / f"jaxlib-{version('jaxlib')}-{_processor()}"
+    return above / f"jaxlib-{version('jaxlib')}-{_processor()}-{available_cores()}-cores"
 
 
 def _caches() -> Path:

@@ -104,9 +104,9 @@ class Train(Generic[Learns]):
     dry_run: bool = False
     """Check everything, print sizes, memory and an estimate of the time, and train nothing."""
 
-    words: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    words: Annotated[tuple[str, ...], tyro.conf.Suppress] = field(default=(), compare=False)
     """What was typed, and of a run that goes on what was typed for it before."""
-    origins: Annotated[Origins, tyro.conf.Suppress] = field(default_factory=Origins)
+    origins: Annotated[Origins, tyro.conf.Suppress] = field(default_factory=Origins, compare=False)
     """Where the settings came from."""
 
     def run(self) -> None:
