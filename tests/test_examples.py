@@ -12,11 +12,11 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def python(*arguments: str | Path, folder: Path) -> str:
+def python(*arguments: str | Path, folder: Path, timeout: float = 240) -> str:
     """What a script prints, run from `folder` with every warning an error."""
     command = [sys.executable, "-W", "error", *map(str, arguments)]
     environment = {**os.environ, "MPLBACKEND": "agg", "COLUMNS": "120"}
-    finished = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    finished = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout)
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
 
@@ -105,10 +105,11 @@ def test_a_long_example_finds_what_it_imports(script: str, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_gfp_against_fql_collects_trains_evaluates_and_draws(tmp_path: Path) -> None:
     pytest.importorskip("ogbench")
     options = ("--tasks", "1", "--steps", "2", "--episodes", "1", "--eval-episodes", "1", "--out", "cubes")
-    printed = python(EXAMPLES / "gfp_against_fql.py", *options, folder=tmp_path)
+    printed = python(EXAMPLES / "gfp_against_fql.py", *options, folder=tmp_path, timeout=1400)
     assert re.findall(r"^1 (gfp|fql) (actor|flow) \[\d", printed, re.MULTILINE) == [
         ("gfp", "actor"),
         ("gfp", "flow"),
@@ -119,6 +120,7 @@ def test_gfp_against_fql_collects_trains_evaluates_and_draws(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_every_test_time_method_is_in_the_table(tmp_path: Path) -> None:
     pytest.importorskip("ogbench")
     options = (
@@ -135,7 +137,7 @@ def test_every_test_time_method_is_in_the_table(tmp_path: Path) -> None:
         "--out",
         "runs",
     )
-    printed = python(EXAMPLES / "test_time_methods.py", *options, folder=tmp_path)
+    printed = python(EXAMPLES / "test_time_methods.py", *options, folder=tmp_path, timeout=1400)
     assert printed.splitlines()[0].startswith("| method | task 1 | mean |")
     for method in ("best of 4", "denoised (QGF)", "GradStep", "RobustQ", "CFGRL"):
         assert method in printed
