@@ -176,7 +176,6 @@ def test_what_a_run_leaves_on_disk(tmp_path: Path) -> None:
     assert [row["step"] for row in rows(tmp_path / "run")] == [10, 20, 30, 40]
     assert {path.name for path in trained.run.checkpoints.iterdir()} == {"20", "40"}
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["algorithm"].pop("ensemble")["members"] == 2
     assert config["algorithm"] == {
         "name": "gfp", "alpha": 1.0, "temperature": 1e-3, "aggregate": "mean", "target": "actor", "reference": "actor",
         "weight": "softmax", "tau": 0.005, "learning_rate": 3e-4, "flow_steps": 2, "hidden": [8, 8],
@@ -225,7 +224,7 @@ def test_an_algorithm_of_ones_own_is_trained_resumed_and_opened(tmp_path: Path) 
         trained = train(mine, line(), small(steps=20), out=tmp_path / "run", resume=True)
     assert_same_bits(jax.tree.leaves(trained.state), leaves(tmp_path / "run", algorithm=mine))
     with pytest.raises(
-        InputError, match=r"algorithm 'Mine' is not one of bc, .*given to Trained.open\(path, algorithm"
+        InputError, match=r"algorithm 'Mine' is not one of .*given to Trained.open\(path, algorithm"
     ):
         Trained.open(tmp_path / "run")
     with pytest.raises(InputError, match=r"was trained by \{'name': 'Mine'.*'mine': 0.5.*not by .*'mine': 0.25"):
