@@ -223,9 +223,7 @@ def test_an_algorithm_of_ones_own_is_trained_resumed_and_opened(tmp_path: Path) 
     with pytest.warns(UserWarning, match="steps 10 -> 20"):
         trained = train(mine, line(), small(steps=20), out=tmp_path / "run", resume=True)
     assert_same_bits(jax.tree.leaves(trained.state), leaves(tmp_path / "run", algorithm=mine))
-    with pytest.raises(
-        InputError, match=r"algorithm 'Mine' is not one of .*given to Trained.open\(path, algorithm"
-    ):
+    with pytest.raises(InputError, match=r"algorithm 'Mine' is not one of .*given to Trained.open\(path, algorithm"):
         Trained.open(tmp_path / "run")
     with pytest.raises(InputError, match=r"was trained by \{'name': 'Mine'.*'mine': 0.5.*not by .*'mine': 0.25"):
         Trained.open(tmp_path / "run", algorithm=replace(mine, mine=0.25))
