@@ -315,17 +315,17 @@ def _changes(path: Path, old: Mapping[str, Any], new: Mapping[str, Any], default
     changed = [name for name in {**saved, **asked} if saved.get(name, _UNSET) != asked.get(name, _UNSET)]
     changed = [name for name in changed if name.split(".")[0] not in NOT_COMPARED]
     told = {name: f"{name} {_told(saved, name)} -> {_told(asked, name)}" for name in changed}
+    if any(name.startswith("action_scale") for name in changed):
+        raise InputError(
+            f"{path} was trained on actions of another scale; give --rescale-actions and the dataset as before, or "
+            "choose another --out."
+        )
     for name in changed:
         if name.split(".")[-1] == "fingerprint":
             raise InputError(
                 f"{path} was trained on another dataset (fingerprint {saved.get(name)}, now {asked.get(name)}); "
                 "give the same dataset, or choose another --out."
             )
-    if any(name.startswith("action_scale") for name in changed):
-        raise InputError(
-            f"{path} was trained on actions of another scale; give --rescale-actions and the dataset as before, or "
-            "choose another --out."
-        )
     if any(name.startswith("observation_scale") for name in changed):
         raise InputError(
             f"{path} was trained on observations of another scale; give --normalize-observations or "
