@@ -29,6 +29,7 @@ from guidedflow import environments, recipes
 from guidedflow.environments.own import Own
 from guidedflow.environments.vector import Simulators, Steps
 from guidedflow.errors import InputError
+from guidedflow.evaluation.pace import Pace
 from guidedflow.flows.realtime import binding, check_delay, shifted
 from guidedflow.keys import Stream, stream_key
 from guidedflow.policies.policy import Policy
@@ -115,39 +116,6 @@ def evaluate(
             score = None if environment else recipes.normalized(task, row["return"])
             rows.append(episode(**shared, **options, **row, score=score))
     return Evaluation(rows, {"environment": environment} if environment else environments.describe(task))
-
-
-@dataclass(frozen=True)
-class Pace:
-    """When chunks are requested, when they arrive, and whether they are pulled to the one before."""
-
-    replan: int | None = None
-    """Steps from one request to the next; None is the whole chunk."""
-    delay: int | None = None
-    """Steps from a request to the arrival of its chunk; None is at once, and measures no seams."""
-    realtime: bool | None = None
-
-    def every(self, chunk: int) -> int:
-        """Steps from one request to the next, for chunks of so many steps. Raises `InputError` where they are fewer."""
-        if self.replan is not None and not 1 <= self.replan <= chunk:
-            raise InputError(
-                f"evaluation: the policy plans {chunk} steps, so it can be asked anew after 1 to "
-                f"{chunk} of them, not {self.replan}"
-            )
-        return chunk if self.replan is None else self.replan
-
-    def check(self, policy: PyTree, size: int) -> None:
-        """Raise `InputError` for a policy that cannot act at this pace; a step of its actions has `size` numbers."""
-        if self.realtime and self.delay is None:
-            raise InputError("Real-time chunking needs the delay of a chunk in steps, which may be 0.")
-        if isinstance(policy, Policy):
-            chunk = policy.action_size // size
-            if self.delay is not None:
-                check_delay(chunk, self.delay, self.every(chunk))
-            if self.realtime:
-                policy.bound(jnp.zeros(policy.action_size), jnp.zeros(policy.action_size))
-        elif self.realtime:
-            raise InputError("Real-time chunking is for policies of this library, but got a function.")
 
 
 def own_environment(simulators: Simulators) -> str | None:

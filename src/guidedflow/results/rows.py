@@ -147,6 +147,8 @@ def summarise(rows: Sequence[Episode]) -> dict[str, Any]:
     if None not in tasks:
         told |= {"task_ids": list(tasks), "success_by_task": [mean(group, "success") for group in tasks.values()]}
     told |= {f"{name}_mean": mean(rows, name) for name in ("success", "return", "length")}
+    if seams := [seam for row in rows if (seam := row.get("seam")) is not None]:
+        told["seam_mean"] = float(np.mean(seams))
     return told | ({"score": score} if (score := mean(rows, "score")) is not None else {})
 
 
@@ -187,7 +189,9 @@ def in_words(columns: Mapping[str, Any]) -> str:
         told.append(f"best of {acting['candidates']}")
     told += [f"critic of {acting['critic_run']}"] if acting["critic_run"] is not None else []
     told += [f"replanned every {acting['replan']}"] if acting["replan"] is not None else []
-    told += [f"delay {acting['delay']}{', real-time' if acting['realtime'] else ''}"] if acting["delay"] else []
+    told += (
+        [f"delay {acting['delay']}{', real-time' if acting['realtime'] else ''}"] if acting["delay"] is not None else []
+    )
     return ", ".join(told)
 
 
