@@ -265,7 +265,7 @@ class Holding(eqx.Module):
     def given(self, observation):
         def velocity(point, t):
             steps = point.reshape(6, 2)
-            return (self.speed * (jnp.mean(steps, axis=0) - steps) / (1.01 - t)).reshape(-1)
+            return (self.speed * (jnp.mean(steps, axis=0, keepdims=True) - steps) / (1.01 - t)).reshape(-1)
 
         return velocity
 

@@ -28,8 +28,8 @@ from guidedflow.flows.realtime import check_delay
 from guidedflow.flows.sampling import GradientAscent, Sampler
 from guidedflow.flows.schedules import WeightSchedule
 from guidedflow.keys import Stream, stream_key
-from guidedflow.policies.improved import improved
 from guidedflow.policies.controls import ValueName, under_value
+from guidedflow.policies.improved import improved
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.policies.policy import Policy
 from guidedflow.results import plots, rows, tables
