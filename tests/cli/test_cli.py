@@ -233,6 +233,7 @@ def test_what_a_variant_a_schedule_and_a_delay_need_is_said_before_a_simulator_s
         ("--policy flow --schedule falling", "--schedule changes nothing without guidance by a critic"),
         ("--policy flow --match", "--match changes nothing without guidance by a critic"),
         ("--realtime", "--realtime changes nothing without --delay"),
+        ("--policy flow --value random", "--value changes nothing without guidance, refinement or candidates"),
         ("--delay 1", "--delay is 1, but a chunk of 3 steps that is requested anew after 3 leaves at most 0"),
         ("--replan 2 --delay 2 --realtime", "leaves at most 1 steps for the next to arrive"),
     ):

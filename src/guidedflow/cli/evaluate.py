@@ -143,7 +143,10 @@ class Evaluate:
         simulated = own is not None or environments.known(task)
         only_choose = self.select_offline and not (self.select_weight or self.video or simulated)
         name, policies = self._policies(trained)  # what cannot be had is told before the simulators start
-        if self.critic_from is None and any(policy.sampler.asks for policy in policies.values()):
+        asks = any(policy.sampler.asks for policy in policies.values())
+        if self.value != "critic" and not asks and self.improve is None:
+            raise InputError("--value changes nothing without guidance, refinement or candidates.")
+        if self.critic_from is None and asks:
             warn_of_differences(trained, trained, task)
         selections: dict[str, Selection] = {}
         if self.select_offline:

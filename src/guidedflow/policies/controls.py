@@ -34,7 +34,7 @@ def under_value(policy: Policy, kind: ValueName, seed: int = 0) -> Policy:
 
 def _shuffled(critic: Any, seed: int) -> Any:
     leaves, structure = jax.tree.flatten(critic)
-    keys = jax.random.split(stream_key(seed, Stream.CONTROL), len(leaves))
+    keys = jax.random.split(stream_key(seed, Stream.INIT), len(leaves))
     shuffled = [
         jax.random.permutation(key, leaf, axis=-1, independent=True) if jnp.ndim(leaf) else leaf
         for key, leaf in zip(keys, leaves, strict=True)
