@@ -31,6 +31,12 @@ class ActionScale:
         steps = action.size // len(self.low)
         return jnp.tile(jnp.float32(self._middle), steps) + action * jnp.tile(jnp.float32(self._half), steps)
 
+    def into_box(self, action: Float[Array, " numbers"]) -> Float[Array, " numbers"]:
+        """Into the box: an action, or a chunk of several; the inverse of `from_box` where a dimension varies."""
+        steps = action.size // len(self.low)
+        half = np.where(self._half > 0, self._half, 1)
+        return (action - jnp.tile(jnp.float32(self._middle), steps)) / jnp.tile(jnp.float32(half), steps)
+
     @property
     def _middle(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         return (np.asarray(self.high) + np.asarray(self.low)) / 2

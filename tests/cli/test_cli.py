@@ -214,6 +214,31 @@ def test_weights_critics_and_chunks_from_the_command_line(
     assert offline["selection"]["dataset"]["chosen"] == offline["weight"]
     assert {"value", "distance"} <= offline["selection"]["dataset"]["curve"][0].keys()
     assert "plans 3 steps" in refused(f"evaluate {tmp_path}/qgf --episodes 1 --replan 4", capsys)
+    control = told("--guidance chain --schedule ratio --match --value negated --replan 2 --delay 1 --realtime")
+    acted = "chain guidance 0.1, normalised, ratio weight, matched to the velocity, negated value"
+    assert control["sampler"] == f"2 steps, {acted}, replanned every 2, delay 1, real-time"
+    assert control["seam_mean"] > 0
+
+
+def test_what_a_variant_a_schedule_and_a_delay_need_is_said_before_a_simulator_starts(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    plan = Plan(steps=2, batch_size=4, log_interval=2, horizon=3, chunk=True)
+    train(QGF(hidden=(4,), flow_steps=2), line(), plan, out=tmp_path / "qgf")
+    train(BC(hidden=(4,), flow_steps=2), line(), plan, out=tmp_path / "bc")
+    capsys.readouterr()
+    for flags, sentence in (
+        ("--guidance distilled", "needs a learned one-step map"),
+        ("--guidance distilled_jacobian --match", "needs a learned one-step map"),
+        ("--policy flow --schedule falling", "--schedule changes nothing without guidance by a critic"),
+        ("--policy flow --match", "--match changes nothing without guidance by a critic"),
+        ("--realtime", "--realtime changes nothing without --delay"),
+        ("--policy flow --value random", "--value changes nothing without guidance, refinement or candidates"),
+        ("--delay 1", "--delay is 1, but a chunk of 3 steps that is requested anew after 3 leaves at most 0"),
+        ("--replan 2 --delay 2 --realtime", "leaves at most 1 steps for the next to arrive"),
+    ):
+        assert sentence in refused(f"evaluate {tmp_path}/qgf --task {TASK} {flags}", capsys)
+    assert "need a critic" in refused(f"evaluate {tmp_path}/bc --task {TASK} --value negated", capsys)
 
 
 def test_a_weight_is_chosen_without_a_simulator(

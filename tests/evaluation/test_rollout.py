@@ -9,12 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_environment import Countdown, Diverging
+from tiny_environment import Countdown, Diverging, Peaceful
 
 from guidedflow.environments.vector import Simulators
 from guidedflow.errors import InputError
 from guidedflow.evaluation.rollout import _even, episode_seeds, evaluate
+from guidedflow.flows.sampling import Sampler
 from guidedflow.keys import Stream
+from guidedflow.networks import Aggregate, OneStepActor
+from guidedflow.normalization import ActionScale
+from guidedflow.policies.kinds import ActorPolicy, FlowPolicy
+from guidedflow.policies.rescaled import in_units
 from guidedflow.results.rows import COLUMNS
 
 LONGEST = 40
@@ -215,6 +220,84 @@ def test_a_chunk_is_executed_open_loop_and_asked_for_anew_when_due(simulators, r
 def test_a_chunk_cannot_be_asked_for_after_more_steps_than_it_has(simulators, replan):
     with pytest.raises(InputError, match=f"plans 3 steps, so it can be asked anew after 1 to 3 of them, not {replan}"):
         rollout(simulators, Chunks(jnp.array([0.1])), seeds=[0], replan=replan)
+
+
+class Times(eqx.Module):
+    """Plans four steps at once; each first action is 0.001 times the step at which the plan was made."""
+
+    weight: jax.Array
+
+    def __call__(self, observation, key):
+        first = self.weight * 0.001 * observation[1] * jnp.ones(4)
+        return jnp.stack([first, jnp.zeros(4)], axis=1).reshape(-1)
+
+
+@pytest.mark.parametrize("delay", [None, 0, 1])
+def test_a_late_chunk_is_executed_from_the_step_of_its_arrival_and_the_one_before_until_then(simulators, delay):
+    evaluation = rollout(simulators, Times(jnp.array([1.0])), seeds=[0], episodes=9, replan=2, delay=delay)
+    for row in evaluation.rows:
+        steps = np.arange(row["length"])
+        request = steps - steps % 2
+        late = (steps % 2 < (delay or 0)) & (request > 0)
+        expected = 0.001 * (request - 2 * late)
+        assert row["return"] == pytest.approx(expected.sum(), rel=1e-4, abs=1e-7)
+        assert (row["replan"], row["delay"], row["realtime"]) == (2, delay, None if delay is None else False)
+        # One of two dimensions jumps, by the two steps between the requests.
+        seam = None if delay is None or row["length"] <= 2 else pytest.approx(0.002 / math.sqrt(2), rel=1e-4)
+        assert row["seam"] == seam
+    summary = evaluation.summary()
+    assert (delay is None) == ("seam_mean" not in summary)
+
+
+@pytest.mark.parametrize(("replan", "delay"), [(None, 1), (2, 2), (3, 2)])
+def test_a_delay_longer_than_the_chunk_lasts_is_refused(simulators, replan, delay):
+    with pytest.raises(InputError, match=f"--delay is {delay}, but a chunk of 4 steps that is requested anew after"):
+        rollout(simulators, Times(jnp.array([1.0])), seeds=[0], replan=replan, delay=delay)
+
+
+class Holding(eqx.Module):
+    """A flow of chunks of six steps of two numbers: whatever the noise, its steps all become their mean."""
+
+    speed: jax.Array
+    observation_shape: tuple[int, ...] = eqx.field(static=True, default=(3,))
+    action_size: int = eqx.field(static=True, default=12)
+
+    def given(self, observation):
+        def velocity(point, t):
+            steps = point.reshape(6, 2)
+            return (self.speed * (jnp.mean(steps, axis=0, keepdims=True) - steps) / (1.01 - t)).reshape(-1)
+
+        return velocity
+
+
+def flow(seeds=2):
+    return FlowPolicy(flow=Holding(jnp.ones(seeds)), critic=None, aggregate=Aggregate.min, sampler=Sampler(10))
+
+
+@pytest.mark.parametrize("scale", [None, ActionScale((-0.5, 0.0), (0.5, 0.4))])
+def test_real_time_chunking_closes_the_seams_between_chunks(scale):
+    """Each chunk holds one action, drawn anew: unpulled it jumps from draw to draw, pulled it goes on."""
+    policy = in_units(flow(), scale)
+    told = {"seeds": [0, 1], "episodes": 4, "replan": 2, "delay": 1}
+    with Simulators(partial(Peaceful, LONGEST), 6, 2) as peaceful:
+        plain, pulled = (rollout(peaceful, policy, **told, realtime=realtime) for realtime in (False, True))
+    assert {(row["realtime"], row["guidance"]) for row in pulled.rows} == {(True, "none")}
+    assert pulled.summary()["seam_mean"] < 0.6 * plain.summary()["seam_mean"]
+    for one, other in zip(plain.rows, pulled.rows, strict=True):
+        if one["length"] <= 3:  # the first chunk is free, and goes on in the step of the delay
+            assert one["return"] == pytest.approx(other["return"], rel=1e-5)
+
+
+def test_real_time_chunking_needs_a_delay_and_a_flow(simulators):
+    with pytest.raises(InputError, match="needs the delay of a chunk"):
+        rollout(simulators, flow(1), seeds=[0], realtime=True)
+    with pytest.raises(InputError, match="for policies of this library"):
+        rollout(simulators, Times(jnp.array([1.0])), seeds=[0], replan=2, delay=1, realtime=True)
+    keys = jax.random.split(jax.random.key(0), 1)
+    actor = eqx.filter_vmap(lambda key: OneStepActor((3,), 12, (8,), key=key))(keys)
+    policy = ActorPolicy(actor=actor, critic=None, aggregate=Aggregate.min, sampler=Sampler())
+    with pytest.raises(InputError, match="this policy is no flow"):
+        rollout(simulators, policy, seeds=[0], replan=2, delay=1, realtime=True)
 
 
 def test_a_rollout_of_ogbench():

@@ -79,12 +79,14 @@ def sampled(guidance: str = "none", **settings: Any) -> Sampler:
 def policies() -> dict[str, tuple[Policy, int]]:
     """Ways of acting, and how many networks look at the observation."""
     judge: dict[str, Any] = {"critic": NETWORKS["critic"], "aggregate": Aggregate.min}
-    flow = {name: FlowPolicy(flow=NETWORKS["flow"], **judge, sampler=sampled(name)) for name in GUIDANCE}
+    both: dict[str, Any] = {"flow": NETWORKS["flow"], "jump": NETWORKS["actor"], **judge}
+    flow = {name: FlowPolicy(**both, sampler=sampled(name)) for name in GUIDANCE}
+    looking = {name: 3 if name.startswith("distilled") else 1 if name == "none" else 2 for name in flow}
     climbed = sampled("denoised", candidates=4, refinement=GradientAscent())
     conditional = Extrapolation(NETWORKS["conditional"], 3.0)
     noise, schedule = NETWORKS["noise"], Schedule(5, False)
     return {
-        **{f"flow, {name}": (policy, 1 if name == "none" else 2) for name, policy in flow.items()},
+        **{f"flow, {name}": (policy, looking[name]) for name, policy in flow.items()},
         "best of 4, refined": (FlowPolicy(flow=NETWORKS["flow"], **judge, sampler=climbed), 2),
         "robust": (flow["noisy"].with_critic(NETWORKS["noisy critic"], Aggregate.min), 2),
         "conditional": (FlowPolicy(flow=conditional, **judge, sampler=sampled()), 1),

@@ -179,6 +179,22 @@ def test_methods(study: Callable[..., dict[str, Any]], subject: Subject) -> None
         assert row["success"] == pytest.approx(np.mean(row["seeds"]))
 
 
+def test_methods_with_variants(subject: Subject) -> None:
+    """What is listed; the controls have no weight of their own. A run of FQL has the distilled variants besides."""
+    study = Methods(weights=(0.1,), variants=True)
+    names = set(study._ways(subject))
+    assert names - set(Methods()._ways(subject)) == {
+        "chain", "Jacobian, smoothed", "Jacobian, orthogonalised", "Jacobian, regularised",
+        "denoised, matched (QPILOTS)", "denoised (QGF), weight 1 - t", "denoised (QGF), weight (1 - t) / t",
+        "Jacobian, weight 1 - t", "Jacobian, weight (1 - t) / t",
+    }  # fmt: skip
+    controls = study._controls(subject, 0.3)
+    assert {name: weight for name, (weight, _) in controls.items()} == {
+        "denoised, normalised, negated critic": 0.3, "denoised, normalised, random critic": 0.3
+    }  # fmt: skip
+    assert [policy.columns()["value"] for _, policy in controls.values()] == ["negated", "random"]
+
+
 def test_the_condition_of_a_flow_is_a_method_of_its_own(subject: Subject, tmp_path: Path) -> None:
     cfgrl = train(CFGRL(hidden=(8,), flow_steps=2), line(), PLAN, out=tmp_path / "cfgrl")
     ways = Methods(conditions=(1.0, 3.0))._ways(Subject.of(cfgrl, line()))

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from guidedflow import environments, files
 from guidedflow.cli.named import algorithm_class, environment
+from guidedflow.cli.steering import GuidanceName, ScheduleName
 from guidedflow.data.formats.columns import Columns
 from guidedflow.environments.vector import open_simulators
 from guidedflow.environments.worker import Success
@@ -23,8 +24,11 @@ from guidedflow.errors import InputError
 from guidedflow.evaluation.selection import WEIGHTS, Selection, by_dataset, by_episodes
 from guidedflow.flows.guidance import GUIDANCE, guidance_of
 from guidedflow.flows.improvement import CFPI, IMPROVEMENTS
+from guidedflow.flows.realtime import check_delay
 from guidedflow.flows.sampling import GradientAscent, Sampler
+from guidedflow.flows.schedules import WeightSchedule
 from guidedflow.keys import Stream, stream_key
+from guidedflow.policies.controls import ValueName, under_value
 from guidedflow.policies.improved import improved
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.policies.policy import Policy
@@ -44,8 +48,6 @@ STATES = 256
 
 DEFAULT_BUDGET = 0.5
 """Of improvement, in nats, where none is given: the published one of mixtures."""
-
-GuidanceName = Literal["none", "noisy", "denoised", "jacobian", "rollout", "conditional"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,12 @@ class Evaluate:
     """Chooses the episodes."""
     guidance: GuidanceName | None = None
     """Steer by the critic's gradient: noisy is QFQL, denoised QGF, rollout BPTT; or by the condition of CFGRL."""
+    schedule: ScheduleName = "constant"
+    """Weight over the flow's time t: constant, falling as 1 - t, or ratio, (1 - t) / t, held before t = 0.1."""
+    match: bool = False
+    """Rescale the gradient to the velocity's length (QPILOTS), so that one weight serves every scale of rewards."""
+    value: ValueName = "critic"
+    """What guides, refines and chooses: the critic; as controls, its negative or a critic with shuffled weights."""
     weight: tuple[float, ...] = ()
     """Weight of guidance, by default 0.1, or of a condition, by default as trained; several are evaluated in turn."""
     normalize: bool = False
@@ -104,6 +112,10 @@ class Evaluate:
     """Which column of that file is what, as for train, if their names are not kept beside it."""
     replan: int | None = None
     """Steps of a chunk that are executed before the next; by default all."""
+    delay: int | None = None
+    """Steps from a request to the arrival of its chunk, in which the chunk before goes on; by default it is at once."""
+    realtime: bool = False
+    """Pull each chunk to the one before: the steps of the delay are frozen, those after it are bound softly."""
     workers: int | None = None
     """Simulator processes; by default one a core."""
     json: bool = False
@@ -118,6 +130,7 @@ class Evaluate:
             self, episodes=(1, math.inf), video=(0, math.inf), seed=(0, 2**31 - 1), weight=(0, math.inf),
             candidates=(1, math.inf), refine_steps=(0, math.inf), refine_size=(0, math.inf),
             select_episodes=(1, math.inf), **({} if self.workers is None else {"workers": (1, math.inf)}),
+            **({} if self.delay is None else {"delay": (0, math.inf)}),
         )  # fmt: skip
         self._refuse_idle()
         if self.task is not None:
@@ -130,7 +143,10 @@ class Evaluate:
         simulated = own is not None or environments.known(task)
         only_choose = self.select_offline and not (self.select_weight or self.video or simulated)
         name, policies = self._policies(trained)  # what cannot be had is told before the simulators start
-        if self.critic_from is None and any(policy.sampler.asks for policy in policies.values()):
+        asks = any(policy.sampler.asks for policy in policies.values())
+        if self.value != "critic" and not asks and self.improve is None:
+            raise InputError("--value changes nothing without guidance, refinement or candidates.")
+        if self.critic_from is None and asks:
             warn_of_differences(trained, trained, task)
         selections: dict[str, Selection] = {}
         if self.select_offline:
@@ -155,6 +171,8 @@ class Evaluate:
                 "seed": self.seed,
                 "simulators": simulators,
                 "replan": self.replan,
+                "delay": self.delay,
+                "realtime": self.realtime,
                 "critic_run": None if self.critic_from is None else str(self.critic_from),
             }
             if self.select_weight:
@@ -172,8 +190,9 @@ class Evaluate:
             film = trained.run.path / f"{summary['policy']}.mp4"
             first = next(iter(chosen.values()))
             trained.film(
-                film, name, using=first, episodes=self.video, seed=self.seed, task=task, replan=self.replan, own=own
-            )
+                film, name, using=first, episodes=self.video, seed=self.seed, task=task, replan=self.replan,
+                delay=self.delay, realtime=self.realtime, own=own,
+            )  # fmt: skip
             summary["video"] = str(film)
         self._tell(summaries, plot)
 
@@ -195,6 +214,9 @@ class Evaluate:
             ("--select-offline", self.select_offline, gradient, "guidance by a critic, such as --guidance denoised"),
             ("--normalize", self.normalize, gradient, "guidance by a critic, such as --guidance denoised"),
             ("--budget", self.budget, self.improve, "--improve cfpi"),
+            ("--schedule", self.schedule != "constant", gradient, "guidance by a critic, such as --guidance denoised"),
+            ("--match", self.match, gradient, "guidance by a critic, such as --guidance denoised"),
+            ("--realtime", self.realtime, self.delay is not None, "--delay, the steps until a chunk arrives"),
             ("--refine-size and --refine-sign", refinement, self.refine_steps, "--refine-steps"),
             ("--episode-steps", self.episode_steps is not None, self.env, "--env"),
             ("--dataset", self.dataset is not None, self.select_offline, "--select-offline"),
@@ -217,9 +239,10 @@ class Evaluate:
         name = self.policy or ("flow" if steered and "flow" in policies else policies[0])
         critic_from = None if self.critic_from is None else Trained.open(self.critic_from)
         task = self.task or trained.task
-        base = trained.steered(name, critic_from=critic_from, task=task)
+        base = under_value(trained.steered(name, critic_from=critic_from, task=task), self.value, self.seed)
         if self.improve is not None:
             base = improved(base, self._improvement())
+        self._check_pace(trained, base)
         selects = self.select_weight or self.select_offline
         if self.guidance == "conditional":
             if not isinstance(base, FlowPolicy):
@@ -238,6 +261,14 @@ class Evaluate:
         """What the action goes through before it is taken."""
         return IMPROVEMENTS[self.improve or "cfpi"](budgets=self.budget or (DEFAULT_BUDGET,))
 
+    def _check_pace(self, trained: Trained, policy: Policy) -> None:
+        """Raise InputError for a delay that the policy's chunks are too short for, and for a pull without a flow."""
+        if self.delay is not None:
+            chunk = trained.configuration.horizon if trained.configuration.chunk else 1
+            check_delay(chunk, self.delay, self.replan or chunk)
+        if self.realtime and not isinstance(policy, FlowPolicy):
+            raise InputError("Real-time chunking pulls a flow to the chunk before, and this policy is no flow.")
+
     def _observations(self, trained: Trained) -> Shaped[Array, " states *observation"]:
         """Some observations of the run's dataset, as its policy saw them."""
         columns = Columns.parse(self.columns) if self.columns else None
@@ -248,8 +279,9 @@ class Evaluate:
         """The policy's own sampler, changed where it was asked for."""
         if self.guidance in GUIDANCE:
             guidance = guidance_of(
-                self.guidance, DEFAULT_WEIGHT if weight is None else weight, self.normalize, sampler.steps
-            )
+                self.guidance, DEFAULT_WEIGHT if weight is None else weight, self.normalize, sampler.steps,
+                WeightSchedule[self.schedule], self.match,
+            )  # fmt: skip
             sampler = replace(sampler, guidance=guidance)
         if self.refine_steps:
             sampler = replace(sampler, refinement=GradientAscent(self.refine_size, self.refine_steps, self.refine_sign))

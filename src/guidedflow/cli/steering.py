@@ -11,12 +11,22 @@ from typing import Literal
 from guidedflow.errors import InputError
 from guidedflow.flows.guidance import GUIDANCE, guidance_of
 from guidedflow.flows.sampling import GradientAscent, Sampler
+from guidedflow.flows.schedules import WeightSchedule
 from guidedflow.policies.policy import Policy
 from guidedflow.runs.trained import Trained
 from guidedflow.serving.programs import weighted, weights_of
 from guidedflow.settings import check_ranges
 
 DEFAULT_WEIGHT = 0.1
+
+GuidanceName = Literal[
+    "none", "noisy", "denoised", "jacobian", "rollout", "chain", "distilled", "distilled_jacobian", "smoothed",
+    "orthogonalised", "regularised", "conditional",
+]  # fmt: skip
+"""Kinds of guidance; conditional is by a flow's own condition."""
+
+ScheduleName = Literal["constant", "falling", "ratio"]
+"""How the weight follows the flow's time."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +37,16 @@ class Steering:
     """Training seed; by default the first."""
     step: int | None = None
     """Checkpoint; by default the newest."""
-    guidance: Literal["none", "noisy", "denoised", "jacobian", "rollout", "conditional"] | None = None
+    guidance: GuidanceName | None = None
     """Steer by the critic's gradient: denoised is QGF, noisy QFQL, rollout BPTT; or by the condition of CFGRL."""
     weight: float | None = None
     """Default weight of guidance, by default 0.1, or of a condition; each request may choose another."""
     normalize: bool = False
     """Follow the gradient's direction alone, so that the weight does not depend on the scale of rewards."""
+    schedule: ScheduleName = "constant"
+    """Weight over the flow's time t: constant, falling as 1 - t, or ratio, (1 - t) / t, held before t = 0.1."""
+    match: bool = False
+    """Rescale the gradient to the velocity's length (QPILOTS), so that one weight serves every scale of rewards."""
     candidates: tuple[int, ...] = ()
     """Proposals, of which the critic's favourite is taken (best of N); by default as the policy was trained to act."""
     refine_steps: int = 0
@@ -55,6 +69,8 @@ class Steering:
         for flag, given, works in (
             ("--weight", self.weight is not None, gradient or self.guidance == "conditional"),
             ("--normalize", self.normalize, gradient),
+            ("--schedule", self.schedule != "constant", gradient),
+            ("--match", self.match, gradient),
         ):
             if given and not works:
                 raise InputError(f"{flag} changes nothing without a guidance, such as --guidance denoised.")
@@ -81,7 +97,9 @@ class Steering:
         """The policy's own sampler, changed where a flag says so."""
         if self.guidance in GUIDANCE:
             weight = DEFAULT_WEIGHT if self.weight is None else self.weight
-            sampler = replace(sampler, guidance=guidance_of(self.guidance, weight, self.normalize, sampler.steps))
+            schedule = WeightSchedule[self.schedule]
+            guidance = guidance_of(self.guidance, weight, self.normalize, sampler.steps, schedule, self.match)
+            sampler = replace(sampler, guidance=guidance)
         if self.refine_steps:
             sampler = replace(sampler, refinement=GradientAscent(self.refine_size, self.refine_steps, self.refine_sign))
         return replace(sampler, candidates=self.candidates[0]) if self.candidates else sampler

@@ -29,6 +29,8 @@ from guidedflow import environments, recipes
 from guidedflow.environments.own import Own
 from guidedflow.environments.vector import Simulators, Steps
 from guidedflow.errors import InputError
+from guidedflow.evaluation.pace import Pace
+from guidedflow.flows.realtime import binding, check_delay, shifted
 from guidedflow.keys import Stream, stream_key
 from guidedflow.policies.policy import Policy
 from guidedflow.results.rows import Episode, episode, summarise
@@ -73,6 +75,8 @@ def evaluate(
     seed: int = 0,
     stream: Stream = Stream.REPORTING_EPISODES,
     replan: int | None = None,
+    delay: int | None = None,
+    realtime: bool = False,
     task_ids: Sequence[int] = (),
     watch: Callable[[], None] | None = None,
 ) -> Evaluation:
@@ -84,13 +88,19 @@ def evaluate(
     environment is told its task as an option of its reset. `stream` keeps the episodes of reported numbers apart from
     those seen while training or choosing settings. `watch` is called after each step and reset that came back.
 
+    With a `delay` of d steps a chunk is executed from its d-th step on, d steps after its observation; until then the
+    chunk before goes on. `realtime` pulls each chunk to the one before (`guidedflow.flows.realtime`). The environment
+    waits for the first chunk of an episode.
+
     Raises `InputError` where policy, seeds and environments do not fit each other, or what either gives is not finite.
     """
     if episodes < 1:
         raise InputError(f"evaluation: expected at least one episode, found {episodes}")
     _check(policy, simulators, task, seeds)
+    pace = Pace(replan, delay, realtime or (None if delay is None else False))
+    pace.check(policy, math.prod(simulators.single_action_space.shape))
     environment = own_environment(simulators)
-    shared = {"task": task, "replan": replan, "source": SOURCES[stream], "environment": environment}
+    shared = {"task": task, **vars(pace), "source": SOURCES[stream], "environment": environment}
     shared |= {"success_at": getattr(simulators, "success", "last")}
     shared |= policy.columns() if isinstance(policy, Policy) else {}
     initial = episode_seeds(seed, stream, episodes)
@@ -98,7 +108,7 @@ def evaluate(
     for options in [{"task_id": number} for number in task_ids] or [{}]:
         try:
             with jax.enable_x64(False):
-                rollout = _Rollout(policy, simulators, task, seeds, initial, stream_key(seed, stream), replan, options)
+                rollout = _Rollout(policy, simulators, task, seeds, initial, stream_key(seed, stream), pace, options)
                 rollout.run(watch or (lambda: None))
         finally:
             simulators.settle()  # Nothing is on its way unless something went wrong.
@@ -125,10 +135,11 @@ def episode_seeds(seed: int, stream: Stream, episodes: int) -> list[int]:
 
 
 @functools.cache
-def _acting(structure: PyTreeDef) -> Callable[..., Float[Array, "seeds rows *action"]]:
+def _acting(structure: PyTreeDef, bound: bool) -> Callable[..., Float[Array, "seeds rows *action"]]:
     """The compiled call of a policy of this structure: one action for every row of every training seed.
 
-    It takes the policy's leaves: it is called thousands of times, and a list is taken apart faster than modules.
+    If it is `bound`, each row has a target and a binding besides. It takes the policy's leaves: it is called thousands
+    of times, and a list is taken apart faster than modules.
     """
 
     @jax.jit
@@ -139,16 +150,19 @@ def _acting(structure: PyTreeDef) -> Callable[..., Float[Array, "seeds rows *act
         observations: Shaped[Array, "seeds rows *observation"],
         episodes: UInt32[Array, "seeds rows"],
         steps: UInt32[Array, "seeds rows"],
+        *pulls: Float[Array, "seeds rows action"],
     ) -> Float[Array, "seeds rows *action"]:
         fold = jax.random.fold_in
 
-        def one(leaves: list[Any], seed: Array, observation: Array, episode: Array, step: Array) -> Array:
+        def one(leaves: list[Any], seed: Array, observation: Array, episode: Array, step: Array, *pull: Array) -> Array:
             policy = jax.tree.unflatten(structure, leaves)
+            policy = policy.bound(*pull) if bound else policy
             return policy(observation, fold(fold(fold(root, seed), episode), step))
 
-        rows = jax.vmap(one, in_axes=(None, None, 0, 0, 0))
+        each = (0,) * (3 + len(pulls))
+        rows = jax.vmap(one, in_axes=(None, None, *each))
         own = [0 if jnp.ndim(leaf) else None for leaf in leaves]
-        return jax.vmap(rows, in_axes=(own, 0, 0, 0, 0))(leaves, seeds, observations, episodes, steps)
+        return jax.vmap(rows, in_axes=(own, 0, *each))(leaves, seeds, observations, episodes, steps, *pulls)
 
     return act
 
@@ -168,7 +182,7 @@ class _Rollout:
         seeds: Sequence[int],
         episode_seeds: Sequence[int],
         root: Array,
-        replan: int | None,
+        pace: Pace,
         options: dict[str, Any],
     ) -> None:
         self.options = options or None
@@ -182,13 +196,19 @@ class _Rollout:
         self.free = [[list(range(rows)) for _ in seeds] for _ in self.groups]
         self.shape = (len(seeds), rows)
         leaves, structure = jax.tree.flatten(policy)
-        self.act = functools.partial(_acting(structure), leaves, root, jnp.asarray(seeds, jnp.uint32))
+        self.act = functools.partial(
+            _acting(structure, bool(pace.realtime)), leaves, root, jnp.asarray(seeds, jnp.uint32)
+        )
         self.observations = np.zeros((*self.shape, *simulators.single_observation_space.shape), np.float32)
         self.observations = self.observations.astype(simulators.single_observation_space.dtype)
         self.owner, self.row, self.episode, self.length = np.zeros((4, used), np.int64)
         self.total = np.zeros(used)
-        self.replan = replan
+        self.seam, self.seams = np.zeros((2, used))
+        self.pace = pace
         self.chunks: NDArray[Any] | None = None  # what each environment is executing; allocated when its size is known
+        self.plans: NDArray[Any] | None = None  # the whole chunk that each got last, of which a part is executed
+        if pace.realtime:
+            self.pulls = np.zeros((2, *self.shape, policy.action_size), np.float32)
         self.rows: dict[tuple[int, int], dict[str, Any]] = {}
 
     def run(self, watch: Callable[[], None]) -> None:
@@ -233,6 +253,7 @@ class _Rollout:
             self.waiting.remove(job)
             self.owner[index], self.episode[index] = job
             self.row[index] = free[job[0]].pop()
+            self.seam[index] = self.seams[index] = 0
             self.length[index], self.total[index] = -1, 0.0  # The reset is counted as the step before the first.
             resets[index] = self.episode_seeds[job[1]]
         return resets
@@ -249,6 +270,7 @@ class _Rollout:
             "return": float(self.total[index]),
             "length": int(self.length[index]),
             "success": None if math.isnan(success) else success,
+            "seam": self.seam[index] / self.seams[index] if self.seams[index] else None,
         }
 
     def _broken(self, index: int, what: str) -> InputError:
@@ -259,7 +281,7 @@ class _Rollout:
         """What these environments do next, clipped to their box: the next step of a chunk, or of a new one."""
         due = np.ones(len(indices), bool) if self.chunks is None else self.length[indices] % self.chunks.shape[1] == 0
         if due.any():
-            chunks = self._plan(indices[due], observations[due])
+            chunks = self._executed(indices[due], self._plan(indices[due], observations[due]))
             if self.chunks is None:
                 self.chunks = np.zeros((len(self.owner), *chunks.shape[1:]), chunks.dtype)
             self.chunks[indices[due]] = chunks
@@ -268,7 +290,7 @@ class _Rollout:
         return np.clip(self.chunks[indices, self.length[indices] % self.chunks.shape[1]], box.low, box.high)
 
     def _plan(self, indices: NDArray[np.int64], observations: NDArray[Any]) -> NDArray[Any]:
-        """The policy's actions for these environments, as many steps as are executed before the next: [row, step, ...].
+        """The policy's chunks for these environments: [row, step, ...].
 
         Raises `InputError` where they are of another task, or not finite.
         """
@@ -279,7 +301,8 @@ class _Rollout:
             self.episode[indices],
             self.length[indices],
         )
-        actions = np.asarray(self.act(self.observations, episodes, steps))[place]
+        pulls = self._pulls(indices) if self.pace.realtime else ()
+        actions = np.asarray(self.act(self.observations, episodes, steps, *pulls))[place]
         box = self.simulators.single_action_space
         if actions.ndim != 2 or actions.shape[1] % math.prod(box.shape):
             raise InputError(
@@ -295,13 +318,39 @@ class _Rollout:
                 f"evaluation: the policy of seed {self.seeds[self.owner[bad]]} gave an action that is not finite in "
                 f"step {self.length[bad]} of episode {self.episode[bad]}; look for where its training diverged"
             )
-        chunks = actions.reshape(len(actions), -1, *box.shape)
-        if self.replan is not None and not 1 <= self.replan <= chunks.shape[1]:
-            raise InputError(
-                f"evaluation: the policy plans {chunks.shape[1]} steps, so it can be asked anew after 1 to "
-                f"{chunks.shape[1]} of them, not {self.replan}"
-            )
-        return chunks[:, : self.replan]
+        return actions.reshape(len(actions), -1, *box.shape)
+
+    def _executed(self, indices: NDArray[np.int64], chunks: NDArray[Any]) -> NDArray[Any]:
+        """What these environments do until the next request: the chunk before while the new one is on its way."""
+        every, delay = self.pace.every(chunks.shape[1]), self.pace.delay
+        executed = chunks[:, :every]
+        if delay is None:
+            return executed
+        check_delay(chunks.shape[1], delay, every)
+        if self.plans is None:
+            self.plans = np.zeros((len(self.owner), *chunks.shape[1:]), chunks.dtype)
+        going = self.length[indices] > 0
+        executed, old = executed.copy(), self.plans[indices]
+        executed[going, :delay] = old[going, every : every + delay]
+        # The last old action is that before the delay's end, or of the time before the request.
+        last = old[:, every + delay - 1]
+        jumps = np.sqrt(np.mean(np.square(executed[:, delay] - last), axis=tuple(range(1, last.ndim))))
+        self.seam[indices] += np.where(going, jumps, 0)
+        self.seams[indices] += going
+        self.plans[indices] = chunks
+        return executed
+
+    def _pulls(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Target and binding of every row of the policy's call; the first chunk of an episode is free."""
+        size = math.prod(self.simulators.single_action_space.shape)
+        chunk, going = self.pulls.shape[-1] // size, indices[self.length[indices] > 0]
+        self.pulls[1] = 0
+        if self.plans is not None:
+            place, every = (self.owner[going], self.row[going]), self.pace.every(chunk)
+            rests = [shifted(self.plans[index], every).ravel() for index in going]
+            self.pulls[0][place] = np.reshape(rests, (len(going), size * chunk))
+            self.pulls[1][place] = np.repeat(binding(chunk, self.pace.delay or 0, every), size)
+        return self.pulls
 
 
 def _check(policy: PyTree, simulators: Simulators, task: str, seeds: Sequence[int]) -> None:

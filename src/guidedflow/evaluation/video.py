@@ -39,6 +39,8 @@ def record(
     every: int = 3,
     frames_per_second: int = 15,
     replan: int | None = None,
+    delay: int | None = None,
+    realtime: bool = False,
     task_ids: Sequence[int] = (),
 ) -> Evaluation:
     """Film the first `episodes` episodes of the first of `seeds`, every `every`-th step, and return their rows.
@@ -70,6 +72,8 @@ def record(
             stream=stream,
             watch=watch,
             replan=replan,
+            delay=delay,
+            realtime=realtime,
             task_ids=task_ids,
         )
     write(path, frames, frames_per_second)

@@ -12,6 +12,7 @@ the value is asked, and in what is differentiated:
 
 The weight carries the units of action per value: it has to follow the scale of the rewards. With `normalize` only the
 direction of the gradient counts, at one unit of action a dimension, so the weight is the same at every scale.
+`Scheduled` lets the weight follow the flow. Further estimators are in `guidedflow.flows.jacobians`.
 This module does not know which network gave the velocity or the value, nor how a flow is integrated.
 """
 
@@ -19,12 +20,23 @@ import math
 from dataclasses import fields
 from typing import Any, Protocol, runtime_checkable
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from guidedflow.errors import InputError
+from guidedflow.flows.jacobians import (
+    ChainGradient,
+    DistilledGradient,
+    DistilledJacobianGradient,
+    OrthogonalisedGradient,
+    RegularisedGradient,
+    SmoothedGradient,
+)
 from guidedflow.flows.path import clip, integrate_from, landing
+from guidedflow.flows.schedules import WeightSchedule, scaled
 from guidedflow.settings import check_settings, hyperparameters
-from guidedflow.types import Action, Scalar, Time, Value, Velocity
+from guidedflow.types import Action, Time, Value, Velocity
 
 
 @runtime_checkable
@@ -40,15 +52,10 @@ class Guidance(Protocol):
 class Unguided:
     """The velocity as it is."""
 
+    asks = False
+
     def __call__(self, velocity: Velocity, value: Value) -> Velocity:
         return velocity
-
-
-def scaled(gradient: Action, weight: float | Scalar, normalize: bool) -> Action:
-    """weight * gradient, the gradient brought to a root mean square of 1 over dimensions where asked."""
-    if normalize:
-        gradient = gradient * jax.lax.rsqrt(jnp.mean(jnp.square(gradient)) + 1e-20)
-    return weight * gradient
 
 
 @hyperparameters
@@ -130,26 +137,85 @@ class RolloutGradient:
         return guided
 
 
+@hyperparameters
+class Scheduled:
+    """A guidance whose weight follows the flow: by its time, by the length of its velocity, or by both.
+
+    Raises `InputError` for a guidance without a weight.
+    """
+
+    guidance: Guidance
+    """Guidance with a weight."""
+    schedule: WeightSchedule = WeightSchedule.constant
+    """Factor of the weight at time t."""
+    match: bool = False
+    """Multiply the weight by the root mean square of the velocity. Of a normalised gradient g this is
+    w |v| / |g| g, the drift-matched weight of QPILOTS (arXiv 2606.14801), which needs no unit."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if not hasattr(self.guidance, "weight"):
+            raise InputError(f"{name_of(self.guidance)} guidance has no weight to follow a schedule.")
+
+    def __call__(self, velocity: Velocity, value: Value) -> Velocity:
+        def guided(point: Action, t: Time) -> Action:
+            weight = getattr(self.guidance, "weight") * self.schedule(t)  # noqa: B009
+            if self.match:
+                weight = weight * jnp.sqrt(jnp.mean(jnp.square(velocity(point, t))))
+            weighted = eqx.tree_at(lambda guidance: guidance.weight, self.guidance, weight)
+            return weighted(velocity, value)(point, t)
+
+        return guided
+
+
 GUIDANCE: dict[str, type[Any]] = {
     "none": Unguided,
     "noisy": NoisyGradient,
     "denoised": DenoisedGradient,
     "jacobian": JacobianGradient,
     "rollout": RolloutGradient,
+    "chain": ChainGradient,
+    "distilled": DistilledGradient,
+    "distilled_jacobian": DistilledJacobianGradient,
+    "smoothed": SmoothedGradient,
+    "orthogonalised": OrthogonalisedGradient,
+    "regularised": RegularisedGradient,
 }
 """Kinds of guidance by name."""
 
+GRADIENTS = tuple(kind for kind in GUIDANCE.values() if kind is not Unguided)
+"""Kinds of guidance that have a weight."""
 
-def guidance_of(name: str, weight: float = 0.1, normalize: bool = False, steps: int = 10) -> Guidance:
-    """The guidance of that name, with those of the given settings that it has; `steps` are Euler steps of the flow."""
-    kind, given = GUIDANCE[name], {"weight": weight, "normalize": normalize, "steps": steps}
-    guidance: Guidance = kind(**{field.name: given[field.name] for field in fields(kind)})
+
+def guidance_of(
+    name: str,
+    weight: float = 0.1,
+    normalize: bool = False,
+    steps: int = 10,
+    schedule: WeightSchedule = WeightSchedule.constant,
+    match: bool = False,
+) -> Guidance:
+    """The guidance of that name, with those of the given settings that it has; `steps` are Euler steps of the flow.
+
+    With `match` the gradient is normalised, and its weight follows the length of the velocity.
+    """
+    kind, given = GUIDANCE[name], {"weight": weight, "normalize": normalize or match, "steps": steps}
+    guidance: Guidance = kind(**{field.name: given[field.name] for field in fields(kind) if field.name in given})
+    if match or schedule is not WeightSchedule.constant:
+        return Scheduled(guidance, schedule, match)
     return guidance
 
 
+def layers(guidance: Any) -> list[Any]:
+    """A guidance, and those inside it from the outside in; the last one has none inside."""
+    inner = getattr(guidance, "guidance", None)
+    return [guidance] if inner is None else [guidance, *layers(inner)]
+
+
 def name_of(guidance: Guidance) -> str:
-    """The name of a guidance in the table; of one that is not there, that of its function or class."""
+    """The name of a guidance, or of the one inside it, in the table; else that of its function or class."""
+    inner = layers(guidance)[-1]
     for name, kind in GUIDANCE.items():
-        if type(guidance) is kind:
+        if type(inner) is kind:
             return name
-    return getattr(guidance, "__qualname__", type(guidance).__qualname__)
+    return getattr(inner, "__qualname__", type(inner).__qualname__)

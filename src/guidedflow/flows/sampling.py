@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from guidedflow.errors import InputError
-from guidedflow.flows.guidance import Guidance, RolloutGradient, Unguided, name_of
+from guidedflow.flows.guidance import Guidance, Scheduled, Unguided, layers, name_of
 from guidedflow.flows.path import clip, integrate
 from guidedflow.settings import check_settings, hyperparameters
 from guidedflow.types import Action, Value, Velocity
@@ -60,20 +60,24 @@ class Sampler:
 
     def __post_init__(self) -> None:
         check_settings(self, steps=(1, math.inf))
-        if isinstance(self.guidance, RolloutGradient) and self.guidance.steps != self.steps:
+        inner = layers(self.guidance)[-1]
+        if getattr(inner, "steps", self.steps) != self.steps:
             raise InputError(
-                f"A rollout follows the flow's own steps: give RolloutGradient the {self.steps} of its sampler, not "
-                f"{self.guidance.steps}."
+                f"A rollout follows the flow's own steps: give {type(inner).__name__} the {self.steps} of its sampler, "
+                f"not {inner.steps}."
             )
 
     def columns(self) -> dict[str, Any]:
         """How it acts on a flow, as the columns of a row of results; what does not apply is None."""
-        guided, refined = not isinstance(self.guidance, Unguided), self.refinement
-        weight, normalize = (getattr(self.guidance, name, None) for name in ("weight", "normalize"))
+        inner, refined = layers(self.guidance)[-1], self.refinement
+        weight, normalize = (getattr(inner, name, None) for name in ("weight", "normalize"))
+        scheduled = next((each for each in layers(self.guidance) if isinstance(each, Scheduled)), None)
         return {
-            "guidance": name_of(self.guidance),
+            "guidance": name_of(inner),
             "weight": None if weight is None else float(weight),
-            "normalize": normalize if guided else None,
+            "normalize": normalize,
+            "schedule": None if scheduled is None else scheduled.schedule.name,
+            "match": None if scheduled is None else scheduled.match,
             "candidates": self.candidates,
             "refine_steps": None if refined is None else refined.steps,
             "refine_size": None if refined is None else float(refined.size),
@@ -84,7 +88,7 @@ class Sampler:
     @property
     def asks(self) -> bool:
         """Whether it needs a value; if not, no observation is encoded for one."""
-        return self.candidates > 1 or self.refinement is not None or not isinstance(self.guidance, Unguided)
+        return self.candidates > 1 or self.refinement is not None or getattr(self.guidance, "asks", True)
 
     def __call__(self, velocity: Velocity, value: Value, noise: Float[Array, "candidates action"]) -> Action:
         """The action of a flow; `noise` has one row a candidate. `value` is not called unless something asks for it."""

@@ -9,6 +9,7 @@ from guidedflow.networks.actors import Actor, Decoded, Decoder, MeanActor, OneSt
 from guidedflow.networks.critics import (
     Aggregate,
     Combine,
+    Control,
     Critic,
     LowerBound,
     NoisyCritic,
@@ -50,6 +51,7 @@ __all__ = [
     "Aggregate",
     "Combine",
     "ConditionalField",
+    "Control",
     "Critic",
     "Decoded",
     "Decoder",

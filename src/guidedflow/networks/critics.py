@@ -5,7 +5,7 @@ This module does not know from what they learn.
 
 import enum
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -178,5 +178,16 @@ class LowerBound(eqx.Module):
         return pessimistic(values, self.rho)
 
 
-Combine = Aggregate | LowerBound
+class Control(eqx.Module):
+    """The value of a control experiment: negated, or of a critic whose weights were shuffled."""
+
+    inner: Aggregate | LowerBound
+    kind: Literal["negated", "random"] = eqx.field(static=True)
+
+    def __call__(self, values: Float[Array, " members"]) -> Scalar:
+        value: Scalar = self.inner(values)
+        return -value if self.kind == "negated" else value
+
+
+Combine = Aggregate | LowerBound | Control
 """The values of a critic's members -> one value."""

@@ -9,12 +9,14 @@ from jaxtyping import Array, Float
 
 from guidedflow.errors import InputError
 from guidedflow.flows.diffusion import Schedule, denoise
-from guidedflow.flows.guidance import Unguided
+from guidedflow.flows.guidance import Unguided, layers
+from guidedflow.flows.jacobians import DistilledGradient, DistilledJacobianGradient, Jumping, no_jump
+from guidedflow.flows.realtime import RealTime
 from guidedflow.flows.sampling import Sampler
 from guidedflow.flows.sources import Source, gaussian
-from guidedflow.networks import Actor, Combine, Critic, Extrapolation, Field, NoiseField, NoisyCritic
+from guidedflow.networks import Actor, Combine, Critic, Extrapolation, Field, NoiseField, NoisyCritic, OneStepActor
 from guidedflow.policies.policy import Policy, value_of
-from guidedflow.types import Action, Observation
+from guidedflow.types import Action, Observation, Velocity
 
 
 class FlowPolicy(Policy):
@@ -25,6 +27,8 @@ class FlowPolicy(Policy):
     aggregate: Combine
     sampler: Sampler
     source: Source = eqx.field(static=True, default=gaussian)
+    jump: OneStepActor | None = None
+    """Learned one-step map from noise to the end of the flow, for distilled guidance."""
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
@@ -39,7 +43,18 @@ class FlowPolicy(Policy):
         return self.sampler.candidates, self.action_size + self.source.extra
 
     def act_from(self, observation: Observation, noise: Float[Array, "candidates numbers"]) -> Action:
-        return self.sampler(self.flow.given(observation), value_of(self, observation), self.source(noise))
+        velocity: Velocity = self.flow.given(observation)
+        if self.jump is not None and _jumps(self.sampler):
+            velocity = Jumping(velocity, self.jump.given(observation))
+        return self.sampler(velocity, value_of(self, observation), self.source(noise))
+
+    def bound(self, target: Action, binding: Action) -> "FlowPolicy":
+        guidance = RealTime(target, binding, self.sampler.guidance)
+        return dataclasses.replace(self, sampler=dataclasses.replace(self.sampler, guidance=guidance))
+
+    def _refuse(self, sampler: Sampler) -> None:
+        if self.jump is None and _jumps(sampler):
+            raise no_jump()
 
     def conditioned(self, weight: float) -> "FlowPolicy":
         """The same policy with its condition weighted so; a flow that was trained without one is an `InputError`."""
@@ -134,3 +149,7 @@ class ActorPolicy(Policy):
             )
         if self.actor.deterministic and sampler.candidates > 1:
             raise InputError("A deterministic actor has one proposal only, so there are no candidates to choose among.")
+
+
+def _jumps(sampler: Sampler) -> bool:
+    return isinstance(layers(sampler.guidance)[-1], DistilledGradient | DistilledJacobianGradient)

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.errors import InputError
 from guidedflow.flows.sampling import Sampler
-from guidedflow.networks import Combine, Critic, Linear, NoisyCritic
+from guidedflow.networks import Combine, Control, Critic, Linear, NoisyCritic
 from guidedflow.policies.inputs import as_observation, check_action, check_key
 from guidedflow.types import Action, Observation, Scalar, Time, Value
 
@@ -77,12 +77,19 @@ class Policy(eqx.Module):
             raise no_critic()
         return dataclasses.replace(self, sampler=sampler)
 
+    def bound(self, target: Action, binding: Action) -> "Policy":
+        """The same policy, pulled to `target`, a chunk in its own units, by `binding` from 0 to 1 (`RealTime`).
+
+        Raises `InputError` for a policy that is no flow.
+        """
+        raise InputError("Real-time chunking pulls a flow to the chunk before, and this policy is no flow.")
+
     def _refuse(self, sampler: Sampler) -> None:
         """Raise InputError for a sampler that asks for more than proposals of this kind."""
 
     def columns(self) -> dict[str, Any]:
         """How it acts, as the columns of a row of results; what does not apply is None."""
-        return self.sampler.columns()
+        return self.sampler.columns() | {"value": self.aggregate.kind if isinstance(self.aggregate, Control) else None}
 
     def with_critic(self, critic: Critic | NoisyCritic, aggregate: Combine) -> "Policy":
         """The same policy, asking another critic; one of other sizes is an `InputError`."""

@@ -58,6 +58,10 @@ class Rescaled(Policy):
     def with_critic(self, critic: Critic | NoisyCritic, aggregate: Combine) -> "Policy":
         return Rescaled(self.inner.with_critic(critic, aggregate), self.scale, self.observations)
 
+    def bound(self, target: Action, binding: Action) -> "Policy":
+        boxed = target if self.scale is None else self.scale.into_box(target)
+        return Rescaled(self.inner.bound(boxed, binding), self.scale, self.observations)
+
     def columns(self) -> dict[str, Any]:
         return self.inner.columns()
 

@@ -28,6 +28,9 @@ Episode = TypedDict(
         "guidance": str | None,
         "weight": float | None,
         "normalize": bool | None,
+        "schedule": str | None,
+        "match": bool | None,
+        "value": str | None,
         "condition": float | None,
         "candidates": int | None,
         "refine_steps": int | None,
@@ -37,6 +40,8 @@ Episode = TypedDict(
         "flow_steps": int | None,
         "critic_run": str | None,
         "replan": int | None,
+        "delay": int | None,
+        "realtime": bool | None,
         "step": int | None,
         "seed": int,
         "episode": int,
@@ -46,6 +51,7 @@ Episode = TypedDict(
         "success": float | None,
         "success_at": str | None,
         "score": float | None,
+        "seam": float | None,
         "source": str,
         "environment": str | None,
     },
@@ -54,7 +60,10 @@ Episode = TypedDict(
 
 `guidance` to `flow_steps` say how the policy acted: `guidance` is null for a policy that is no flow, `condition` is the
 weight of a flow's own condition, `improvement` names what the action went through in closed form. `critic_run` is the
-run whose critic was asked in place of the policy's. `return` is the sum of rewards and `score` its place between two
+run whose critic was asked in place of the policy's. `schedule` and `match` say how the weight follows the flow, null
+where it is constant. `value` is negated or random for a control, null for the critic's own value. `delay` counts the
+steps from a request to its chunk. `seam` is the mean jump from the last action of a chunk to the first of the next, a
+root mean square over dimensions, null without a delay. `return` is the sum of rewards and `score` its place between two
 reference returns, in points. `source` is training, selection or evaluate; reported numbers are of evaluate alone.
 `success_at` is last where success is that of an episode's last step, as in rows without the column, and any where one
 step sufficed. `environment` names what made an environment that no suite has.
@@ -64,8 +73,9 @@ COLUMNS: Mapping[str, Any] = types.MappingProxyType(typing.get_type_hints(Episod
 """The columns of a row, each with its type."""
 
 ACTING = (
-    *("guidance", "weight", "normalize", "condition", "candidates", "refine_steps", "refine_size", "refine_sign"),
-    *("improvement", "flow_steps", "critic_run", "replan"),
+    *("guidance", "weight", "normalize", "schedule", "match", "value", "condition"),
+    *("candidates", "refine_steps", "refine_size", "refine_sign", "improvement", "flow_steps"),
+    *("critic_run", "replan", "delay", "realtime"),
 )
 """The columns about how a policy acted."""
 
@@ -137,6 +147,8 @@ def summarise(rows: Sequence[Episode]) -> dict[str, Any]:
     if None not in tasks:
         told |= {"task_ids": list(tasks), "success_by_task": [mean(group, "success") for group in tasks.values()]}
     told |= {f"{name}_mean": mean(rows, name) for name in ("success", "return", "length")}
+    if seams := [seam for row in rows if (seam := row.get("seam")) is not None]:
+        told["seam_mean"] = float(np.mean(seams))
     return told | ({"score": score} if (score := mean(rows, "score")) is not None else {})
 
 
@@ -161,6 +173,10 @@ def in_words(columns: Mapping[str, Any]) -> str:
     if acting["guidance"] not in (None, "none", "conditional"):
         weight = "" if acting["weight"] is None else f" {acting['weight']:g}"
         told.append(f"{acting['guidance']} guidance{weight}{', normalised' if acting['normalize'] else ''}")
+    if acting["schedule"] not in (None, "constant"):
+        told.append(f"{acting['schedule']} weight")
+    told += ["matched to the velocity"] if acting["match"] else []
+    told += [f"{acting['value']} value"] if acting["value"] is not None else []
     if acting["condition"] is not None:
         told.append(f"condition {acting['condition']:g}")
     if acting["refine_steps"]:
@@ -173,6 +189,9 @@ def in_words(columns: Mapping[str, Any]) -> str:
         told.append(f"best of {acting['candidates']}")
     told += [f"critic of {acting['critic_run']}"] if acting["critic_run"] is not None else []
     told += [f"replanned every {acting['replan']}"] if acting["replan"] is not None else []
+    told += (
+        [f"delay {acting['delay']}{', real-time' if acting['realtime'] else ''}"] if acting["delay"] is not None else []
+    )
     return ", ".join(told)
 
 

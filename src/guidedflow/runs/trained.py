@@ -132,6 +132,8 @@ class Trained:
         simulators: Simulators | None = None,
         task: str | None = None,
         replan: int | None = None,
+        delay: int | None = None,
+        realtime: bool = False,
         stream: Stream = Stream.REPORTING_EPISODES,
         critic_run: str | None = None,
     ) -> Evaluation:
@@ -141,7 +143,8 @@ class Trained:
         steered, and `critic_run` names the run whose critic it asks. `seed` and `stream` choose the episodes; they are
         never those seen while training. Give `simulators` to use them again, or for an environment that no suite has.
         A `task` other than the run's own is for policies that do not depend on rewards. A goal-conditioned one is five
-        tasks, each with so many episodes. A chunk is executed to its end, or for `replan` steps.
+        tasks, each with so many episodes. A chunk is executed to its end, or for `replan` steps. It arrives `delay`
+        steps after its request, and `realtime` pulls it to the chunk before.
         """
         task = task or self.task
         with ExitStack() as stack:
@@ -150,7 +153,8 @@ class Trained:
                 simulators = stack.enter_context(open_simulators(task, None, most, self.frame_stack))
             found = evaluate(
                 self._acting(policy, using, sampler), simulators, task=task, seeds=self.seeds, episodes=episodes,
-                seed=seed, stream=stream, replan=replan, task_ids=environments.task_ids(task),
+                seed=seed, stream=stream, replan=replan, delay=delay, realtime=realtime,
+                task_ids=environments.task_ids(task),
             )  # fmt: skip
         name = policy or ("steered" if using is not None else next(iter(self.policies())))
         found = found.labelled(policy=name, step=self.step, critic_run=critic_run)
@@ -168,6 +172,8 @@ class Trained:
         sampler: Sampler | None = None,
         task: str | None = None,
         replan: int | None = None,
+        delay: int | None = None,
+        realtime: bool = False,
         own: Own | None = None,
     ) -> Evaluation:
         """Film a policy of the first seed into an MP4 or GIF; without a graphics library it is an `InputError`.
@@ -182,7 +188,7 @@ class Trained:
         factory = partial(made, render=True)
         return video.record(
             self._acting(policy, using, sampler), factory, path, task=task, seeds=self.seeds, episodes=episodes,
-            seed=seed, replan=replan, task_ids=environments.task_ids(task),
+            seed=seed, replan=replan, delay=delay, realtime=realtime, task_ids=environments.task_ids(task),
         )  # fmt: skip
 
     def load(

@@ -14,13 +14,10 @@ import numpy as np
 from jax.tree_util import PyTreeDef
 from numpy.typing import NDArray
 
-from guidedflow.flows.guidance import DenoisedGradient, JacobianGradient, NoisyGradient, RolloutGradient
+from guidedflow.flows.guidance import GRADIENTS
 from guidedflow.networks import Extrapolation
 from guidedflow.policies.policy import Policy
 from guidedflow.serving.interface import Interface, Part, parts_of
-
-GRADIENTS = (NoisyGradient, DenoisedGradient, JacobianGradient, RolloutGradient)
-"""Kinds of guidance that have a weight."""
 
 
 def weights_of(policy: Policy) -> dict[str, float]:
@@ -39,7 +36,7 @@ def weighted(policy: Policy, weights: Mapping[str, Any]) -> Policy:
 
     def replaced(node: Any) -> Any:
         if isinstance(node, GRADIENTS) and "weight" in weights:
-            return jax.tree.unflatten(jax.tree.structure(node), [weights["weight"]])  # its one leaf
+            return eqx.tree_at(lambda guidance: guidance.weight, node, weights["weight"])
         if isinstance(node, Extrapolation) and "condition" in weights:
             return Extrapolation(node.field, weights["condition"])
         return node

@@ -2,7 +2,10 @@
 
 The comparison of Q-Guided Flow (arXiv 2606.11087, section 5): best of N, the gradient at the noisy action (QFQL), QGF,
 its Jacobian, the whole rollout (BPTT), steps after the flow (GradStep), the critic of noisy actions (RobustQ) where the
-run trained one, and the condition (CFGRL) where the flow has one. QGF appears once more with the weight that the
+run trained one, and the condition (CFGRL) where the flow has one. With `variants` also the other Jacobians of Fig. 15,
+weights that follow the flow's time or its velocity, and two controls: the critic negated and with shuffled weights,
+both at the weight that was chosen for normalised QGF under the critic itself, since their own choice would be 0. QGF
+appears once more with the weight that the
 dataset alone chose. This module does not know how a weight is chosen, nor how success is measured.
 """
 
@@ -17,7 +20,9 @@ from guidedflow.environments.vector import open_simulators
 from guidedflow.evaluation.selection import by_dataset, by_episodes
 from guidedflow.flows.guidance import NoisyGradient
 from guidedflow.flows.sampling import GradientAscent, Sampler
+from guidedflow.flows.schedules import WeightSchedule
 from guidedflow.networks import Extrapolation
+from guidedflow.policies.controls import ValueName, under_value
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.policies.policy import Policy
 from guidedflow.results.rows import measure
@@ -27,6 +32,7 @@ from guidedflow.studies.picture import NAMES, Figure
 from guidedflow.studies.subject import Subject
 
 ROBUST = "RobustQ"
+NORMALISED = "denoised, normalised"
 
 Weighted = Mapping[float | None, Policy]
 """The policies of a method under each weight; under None where there is nothing to weigh."""
@@ -50,6 +56,8 @@ class Methods:
     """Episodes of each weight and training seed, of which none is reported."""
     episodes: int = 50
     """Reported episodes of each method and training seed."""
+    variants: bool = False
+    """Also the variants of the gradient, the schedules of the weight and the controls."""
     states: int = 256
     """Transitions of the dataset on which a weight is chosen without a simulator."""
     seed: int = 0
@@ -77,8 +85,11 @@ class Methods:
                 if method == NAMES["denoised"]:
                     observations = subject.draw(self.states, self.seed).observation
                     chosen[f"{method}, weight from the data"] = by_dataset(weighed, observations, seed=self.seed).chosen
-                for name, weight in chosen.items():
-                    told = trained.evaluate(policy, using=policies[weight], episodes=self.episodes, **played).summary()
+                acting = {name: (weight, policies[weight]) for name, weight in chosen.items()}
+                if method == NORMALISED and self.variants:
+                    acting |= self._controls(subject, chosen[method])
+                for name, (weight, using) in acting.items():
+                    told = trained.evaluate(policy, using=using, episodes=self.episodes, **played).summary()
                     found = {"success": told["success_mean"], "return": told["return_mean"], "seeds": told["success"]}
                     rows.append({"method": name, "weight": weight, **found})
         title = f"{trained.task}: {self.episodes} reporting episodes a seed, {len(trained.seeds)} seed(s)"
@@ -94,7 +105,8 @@ class Methods:
         ways: dict[str, Weighted] = {NAMES["none"]: {None: base}}
         ways |= {f"best of {n} (BFN)": {None: subject.guided("none", 0.0, candidates=n)} for n in self.candidates}
         ways |= {NAMES[name]: self._guided(subject, name) for name in ("noisy", "rollout", "jacobian", "denoised")}
-        ways["denoised, normalised"] = self._guided(subject, "denoised", normalize=True)
+        ways[NORMALISED] = self._guided(subject, "denoised", normalize=True)
+        ways |= self._variants(subject) if self.variants else {}
         ways[f"{NAMES['denoised']} + best of {first}"] = self._guided(subject, "denoised", candidates=first)
         ways["GradStep"] = self._refined(base, sign=False)
         ways["GradStep by sign"] = self._refined(base, sign=True)
@@ -105,6 +117,23 @@ class Methods:
                 weight: robust.with_sampler(Sampler(steps, NoisyGradient(weight))) for weight in self.weights
             }
         return ways
+
+    def _variants(self, subject: Subject) -> dict[str, Weighted]:
+        """Other gradients, and weights that follow the flow; distilled ones where the flow has a one-step map."""
+        names = ["chain", "smoothed", "orthogonalised", "regularised"]
+        names += ["distilled", "distilled_jacobian"] if subject.base.jump is not None else []
+        ways = {NAMES[name]: self._guided(subject, name) for name in names}
+        ways["denoised, matched (QPILOTS)"] = self._guided(subject, "denoised", match=True)
+        for schedule, factor in ((WeightSchedule.falling, "1 - t"), (WeightSchedule.ratio, "(1 - t) / t")):
+            for name in ("denoised", "jacobian"):
+                ways[f"{NAMES[name]}, weight {factor}"] = self._guided(subject, name, schedule=schedule)
+        return ways
+
+    def _controls(self, subject: Subject, weight: float | None) -> dict[str, tuple[float | None, Policy]]:
+        """Normalised QGF at the weight chosen for it, under the negated critic and under one that knows nothing."""
+        guided = subject.guided("denoised", weight or 0.0, normalize=True)
+        kinds: tuple[ValueName, ...] = ("negated", "random")
+        return {f"{NORMALISED}, {kind} critic": (weight, under_value(guided, kind, self.seed)) for kind in kinds}
 
     def _guided(self, subject: Subject, guidance: str, **how: Any) -> Weighted:
         return {weight: subject.guided(guidance, weight, **how) for weight in self.weights}

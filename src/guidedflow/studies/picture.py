@@ -23,6 +23,12 @@ NAMES = {
     "denoised": "denoised (QGF)",
     "jacobian": "Jacobian",
     "rollout": "rollout (BPTT)",
+    "chain": "chain",
+    "distilled": "distilled",
+    "distilled_jacobian": "distilled, its Jacobian",
+    "smoothed": "Jacobian, smoothed",
+    "orthogonalised": "Jacobian, orthogonalised",
+    "regularised": "Jacobian, regularised",
 }
 """What the methods are called in a legend."""
 

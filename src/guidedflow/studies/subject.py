@@ -18,6 +18,7 @@ from guidedflow.data.transitions import Transitions
 from guidedflow.errors import InputError
 from guidedflow.flows.guidance import guidance_of
 from guidedflow.flows.sampling import Sampler
+from guidedflow.flows.schedules import WeightSchedule
 from guidedflow.keys import Stream, stream_key
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.runs.trained import Trained
@@ -70,10 +71,20 @@ class Subject:
         base = replace(base, sampler=Sampler(base.sampler.steps))
         return cls(trained, name, base, transitions)
 
-    def guided(self, guidance: str, weight: float, *, normalize: bool = False, candidates: int = 1) -> FlowPolicy:
+    def guided(
+        self,
+        guidance: str,
+        weight: float,
+        *,
+        normalize: bool = False,
+        candidates: int = 1,
+        schedule: WeightSchedule = WeightSchedule.constant,
+        match: bool = False,
+    ) -> FlowPolicy:
         """The flow of all seeds under a guidance of the table, from so many candidates."""
         steps = self.base.sampler.steps
-        sampler = Sampler(steps, guidance_of(guidance, weight, normalize, steps), candidates=candidates)
+        guided = guidance_of(guidance, weight, normalize, steps, schedule, match)
+        sampler = Sampler(steps, guided, candidates=candidates)
         return replace(self.base, sampler=sampler)
 
     def draw(self, states: int, seed: int) -> Transition:

@@ -72,9 +72,12 @@ def draw(batch: Transition, key: PRNGKeyArray) -> Noise:
 
 
 def policies(state: State, combine: Combine, flow_steps: int) -> dict[str, Policy]:
-    """The one-step actor and the flow, both with the target critic to choose and refine by."""
+    """The one-step actor and the flow, both with the target critic to choose and refine by.
+
+    The actor is the flow's one-step map too, for distilled guidance.
+    """
     judge: dict[str, Any] = {"critic": state.target_critic, "aggregate": combine, "sampler": Sampler(flow_steps)}
     return {
         "actor": ActorPolicy(actor=state.actor.network, **judge),
-        "flow": FlowPolicy(flow=state.flow.network, **judge),
+        "flow": FlowPolicy(flow=state.flow.network, jump=state.actor.network, **judge),
     }
