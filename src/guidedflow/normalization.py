@@ -59,7 +59,7 @@ class ObservationScale:
 
     @classmethod
     def of(
-        cls, blocks: Iterable[Float[np.ndarray, "rows numbers"]], goal: "ObservationScale | None" = None
+        cls, blocks: Iterable[Float[np.ndarray, "_rows numbers"]], goal: "ObservationScale | None" = None
     ) -> "ObservationScale":
         """From blocks of observations, each seen once, in double precision."""
         count, mean, square = 0, np.zeros(1), np.zeros(1)

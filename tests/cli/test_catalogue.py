@@ -53,8 +53,7 @@ def test_json_has_one_object_and_nothing_else(capsys: pytest.CaptureFixture[str]
     assert {task["family"] for task in filtered["tasks"]} == {"scene"}
     (one,) = json.loads(told(f"tasks {TASK} --json", capsys))["tasks"]
     assert {score["method"]: score["mean"] for score in one["scores"]}["gfp"] == pytest.approx(75.7083)
-    assert [recipe["algorithm"] for recipe in one["recipes"]][-2:] == ["gfp", "gfp"]
-    assert one["recipes"][-1]["name"] == "awr"
+    assert [recipe["name"] for recipe in one["recipes"] if recipe["algorithm"] == "gfp"] == ["published", "awr"]
 
 
 @pytest.mark.parametrize("name", [TASK, "pen-human-v1", "D4RL/pen/human-v2", "visual-scene-play-singletask-task1-v0"])
@@ -131,7 +130,8 @@ def test_a_run_says_where_its_settings_came_from_and_can_be_resumed(
         "source": "Simple-Robotics/guided-flow-policy 49f6b17, hyperparams",
         "beside": {"hidden": [4], "flow_steps": 2, "steps": 4, "batch_size": 4, "log_interval": 2},
     }
-    assert config["algorithm"] == {"name": "bc", "learning_rate": 3e-4, "flow_steps": 2, "hidden": [4]}
+    told = {"name": "bc", "learning_rate": 3e-4, "flow_steps": 2, "hidden": [4]}
+    assert told.items() <= config["algorithm"].items()
     capsys.readouterr()
     main([*words, "--resume", "--steps", "6"])
     assert "is resumed with changes: steps 4 -> 6." in capsys.readouterr().err

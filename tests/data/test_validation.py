@@ -704,6 +704,7 @@ def test_all_problems_are_told_at_once_and_repeated_ones_once(tmp_path):
 
 def test_training_tells_warnings_once_and_stops_at_errors(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cli.train, "train", lambda *_, **__: None)  # begins after the dataset was looked at
+    monkeypatch.setattr(cli.train.Train, "_tell_what_is_next", lambda *_: None)
     path = npz(tmp_path, log(act=at((slice(None), 1), 0.5)))
     words = ["train", "bc", "--task", str(path), "--columns", *WORDS, "--out", str(tmp_path / "run")]
     main([*words, "--steps", "1", "--log-interval", "1", "--batch-size", "2", "--hidden", "4"])
@@ -749,6 +750,7 @@ def test_a_walker_is_looked_for_where_its_data_lie(tmp_path, monkeypatch):
 
 def test_names_are_kept_when_nothing_is_wrong_with_the_data(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cli.train, "train", lambda *_, **__: None)
+    monkeypatch.setattr(cli.train.Train, "_tell_what_is_next", lambda *_: None)
     path, beside = npz(tmp_path), tmp_path / "log.npz.columns.json"
     words = ["train", "bc", "--task", str(path), "--out", str(tmp_path / "run"), "--columns"]
     with pytest.raises(SystemExit, match="2"):

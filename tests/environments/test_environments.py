@@ -345,7 +345,7 @@ def test_no_more_simulators_are_made_than_there_are_episodes(monkeypatch):
     made = []
 
     class Counted(Simulators):
-        def __init__(self, factory, number, workers):
+        def __init__(self, factory, number, workers, **_):
             made.append((number, workers))
             super().__init__(Peaceful, 1, 1)
 

@@ -31,7 +31,7 @@ from guidedflow.results.intervals import first_unfinite
 from guidedflow.runs import checkpoint
 from guidedflow.runs.trained import Trained
 from guidedflow.training.interruption import interruption
-from guidedflow.training.member import Member, Order, check_orders, cutting_of
+from guidedflow.training.member import Member, Order, check_arguments, check_orders, cutting_of
 from guidedflow.training.plan import Plan
 from guidedflow.training.updates import advance, compiling, in_rows
 
@@ -61,6 +61,7 @@ def train(
     whatever `jax_enable_x64` says. Raises `InputError` for observations that no network here takes, a folder that is
     in use or holds something, and a loss that is no longer finite; `Interrupted`, a SystemExit, after a signal.
     """
+    check_arguments(algorithm, dataset, plan)
     order = Order(algorithm, plan, Path(out).expanduser(), resume, overwrite, recipe, command)
     (result,) = train_together(
         [order],
@@ -89,7 +90,7 @@ def train_together(
     They must have come to the same step, and may differ in folders, seeds and the float settings of their algorithms.
     The other arguments are those of `train`. A run whose loss is no longer finite stops, and the others go on.
     """
-    check_orders(orders, dataset)
+    check_orders(orders)
     plan = orders[0].plan
     window = replace(window, updates=window.lasting(plan.batch_size, plan.log_interval))
     with ExitStack() as stack:

@@ -139,21 +139,24 @@ class Member:
         return Trained(self.run, self.algorithm, state, step, self.configuration)
 
 
-def check_orders(orders: Sequence[Any], dataset: Any) -> None:
-    """Raises `InputError` for what is not made to be trained, and for runs that cannot be one program."""
-    for order in orders:
-        for value, kind, wanted in (
-            (order.algorithm, Algorithm, "an algorithm with its settings, such as GFP(alpha=1.0)"),
-            (dataset, Dataset | Mapped, "a dataset, as load_dataset gives it"),
-            (order.plan, Plan, "a plan, such as Plan(steps=20_000)"),
-        ):
-            if not isinstance(value, kind) or isinstance(value, type):
-                raise InputError(f"train takes {wanted}, but got {value!r}.")
-        if not is_dataclass(order.algorithm) or jax.tree_util.all_leaves([order.algorithm]):
-            name = type(order.algorithm).__name__
-            raise InputError(f"{name} is no class of settings; decorate it by guidedflow.settings.hyperparameters.")
-        if replace(order.plan, seed=0) != replace(orders[0].plan, seed=0):
-            raise InputError("Runs that train as one program may differ in float settings and seeds alone.")
+def check_arguments(algorithm: Any, dataset: Any, plan: Any) -> None:
+    """Raises `InputError` for what is not made to be trained."""
+    for value, kind, wanted in (
+        (algorithm, Algorithm, "an algorithm with its settings, such as GFP(alpha=1.0)"),
+        (dataset, Dataset | Mapped, "a dataset, as load_dataset gives it"),
+        (plan, Plan, "a plan, such as Plan(steps=20_000)"),
+    ):
+        if not isinstance(value, kind) or isinstance(value, type):
+            raise InputError(f"train takes {wanted}, but got {value!r}.")
+    if not is_dataclass(algorithm) or jax.tree_util.all_leaves([algorithm]):
+        name = type(algorithm).__name__
+        raise InputError(f"{name} is no class of settings; decorate it by guidedflow.settings.hyperparameters.")
+
+
+def check_orders(orders: Sequence[Order]) -> None:
+    """Raises `InputError` for runs that cannot be one program."""
+    if any(replace(order.plan, seed=0) != replace(orders[0].plan, seed=0) for order in orders):
+        raise InputError("Runs that train as one program may differ in float settings and seeds alone.")
 
 
 def cutting_of(orders: Sequence[Order], dataset: Dataset | Mapped, normalize: bool | None) -> Cutting:

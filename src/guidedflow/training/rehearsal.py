@@ -15,7 +15,7 @@ from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.data.sampling.feed import open_feed
 from guidedflow.data.sampling.rebalance import Rebalance
 from guidedflow.data.sampling.windows import WINDOW, Window
-from guidedflow.training.member import Order, check_orders, cutting_of
+from guidedflow.training.member import Order, check_arguments, cutting_of
 from guidedflow.training.plan import Plan
 from guidedflow.training.updates import advance, compiling, in_rows
 from guidedflow.types import Transition
@@ -61,7 +61,7 @@ def rehearse(
     Raises `InputError` for what `train` would refuse, but for its folder and its simulators.
     """
     order = Order(algorithm, plan, Path())
-    check_orders([order], dataset)
+    check_arguments(order.algorithm, dataset, order.plan)
     with jax.enable_x64(False):
         cutting = cutting_of([order], dataset, normalize_observations)
         window = replace(window, updates=window.lasting(plan.batch_size, plan.log_interval))
