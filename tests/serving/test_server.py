@@ -320,26 +320,27 @@ def test_more_clients_than_allowed_are_turned_away() -> None:
 def test_a_newer_version_takes_over_without_a_lost_request() -> None:
     source = Known(seconds=0.001)
     with listening({"flow": source}, limits=Limits(reload=0.05)) as server, ThreadPoolExecutor(4) as pool:
-        halt = threading.Event()
+        begun = threading.Semaphore(0)
 
         def work(seed: int) -> list[str]:
-            versions = []
+            versions: list[str] = []
             with Client(port=server.port) as client:
-                while not halt.is_set() or len(versions) < 5:
+                while versions.count("2") < 5:
                     answer = client.infer(np.ones(3), seed=seed)
                     expected = known(np.ones((1, 3)), np.array([seed]), np.array([[0.5]]))[0]
                     versions.append(answer["version"])
                     assert np.array_equal(answer["actions"], expected + 1000 * (versions[-1] == "2"))
+                    if len(versions) == 5:
+                        begun.release()
             return versions
 
         work_of = [pool.submit(work, seed) for seed in range(4)]
-        waited(lambda: source.calls > 20)
+        assert all(begun.acquire(timeout=30) for _ in work_of)
         source.now = "2"
-        waited(lambda: 'guidedflow_reloads_total{outcome="done"} 1.0' in get(server, "metrics")[1])
-        halt.set()
-        for versions in (each.result(30) for each in work_of):
+        for versions in (each.result(60) for each in work_of):
             assert versions == sorted(versions)
-            assert {versions[0], versions[-1]} == {"1", "2"}
+            assert versions[:5] == ["1"] * 5
+        assert 'guidedflow_reloads_total{outcome="done"} 1.0' in get(server, "metrics")[1]
 
 
 def test_a_newer_checkpoint_is_served_and_a_damaged_one_is_not(run: Path, tmp_path: Path) -> None:
