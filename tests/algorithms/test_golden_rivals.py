@@ -1,5 +1,6 @@
 """QGF's rivals agree with its release: losses, gradients, parameters after one update, and sampled actions."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Aggregate
 from guidedflow.policies.kinds import FlowPolicy
 
+chunked = partial(pytest.param, marks=pytest.mark.slow)
 VALUE_LOSSES = {"critic_loss": "loss/critic", "value_loss": "loss/value"}
 
 
@@ -105,7 +107,7 @@ def test_golden_robust_q(case: str, golden: Path) -> None:
     np.testing.assert_allclose(jax.jit(jax.vmap(best))(file.batch.observation, noise), theirs, rtol=1e-4, atol=2e-4)
 
 
-@pytest.mark.parametrize("case", ["bptt", "bptt-chunk5"])
+@pytest.mark.parametrize("case", ["bptt", chunked("bptt-chunk5")])
 def test_golden_bptt(case: str, golden: Path) -> None:
     file = Golden(golden / f"{case}.npz")
     algorithm = QGF(expectile=file.config["expectile"], tau=file.config["tau"], hidden=file.hidden)
@@ -131,7 +133,7 @@ TARGETS = {"iql": Aggregate.min, "ddpg": Aggregate.pessimistic}
 IMPLICIT = {"critic_loss": "metric/critic/critic_loss", "value_loss": "metric/value/value_loss"}
 
 
-@pytest.mark.parametrize("case", ["qam", "qam-chunk5", "qam-kappa3", "qam-ddpg"])
+@pytest.mark.parametrize("case", ["qam", chunked("qam-chunk5"), "qam-kappa3", "qam-ddpg"])
 def test_golden_qam(case: str, golden: Path) -> None:
     file = Golden(golden / f"{case}.npz")
     config = file.config
@@ -160,7 +162,7 @@ DIFFUSION_NAMES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", ["dac", "dac-chunk5", "qsm", "qsm-chunk5"])
+@pytest.mark.parametrize("case", ["dac", chunked("dac-chunk5"), "qsm", chunked("qsm-chunk5")])
 def test_golden_dac_and_qsm(case: str, golden: Path) -> None:
     file = Golden(golden / f"{case}.npz")
     config = file.config

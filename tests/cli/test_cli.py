@@ -150,6 +150,7 @@ def test_a_chunk_that_is_longer_than_every_episode(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_columns_that_no_command_has_kept_are_named_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """As where the file's folder is read-only."""
     data, file = line(), tmp_path / "log.npz"
@@ -171,6 +172,7 @@ def test_columns_that_no_command_has_kept_are_named_again(capsys: pytest.Capture
     assert json.loads(capsys.readouterr().out)["study"] == "sensitivity"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default:the critic of")
 def test_weights_critics_and_chunks_from_the_command_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -296,6 +298,7 @@ def test_help_names_every_setting_with_its_meaning(capsys: pytest.CaptureFixture
     assert "--seeds INT Seeds trained together" in told
 
 
+@pytest.mark.slow
 def test_train_and_evaluate_on_published_data(
     shared_data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -57,6 +57,7 @@ def test_episodes_of_selection_are_never_those_of_a_report(trained: Trained, mon
     assert selection.chosen == WEIGHTS[best]
 
 
+@pytest.mark.slow
 def test_of_equal_weights_the_smallest_is_chosen(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     """Success depends on the episode's seed alone there."""
     monkeypatch.setattr(environments, "describe", lambda task: {})

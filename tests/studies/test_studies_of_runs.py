@@ -64,6 +64,7 @@ def study(
     return run
 
 
+@pytest.mark.slow
 def test_sensitivity(study: Callable[..., dict[str, Any]]) -> None:
     rows = study("sensitivity", "--states 16 --sizes 0 1.0")["rows"]
     assert len(rows) == 4 * 2 * 2  # estimators, times, sizes
@@ -111,6 +112,7 @@ def test_a_dimension_that_is_constant_does_not_hide_who_is_near() -> None:
         assert [set(row) for row in found.tolist()] == [set(row) for row in exact.tolist()]
 
 
+@pytest.mark.slow
 def test_exploitation_compares_observations_as_the_policy_sees_them(tmp_path: Path) -> None:
     plan = dataclasses.replace(PLAN, frame_stack=2)
     stacked = Subject.of(train(QGF(hidden=(8,), flow_steps=2), line(), plan, out=tmp_path / "run"), line())
@@ -118,6 +120,7 @@ def test_exploitation_compares_observations_as_the_policy_sees_them(tmp_path: Pa
     assert all(np.isfinite(row["value"]) for row in rows)
 
 
+@pytest.mark.slow
 def test_weight(study: Callable[..., dict[str, Any]], subject: Subject) -> None:
     files.replace_rows(subject.trained.run.evaluations, [])
     told = study("weight", "--guidance denoised rollout --weights 0 1 30 --episodes 3 --states 8")
@@ -137,6 +140,7 @@ def test_weight(study: Callable[..., dict[str, Any]], subject: Subject) -> None:
     assert not reported & {row["episode_seed"] for row in written}
 
 
+@pytest.mark.slow
 def test_compute(study: Callable[..., dict[str, Any]], subject: Subject) -> None:
     files.replace_rows(subject.trained.run.evaluations, [])
     told = study("compute", "--candidates 1 4 --episodes 2 --repeats 2 --states 8")
@@ -153,6 +157,7 @@ def test_compute(study: Callable[..., dict[str, Any]], subject: Subject) -> None
     assert {row["episode_seed"] for row in written} == set(episode_seeds(0, Stream.REPORTING_EPISODES, 2))
 
 
+@pytest.mark.slow
 def test_methods(study: Callable[..., dict[str, Any]], subject: Subject) -> None:
     files.replace_rows(subject.trained.run.evaluations, [])
     sizes = "--weights 0 3 --refine-sizes 0.1 --candidates 2 --select-episodes 2 --episodes 2 --states 8"

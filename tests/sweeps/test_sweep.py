@@ -165,8 +165,15 @@ def test_from_the_command_line(tmp_path: Path, data: Path, capsys: pytest.Captur
     commands = capsys.readouterr().out.splitlines()
     assert len(commands) == 2
     assert commands[0].startswith("guidedflow train bc --task line --out")
+
+
+@pytest.mark.slow
+def test_a_sweep_without_its_data_ends_with_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (
+        f"sweep --tasks line --dataset {tmp_path}/no.npz --algorithms bc --hidden 4 --steps 4 --out {tmp_path}/sweep"
+    )
     with pytest.raises(SystemExit) as ended:
-        main([*words.replace(str(data), str(tmp_path / "no.npz")).split(), "--processes", "1"])
+        main([*words.split(), "--processes", "1"])
     assert ended.value.code == 1
     assert "no.npz" in capsys.readouterr().err
 

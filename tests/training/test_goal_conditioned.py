@@ -128,6 +128,7 @@ def test_an_evaluation_tells_success_in_each_task(
     assert told["selection"]["dataset"]["chosen"] == told["weight"]
 
 
+@pytest.mark.slow
 def test_a_study_sees_the_goals_of_the_policy(run: Path) -> None:
     subject = Subject.of(Trained.open(run), goal_line())
     drawn = subject.draw(64, 0)

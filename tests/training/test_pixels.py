@@ -100,6 +100,7 @@ def test_a_simulator_stacks_frames_as_a_dataset_does() -> None:
         assert [frames[0, 0, ::2].tolist() for frames in seen[:4]] == [[0, 0, 0], [0, 0, 1], [0, 1, 2], [1, 2, 3]]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*is resumed with changes. steps 2 -> 4")
 def test_a_policy_of_images_is_trained_resumed_evaluated_saved_and_loaded(tmp_path: Path) -> None:
     """Resumed and undisturbed runs agree in every bit, crops and evaluations included."""

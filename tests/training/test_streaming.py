@@ -59,6 +59,7 @@ def test_resuming_in_pieces_and_within_a_window_gives_the_same_bits(
     assert rows(tmp_path / "whole")[-1] == rows(tmp_path / "run")[-1]
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_reads_and_writes_ends_with_the_same_bits(tmp_path: Path) -> None:
     cache = tmp_path / "compiled"
     mapper.write([long_line()], tmp_path / "data", "line")
@@ -126,6 +127,7 @@ def test_from_a_log_of_your_own_to_a_rebalanced_streamed_run(
     assert Mapped.open(tmp_path / "again.mapped").fingerprint == config["dataset"]["fingerprint"]
 
 
+@pytest.mark.slow
 def test_a_run_is_judged_on_a_window_of_its_dataset(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -78,13 +78,20 @@ def start(*arguments: str, cache: Path) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(command, env=environment, cwd=HERE, capture_output=True, timeout=250)
 
 
-@pytest.mark.parametrize("name", ["gfp", "fql"])
-def test_a_run_killed_again_and_again_ends_with_the_same_bits(name: str, tmp_path: Path) -> None:
+DEATHS = (("metrics", 2), ("save", 1), ("write", 2), ("sync", 3), ("metrics", 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "deaths"), [("fql", DEATHS[2:4]), pytest.param("gfp", DEATHS, marks=pytest.mark.slow)]
+)
+def test_a_run_killed_again_and_again_ends_with_the_same_bits(
+    name: str, deaths: tuple[tuple[str, int], ...], tmp_path: Path
+) -> None:
     cache = tmp_path / "compiled"
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     undisturbed = start(name, str(whole), cache=cache)
     assert undisturbed.returncode == 0, undisturbed.stderr.decode()
-    for moment, count in (("metrics", 2), ("save", 1), ("write", 2), ("sync", 3), ("metrics", 2)):
+    for moment, count in deaths:
         died = start(name, str(broken), moment, str(count), cache=cache)
         assert died.returncode == -signal.SIGKILL, died.stderr.decode()
     resumed = start(name, str(broken), cache=cache)
@@ -135,6 +142,7 @@ def test_an_interrupted_run_is_saved_and_goes_on(
     assert_same_bits(leaves(tmp_path / "whole"), leaves(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_seeds_together_equal_seeds_alone(tmp_path: Path) -> None:
     together = train(SMALL, line(), small(seeds=3), out=tmp_path / "together").state
     for seed in range(3):

@@ -42,6 +42,7 @@ def assert_equal(episode, other):
         np.testing.assert_array_equal(column, other[key])
 
 
+@pytest.mark.slow
 def test_files_are_the_same_bits_for_any_number_of_workers(cube, tmp_path):
     for one, two in zip(cube, collect.collect(CUBE, 2, workers=2, out=tmp_path, progress=False), strict=True):
         assert one.read_bytes() == two.read_bytes()
@@ -63,7 +64,13 @@ def test_a_longer_collection_begins_with_the_shorter_and_another_seed_is_another
 
 
 @pytest.mark.parametrize(
-    "name", ["scene-play-v0", "cube-double-noisy-v0", "puzzle-3x3-noisy-v0", "pointmaze-giant-navigate-v0"]
+    "name",
+    [
+        pytest.param("scene-play-v0", marks=pytest.mark.slow),
+        "cube-double-noisy-v0",
+        pytest.param("puzzle-3x3-noisy-v0", marks=pytest.mark.slow),
+        "pointmaze-giant-navigate-v0",
+    ],
 )
 def test_an_episode_does_not_depend_on_the_one_before(name):
     short = dataclasses.replace(oracles.recipe(name), rows=100)

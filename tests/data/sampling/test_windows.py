@@ -158,7 +158,9 @@ def chi_squared(counts, expected):
 LAYOUT = [5, 9, 2, 14, 3, 7, 8, 1, 30, 4, 6, 6]
 
 
-@pytest.mark.parametrize("rule", [None, Rebalance("return", 0.1), Rebalance("weights")])
+@pytest.mark.parametrize(
+    "rule", [pytest.param(None, marks=pytest.mark.slow), Rebalance("return", 0.1), Rebalance("weights")]
+)
 def test_draws_over_many_windows_have_the_right_shares(on_disk, rule):
     """Pearson's chi-squared, whose mean is the degrees of freedom, five deviations above at most."""
     dataset = random_rows(episodes(LAYOUT), 1)
