@@ -192,3 +192,11 @@ def test_processes_of_this_machine_each_have_one_core(tmp_path: Path, data: Path
         == 1
     )
     assert not list((tmp_path / "sweep" / "logs").iterdir())
+
+
+def test_the_commands_of_a_sweep_evaluate_on_the_episodes_that_were_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = f"sweep --tasks line --algorithms bc --steps 4 --out {tmp_path}/sweep --print-commands --episode-seed 7"
+    main(words.split())
+    assert capsys.readouterr().out.strip().endswith("--episodes 50 --seed 7 --json")

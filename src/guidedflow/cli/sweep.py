@@ -145,15 +145,17 @@ class Sweep(Many):
     """The same from a TOML file: alpha = [0.3, 1], and a table [fql] for one algorithm."""
     dry_run: bool = False
     """List the runs, with an estimate of hours and disk, and train nothing."""
+    episode_seed: int = 0
+    """Which episodes evaluate: 0 are those that are reported; choose settings on others, by 1 or more."""
     print_commands: bool = False
     """Print one self-contained line a run, for Slurm arrays and GNU parallel, and train nothing."""
 
     def run(self) -> None:
         values = {**(grid.read(self.grid_file) if self.grid_file else {}), **grid.parse(self.grid)}
-        runs, judging = self.runs(values), Judging(self.episodes)
+        runs, judging = self.runs(values), Judging(self.episodes, self.episode_seed)
         if self.print_commands:
             for each in runs:
-                print(grid.line(each, judging.episodes))
+                print(grid.line(each, judging.episodes, judging.seed))
         elif self.dry_run:
             self._list(runs, judging)
         else:

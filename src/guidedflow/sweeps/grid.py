@@ -211,9 +211,10 @@ def _flags(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator
             yield from (flag, str(value))
 
 
-def line(run: Planned, episodes: int) -> str:
+def line(run: Planned, episodes: int, seed: int = 0) -> str:
     """One self-contained line for a shell: train the run or go on with it, then evaluate it."""
     trained = shlex.join(run.command())
     if not episodes:
         return trained
-    return f"{trained} && {shlex.join(['guidedflow', 'evaluate', str(run.out), '--episodes', str(episodes), '--json'])}"
+    evaluation = ["guidedflow", "evaluate", str(run.out), "--episodes", str(episodes), "--seed", str(seed), "--json"]
+    return f"{trained} && {shlex.join(evaluation)}"
