@@ -20,7 +20,12 @@ from guidedflow.data.convert import convert
 from guidedflow.errors import InputError
 from guidedflow.sweeps import cluster
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:os.fork"),  # Ray starts its own processes so, from a process that has loaded JAX
+    pytest.mark.filterwarnings("ignore:.*Exception ignored in. <function _at_fork"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
 
 
 @pytest.fixture
