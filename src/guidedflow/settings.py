@@ -273,8 +273,9 @@ def _restore(hint: Any, value: Any, where: str) -> Any:
     if isinstance(value, Mapping):
         inner: Any = next(filter(dataclasses.is_dataclass, _parts(hint) or (hint,)), None)
         return value if inner is None else from_plain(inner, value)
-    if typing.get_origin(hint) is tuple and isinstance(value, list):
-        return tuple(_restore(typing.get_args(hint)[0], item, where) for item in value)
+    if isinstance(value, list):
+        listed = next((part for part in _parts(hint) or (hint,) if typing.get_origin(part) is tuple), None)
+        return value if listed is None else tuple(_restore(typing.get_args(listed)[0], item, where) for item in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return value

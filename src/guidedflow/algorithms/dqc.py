@@ -25,6 +25,7 @@ from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.algorithms.parts.probabilities import Regression, cross_entropy, upper
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import NORMED, Aggregate, Critic, PartialField, RawTime, StateValue, VelocityField
+from guidedflow.packing import PartShapes
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.policies.policy import Policy
 from guidedflow.settings import hyperparameters
@@ -82,7 +83,9 @@ class DQC:
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
         shape, hidden, members = example.observation.shape, self.hidden, self.ensemble.members
         flow_key, chunk_key, critic_key, value_key = jax.random.split(key, 4)
-        seen, short = (shape[0] - self.goal_size, *shape[1:]), first_part(example, self.ratio).action.size
+        seen, short = shape, first_part(example, self.ratio).action.size
+        if not isinstance(shape, PartShapes):
+            seen = shape[0] - self.goal_size, *shape[1:]
         field = VelocityField(seen, short, hidden, RawTime(), style=NORMED, key=flow_key)
         chunk_critic = Critic(shape, example.action.size, hidden, size=members, key=chunk_key)
         critic = Critic(shape, short, hidden, size=members, key=critic_key)

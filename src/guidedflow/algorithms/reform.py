@@ -28,6 +28,7 @@ from guidedflow.flows.reflection import Reflection, integrate_reflected
 from guidedflow.flows.sampling import Sampler
 from guidedflow.flows.sources import ball
 from guidedflow.networks import Aggregate, Critic, OneStepActor, RawTime, VelocityField
+from guidedflow.packing import Shape
 from guidedflow.policies.kinds import ActorPolicy, FlowPolicy
 from guidedflow.policies.policy import Policy
 from guidedflow.settings import hyperparameters
@@ -43,7 +44,7 @@ class Reflected(eqx.Module):
     reflection: Reflection = eqx.field(static=True)
 
     @property
-    def observation_shape(self) -> tuple[int, ...]:
+    def observation_shape(self) -> Shape:
         return self.student.observation_shape
 
     @property

@@ -28,6 +28,7 @@ from guidedflow.flows.realtime import check_delay
 from guidedflow.flows.sampling import GradientAscent, Sampler
 from guidedflow.flows.schedules import WeightSchedule
 from guidedflow.keys import Stream, stream_key
+from guidedflow.parts import Parts
 from guidedflow.policies.controls import ValueName, under_value
 from guidedflow.policies.improved import improved
 from guidedflow.policies.kinds import FlowPolicy
@@ -269,7 +270,7 @@ class Evaluate:
         if self.realtime and not isinstance(policy, FlowPolicy):
             raise InputError("Real-time chunking pulls a flow to the chunk before, and this policy is no flow.")
 
-    def _observations(self, trained: Trained) -> Shaped[Array, " states *observation"]:
+    def _observations(self, trained: Trained) -> Shaped[Array, " states *observation"] | Parts:
         """Some observations of the run's dataset, as its policy saw them."""
         columns = Columns.parse(self.columns) if self.columns else None
         batches = trained.cut(trained.load(self.dataset, columns))

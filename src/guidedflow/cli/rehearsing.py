@@ -6,6 +6,7 @@ This module does not know how any of it is measured.
 from pathlib import Path
 from typing import Any
 
+from guidedflow.parts import Parts
 from guidedflow.progress import duration
 from guidedflow.training.plan import Plan
 from guidedflow.training.rehearsal import Rehearsal
@@ -19,7 +20,10 @@ def tell(found: Rehearsal, dataset: Any, plan: Plan, out: Path) -> None:
     speed = 1 / found.seconds_an_update
     lines = {
         "dataset": f"{dataset.name}: {len(dataset):,} transitions, {dataset.episodes:,} episodes",
-        "observation": f"{'x'.join(map(str, seen.shape))} numbers of {seen.dtype}",
+        "observation": " and ".join(
+            f"{f'{name}: ' if name else ''}{'x'.join(map(str, part.shape))} numbers of {part.dtype}"
+            for name, part in (seen if isinstance(seen, Parts) else {"": seen}).items()
+        ),
         "action": f"{taken.size} numbers" + (f", a chunk of {plan.horizon} steps" if plan.chunk else ""),
         "networks": ", ".join(f"{name} {count:,}" for name, count in found.parameters.items())
         + f": {total:,} parameters a seed",

@@ -19,6 +19,7 @@ from guidedflow.data.dataset import Dataset, first_unfinite_row
 from guidedflow.data.formats.recording import Recording
 from guidedflow.data.sources import Origin
 from guidedflow.errors import InputError
+from guidedflow.packing import as_matrix, finite_rows
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def finite(record: Recording, nan: Literal["drop", "cut"]) -> tuple[Recording, d
     bad = np.zeros(len(record.ends), bool)
     for column in record.columns():
         if first_unfinite_row(column) is not None:
-            bad |= ~np.isfinite(column.reshape(len(column), -1)).all(axis=1)
+            bad |= ~finite_rows(column)
     if not bad.any():
         return record, {"episodes": 0, "rows": 0}
     episode = np.append(0, np.cumsum(record.ends)[:-1])
@@ -94,7 +95,7 @@ def without_tails(dataset: Dataset) -> tuple[Dataset, int]:
 
 def idle_tails(dataset: Dataset) -> Int64[np.ndarray, " episodes"]:
     """How many steps at the end of each episode change no observation, and come after its last mask of 0."""
-    observations = dataset.observations.reshape(len(dataset.last), -1)
+    observations = as_matrix(dataset.observations)
     ends = np.flatnonzero(dataset.last)
     begins = np.concatenate([[0], ends[:-1] + 1])
     moves = np.zeros(len(observations), bool)

@@ -22,10 +22,15 @@ from guidedflow.data.formats.arrays import needing
 from guidedflow.data.ondisk import mapper
 from guidedflow.errors import InputError
 from guidedflow.files import folders_above, remove_quietly, replacing
+from guidedflow.packing import unpacked
 
 Format = Literal["npz", "hdf5", "minari", "minari-arrow", "mapped"]
 
 _SUFFIXES: dict[str, Format] = {".npz": "npz", ".hdf5": "hdf5", ".h5": "hdf5", "": "minari", ".mapped": "mapped"}
+
+
+_PART = "observations/"
+"""What the columns of observations of several parts begin with."""
 
 
 def convert(
@@ -98,6 +103,8 @@ def _told(dataset: Dataset) -> columns.Columns:
     told = columns.OURS
     if dataset.weights is not None:
         told = dataclasses.replace(told, weights="weights")
+    if (names := dataset.observations.dtype.names) is not None:
+        told = dataclasses.replace(told, observations="+".join(f"{_PART}{name}" for name in names))
     if dataset.goals is not None and not _named_goals(dataset):
         told = dataclasses.replace(told, goals="observations" if dataset.goals is dataset.observations else "goals")
     return told
@@ -105,7 +112,11 @@ def _told(dataset: Dataset) -> columns.Columns:
 
 def _write(dataset: Dataset, path: Path, to: Format) -> None:
     """The columns."""
-    stored: dict[str, NDArray[Any]] = {name: getattr(dataset, name) for name in _told(dataset).told().values()}
+    stored: dict[str, NDArray[Any]] = {
+        name: getattr(dataset, name) for name in _told(dataset).told().values() if _PART not in name
+    }
+    if dataset.observations.dtype.names is not None:
+        stored |= {f"{_PART}{name}": part for name, part in unpacked(dataset.observations).items()}
     with replacing(path) as part, part.open("wb") as file:
         if to == "npz":
             np.savez(file, allow_pickle=False, **stored)

@@ -30,7 +30,9 @@ from numpy.typing import NDArray
 from guidedflow import environments
 from guidedflow.environments.own import Own
 from guidedflow.environments.worker import Board, Cast, Failure, Success, serve
+from guidedflow.environments.wrappers import layout
 from guidedflow.errors import InputError
+from guidedflow.packing import Shape, shape_of
 from guidedflow.processes import available_cores, launching
 
 
@@ -48,6 +50,7 @@ class Steps(NamedTuple):
 class Simulators(gymnasium.vector.VectorEnv):
     """`number` environments in `workers` spawned processes; environment i lives in worker i modulo `workers`.
 
+    Observations of a dictionary space are rows of a structured array (`guidedflow.packing`).
     `factory` is called in the workers and must be importable by name: a function of a module, or
     `functools.partial(guidedflow.environments.make, task)`. Observations of floating point are float32.
     `graphics` is the workers' `MUJOCO_GL`, by default as it is here.
@@ -58,7 +61,7 @@ class Simulators(gymnasium.vector.VectorEnv):
     fails, a worker dies, or one is silent for `timeout` seconds; then every worker is stopped first.
     """
 
-    single_observation_space: Box
+    single_observation_space: gymnasium.Space[Any]
     single_action_space: Box
 
     def __init__(
@@ -118,6 +121,16 @@ class Simulators(gymnasium.vector.VectorEnv):
         for worker in range(self.workers):
             self._answer(worker)
         self._board.unlink()  # The memory lives as long as its users, and nothing is left behind if they are killed.
+
+    @property
+    def observation_shape(self) -> Shape:
+        """The shape of one observation, or of each of its parts."""
+        return shape_of(*layout(self.single_observation_space))
+
+    @property
+    def observation_layout(self) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """Shape and type of the array that holds one observation; parts are the fields of a structured type."""
+        return layout(self.single_observation_space)
 
     def _hand_over(self, worker: int, factory: Callable[[], gymnasium.Env[Any, Any]]) -> None:
         try:

@@ -32,6 +32,8 @@ from guidedflow.errors import InputError
 from guidedflow.evaluation.pace import Pace
 from guidedflow.flows.realtime import binding, check_delay, shifted
 from guidedflow.keys import Stream, stream_key
+from guidedflow.packing import finite_rows, unpacked
+from guidedflow.parts import Parts
 from guidedflow.policies.policy import Policy
 from guidedflow.results.rows import Episode, episode, summarise
 
@@ -147,14 +149,14 @@ def _acting(structure: PyTreeDef, bound: bool) -> Callable[..., Float[Array, "se
         leaves: list[Any],
         root: Key[Array, ""],
         seeds: UInt32[Array, " seeds"],
-        observations: Shaped[Array, "seeds rows *observation"],
+        observations: Shaped[Array | np.ndarray, "seeds rows *observation"] | Parts,
         episodes: UInt32[Array, "seeds rows"],
         steps: UInt32[Array, "seeds rows"],
         *pulls: Float[Array, "seeds rows action"],
     ) -> Float[Array, "seeds rows *action"]:
         fold = jax.random.fold_in
 
-        def one(leaves: list[Any], seed: Array, observation: Array, episode: Array, step: Array, *pull: Array) -> Array:
+        def one(leaves: list[Any], seed: Array, observation: Any, episode: Array, step: Array, *pull: Array) -> Array:
             policy = jax.tree.unflatten(structure, leaves)
             policy = policy.bound(*pull) if bound else policy
             return policy(observation, fold(fold(fold(root, seed), episode), step))
@@ -199,8 +201,8 @@ class _Rollout:
         self.act = functools.partial(
             _acting(structure, bool(pace.realtime)), leaves, root, jnp.asarray(seeds, jnp.uint32)
         )
-        self.observations = np.zeros((*self.shape, *simulators.single_observation_space.shape), np.float32)
-        self.observations = self.observations.astype(simulators.single_observation_space.dtype)
+        shape, dtype = simulators.observation_layout
+        self.observations = np.zeros((*self.shape, *shape), dtype)
         self.owner, self.row, self.episode, self.length = np.zeros((4, used), np.int64)
         self.total = np.zeros(used)
         self.seam, self.seams = np.zeros((2, used))
@@ -302,7 +304,7 @@ class _Rollout:
             self.length[indices],
         )
         pulls = self._pulls(indices) if self.pace.realtime else ()
-        actions = np.asarray(self.act(self.observations, episodes, steps, *pulls))[place]
+        actions = np.asarray(self.act(_seen(self.observations), episodes, steps, *pulls))[place]
         box = self.simulators.single_action_space
         if actions.ndim != 2 or actions.shape[1] % math.prod(box.shape):
             raise InputError(
@@ -312,7 +314,7 @@ class _Rollout:
         if not np.isfinite(actions).all():
             first = np.argmin(np.isfinite(actions).all(axis=1))
             bad = int(indices[first])
-            if not np.isfinite(observations[first]).all():
+            if not finite_rows(observations[first : first + 1]).all():
                 raise self._broken(bad, "observations")
             raise InputError(
                 f"evaluation: the policy of seed {self.seeds[self.owner[bad]]} gave an action that is not finite in "
@@ -353,6 +355,11 @@ class _Rollout:
         return self.pulls
 
 
+def _seen(observations: NDArray[Any]) -> NDArray[Any] | Parts:
+    """Observations as the compiled call takes them; those of several parts by name."""
+    return observations if observations.dtype.names is None else Parts(unpacked(observations))
+
+
 def _check(policy: PyTree, simulators: Simulators, task: str, seeds: Sequence[int]) -> None:
     if len(set(seeds)) < len(seeds) or not seeds:
         raise InputError(f"evaluation: expected one or more different training seeds, found {list(seeds)}")
@@ -363,10 +370,10 @@ def _check(policy: PyTree, simulators: Simulators, task: str, seeds: Sequence[in
             f"of that length, but some have {sorted(leading - {len(seeds)})}; stack the seeds' policies"
         )
     expected = getattr(policy, "observation_shape", None)
-    found = simulators.single_observation_space.shape
-    if expected is not None and tuple(expected) != found:
+    found = simulators.observation_shape
+    if expected is not None and expected != found:
         raise InputError(
-            f"evaluation: the policy takes observations of shape {tuple(expected)}, but task {task!r} gives {found}; "
+            f"evaluation: the policy takes observations of shape {expected}, but task {task!r} gives {found}; "
             "evaluate it on the task that it was trained for"
         )
 

@@ -17,7 +17,7 @@ from guidedflow.networks.critics import (
     StateValues,
     Values,
 )
-from guidedflow.networks.encoders import Encoder, Impala, Unencoded, encoder_of
+from guidedflow.networks.encoders import Encoder, Impala, Joined, Unencoded, encoder_of
 from guidedflow.networks.fields import (
     ConditionalField,
     Extrapolation,
@@ -59,6 +59,7 @@ __all__ = [
     "Extrapolation",
     "Field",
     "Impala",
+    "Joined",
     "JumpField",
     "LayerNorm",
     "Linear",

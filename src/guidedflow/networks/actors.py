@@ -12,6 +12,7 @@ from jaxtyping import PRNGKeyArray
 
 from guidedflow.networks.encoders import Encoder, encoder_of
 from guidedflow.networks.mlp import MLP, PLAIN, Style
+from guidedflow.packing import Shape
 from guidedflow.types import Action, Noise, Observation
 
 
@@ -20,7 +21,7 @@ class Actor(Protocol):
     """What an actor policy asks: a network, or several in a row."""
 
     @property
-    def observation_shape(self) -> tuple[int, ...]: ...
+    def observation_shape(self) -> Shape: ...
     @property
     def action_size(self) -> int: ...
     @property
@@ -38,12 +39,12 @@ class OneStepActor(eqx.Module):
 
     encoder: Encoder
     mlp: MLP
-    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    observation_shape: Shape = eqx.field(static=True)
     action_size: int = eqx.field(static=True)
 
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         action_size: int,
         hidden: Sequence[int],
         *,
@@ -71,13 +72,13 @@ class MeanActor(eqx.Module):
 
     encoder: Encoder
     mlp: MLP
-    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    observation_shape: Shape = eqx.field(static=True)
     action_size: int = eqx.field(static=True)
     squash: bool = eqx.field(static=True)
 
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         action_size: int,
         hidden: Sequence[int],
         *,
@@ -130,7 +131,7 @@ class Decoded(eqx.Module):
     bound: Callable[[Noise], Noise]
 
     @property
-    def observation_shape(self) -> tuple[int, ...]:
+    def observation_shape(self) -> Shape:
         return self.actor.observation_shape
 
     @property

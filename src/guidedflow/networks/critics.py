@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from guidedflow.networks.encoders import Encoder, encoder_of
 from guidedflow.networks.mlp import MLP, NORMED, Style
 from guidedflow.networks.times import TimeEmbedding
+from guidedflow.packing import Shape
 from guidedflow.settings import Choice
 from guidedflow.types import Action, Observation, Scalar, Time
 
@@ -34,7 +35,7 @@ class StateValue(eqx.Module):
 
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         hidden: Sequence[int],
         *,
         style: Style = NORMED,
@@ -56,7 +57,7 @@ class StateValues(eqx.Module):
 
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         hidden: Sequence[int],
         *,
         size: int = 2,
@@ -82,12 +83,12 @@ class Critic(eqx.Module):
 
     encoder: Encoder
     members: tuple[MLP, ...]
-    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    observation_shape: Shape = eqx.field(static=True)
     action_size: int = eqx.field(static=True)
 
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         action_size: int,
         hidden: Sequence[int],
         *,
@@ -119,12 +120,12 @@ class NoisyCritic(eqx.Module):
     encoder: Encoder
     mlp: MLP
     embedding: TimeEmbedding = eqx.field(static=True)
-    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    observation_shape: Shape = eqx.field(static=True)
     action_size: int = eqx.field(static=True)
 
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         action_size: int,
         hidden: Sequence[int],
         embedding: TimeEmbedding,

@@ -14,6 +14,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from guidedflow.networks.encoders import Encoder, encoder_of
 from guidedflow.networks.mlp import MLP, PLAIN, Style
 from guidedflow.networks.times import TimeEmbedding
+from guidedflow.packing import PartShapes, Shape
+from guidedflow.parts import Parts
 from guidedflow.types import Action, Observation, Scalar, Time, Velocity
 
 
@@ -22,7 +24,7 @@ class Field(Protocol):
     """What a flow policy integrates."""
 
     @property
-    def observation_shape(self) -> tuple[int, ...]: ...
+    def observation_shape(self) -> Shape: ...
     @property
     def action_size(self) -> int: ...
 
@@ -37,12 +39,12 @@ class VelocityField(eqx.Module):
     encoder: Encoder
     mlp: MLP
     embedding: TimeEmbedding = eqx.field(static=True)
-    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    observation_shape: Shape = eqx.field(static=True)
     action_size: int = eqx.field(static=True)
 
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         action_size: int,
         hidden: Sequence[int],
         embedding: TimeEmbedding,
@@ -76,12 +78,12 @@ class JumpField(eqx.Module):
 
     encoder: Encoder
     mlp: MLP
-    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    observation_shape: Shape = eqx.field(static=True)
     action_size: int = eqx.field(static=True)
 
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         action_size: int,
         hidden: Sequence[int],
         *,
@@ -108,7 +110,7 @@ class PartialField(eqx.Module):
     """A field that sees the first numbers of an observation only: a flow that is not shown the goal behind them."""
 
     field: VelocityField
-    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    observation_shape: Shape = eqx.field(static=True)
     """Of the whole observation."""
 
     @property
@@ -117,7 +119,10 @@ class PartialField(eqx.Module):
 
     def given(self, observation: Observation) -> Velocity:
         """The velocity as a function of the action and the time alone."""
-        return self.field.given(observation[: self.field.observation_shape[0]])
+        shape = self.field.observation_shape
+        if isinstance(shape, PartShapes) or isinstance(observation, Parts):  # which have no goal behind them
+            return self.field.given(observation)
+        return self.field.given(observation[: shape[0]])
 
 
 class ConditionalField(eqx.Module):
@@ -127,12 +132,12 @@ class ConditionalField(eqx.Module):
     mlp: MLP
     labels: Float[Array, "labels embedding"]
     embedding: TimeEmbedding = eqx.field(static=True)
-    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    observation_shape: Shape = eqx.field(static=True)
     action_size: int = eqx.field(static=True)
 
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         action_size: int,
         hidden: Sequence[int],
         embedding: TimeEmbedding,
@@ -169,7 +174,7 @@ class Extrapolation(eqx.Module):
     weight: float | Scalar
 
     @property
-    def observation_shape(self) -> tuple[int, ...]:
+    def observation_shape(self) -> Shape:
         return self.field.observation_shape
 
     @property
@@ -199,12 +204,12 @@ class NoiseField(eqx.Module):
     frequencies: Float[Array, " frequencies"]
     condition: MLP
     mlp: MLP
-    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    observation_shape: Shape = eqx.field(static=True)
     action_size: int = eqx.field(static=True)
 
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         action_size: int,
         hidden: Sequence[int],
         *,

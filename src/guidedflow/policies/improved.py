@@ -16,6 +16,7 @@ from guidedflow.flows.densities import Mixture
 from guidedflow.flows.improvement import CFPI, around
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Combine, Critic, NoisyCritic
+from guidedflow.packing import Shape
 from guidedflow.policies.density import DensityPolicy, density
 from guidedflow.policies.kinds import ActorPolicy, FlowPolicy
 from guidedflow.policies.policy import Policy, no_critic
@@ -48,7 +49,7 @@ class Improved(Policy):
         return self.inner.aggregate
 
     @property
-    def observation_shape(self) -> tuple[int, ...]:
+    def observation_shape(self) -> Shape:
         return self.inner.observation_shape
 
     @property

@@ -3,12 +3,13 @@
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Combine, Critic, NoisyCritic
 from guidedflow.normalization import ActionScale, ObservationScale
+from guidedflow.packing import Shape
+from guidedflow.parts import on_device
 from guidedflow.policies.policy import Policy
 from guidedflow.types import Action, Observation
 
@@ -36,7 +37,7 @@ class Rescaled(Policy):
         return self.inner.aggregate
 
     @property
-    def observation_shape(self) -> tuple[int, ...]:
+    def observation_shape(self) -> Shape:
         return self.inner.observation_shape
 
     @property
@@ -48,7 +49,7 @@ class Rescaled(Policy):
         return self.inner.noise_shape
 
     def act_from(self, observation: Observation, noise: Float[Array, "candidates numbers"]) -> Action:
-        seen = observation if self.observations is None else self.observations(jnp.asarray(observation))
+        seen = observation if self.observations is None else self.observations(on_device(observation))
         action = self.inner.act_from(seen, noise)
         return action if self.scale is None else self.scale.from_box(action)
 

@@ -4,6 +4,7 @@ This module does not know how the critic and the policy learn.
 """
 
 from guidedflow.errors import InputError
+from guidedflow.packing import PartShapes
 from guidedflow.types import Transition
 
 
@@ -36,5 +37,5 @@ def check_goals(example: Transition, ratio: int, goal_size: int) -> None:
         )
     if goal_size and not goals:
         raise InputError(f"goal-size is {goal_size}, but the data is not goal-conditioned; leave it out.")
-    if goal_size and (len(numbers) != 1 or goal_size >= numbers[0]):
+    if goal_size and (isinstance(numbers, PartShapes) or len(numbers) != 1 or goal_size >= numbers[0]):
         raise InputError(f"goal-size must be less than the observation's numbers, but is {goal_size} of {numbers}.")
