@@ -28,11 +28,13 @@ from guidedflow.networks.fields import (
     VelocityField,
 )
 from guidedflow.networks.mlp import (
+    ELU,
     FLOW_NORM_FIRST,
     MLP,
     NORM_FIRST,
     NORMED,
     PLAIN,
+    RELU,
     LayerNorm,
     Linear,
     Norm,
@@ -42,11 +44,13 @@ from guidedflow.networks.mlp import (
 from guidedflow.networks.times import RawTime, SinusoidalTime, SwiftTime, TimeEmbedding
 
 __all__ = [
+    "ELU",
     "FLOW_NORM_FIRST",
     "MLP",
     "NORMED",
     "NORM_FIRST",
     "PLAIN",
+    "RELU",
     "Actor",
     "Aggregate",
     "Combine",

@@ -12,12 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.networks.encoders import Encoder, encoder_of
-from guidedflow.networks.mlp import MLP, Linear, Style, glorot
+from guidedflow.networks.mlp import MLP, RELU, Linear, Style, glorot
 from guidedflow.packing import Shape
 from guidedflow.types import Observation, Scalar
-
-RELU = Style(activation=jax.nn.relu)
-"""ReLU without LayerNorm."""
 
 
 class Heads(NamedTuple):

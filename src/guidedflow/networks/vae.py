@@ -12,12 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.networks.encoders import Encoder, encoder_of
-from guidedflow.networks.mlp import MLP, Style
+from guidedflow.networks.mlp import MLP, RELU, Style
 from guidedflow.packing import Shape
 from guidedflow.types import Action, Observation
-
-RELU = Style(activation=jax.nn.relu)
-"""ReLU without LayerNorm, as in A2PO and LAPO."""
 
 NOTHING: Float[Array, "0"] = jnp.zeros(0)
 """No condition."""
