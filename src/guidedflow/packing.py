@@ -106,9 +106,10 @@ def unpacked(column: NDArray[Any]) -> dict[str, NDArray[Any]]:
 
 def as_matrix(column: NDArray[Any]) -> NDArray[Any]:
     """The rows of a column as vectors that are equal where the rows are: numbers, or the bytes of all parts."""
+    rows = len(column)
     if column.dtype.names is not None:
         column = np.ascontiguousarray(column).view(np.uint8)
-    return column.reshape(len(column) if column.ndim else 1, -1) if column.size else column.reshape(0, 0)
+    return column.reshape(rows, -1)
 
 
 def finite_rows(column: NDArray[Any]) -> NDArray[np.bool_]:

@@ -14,9 +14,10 @@ from guidedflow.results import tables
 from guidedflow.sweeps import grid
 from guidedflow.sweeps.board import Board
 from guidedflow.sweeps.driver import Ended, sweep
+from guidedflow.sweeps.estimate import estimate
 from guidedflow.sweeps.grid import Grid, Planned
 from guidedflow.sweeps.left import Judging
-from guidedflow.sweeps.tuning import Halving, Study, check_seeds, record, tune, winners
+from guidedflow.sweeps.tuning import Halving, Study, check_seeds, planned, record, tune, winners
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,19 @@ class Tune(Many):
     """Episodes of each value, seed and rung."""
     rungs: int = 3
     """Comparisons on the way; after each the better half goes on to twice the updates."""
+    dry_run: bool = False
+    """List what would be tried, with an estimate of hours, and train nothing."""
 
     def run(self) -> None:
+        if self.print_config:
+            print(self.configuration())
+            return
         halving = Halving(self.rungs, self.tuning_seeds, episodes=self.tuning_episodes)
         check_seeds(self.plan, halving)
         studies = self._studies()
+        if self.dry_run:
+            self._list(studies, halving)
+            return
         with Board(console) as board:
 
             def carry_out(runs: Sequence[Planned], judging: Judging) -> Ended:
@@ -57,6 +66,31 @@ class Tune(Many):
         if ended.failed:
             raise SystemExit(1)
 
+    def _list(self, studies: Sequence[Study], halving: Halving) -> None:
+        """Print what would be tried, how many updates it takes, and how long that is here."""
+        runs = [(study, planned(study, halving)) for study in studies]
+        expected = estimate([run for _, listed in runs for run in listed], self.backend.workers)
+        told = [
+            {
+                "task": study.base.task,
+                "algorithm": study.base.name,
+                "stages": {setting: list(values) for setting, values in study.protocol.stages},
+                "updates": sum(run.plan.steps for run in listed),
+            }
+            for study, listed in runs
+        ]
+        if self.json:
+            print(json.dumps({"studies": told, "hours": round(expected.hours, 2)}))
+            return
+        for each in told:
+            stages = "; ".join(f"{key} of {' '.join(map(grid.in_word, v))}" for key, v in each["stages"].items())
+            print(f"{each['task']}  {each['algorithm']}: {stages or 'nothing to choose'}: {each['updates']:,} updates")
+        print(
+            f"{len(told)} studies, rungs of {', '.join(f'{step:,}' for step in halving.steps(self.plan))} updates, "
+            f"{halving.seeds} tuning seeds: about {expected.hours:,.1f} hours on {self.backend.workers} workers without "
+            "evaluations."
+        )
+
     def _studies(self) -> list[Study]:
         values = grid.parse(self.grid)
         runs = self.runs({})
@@ -66,7 +100,7 @@ class Tune(Many):
 
     def _study(self, run: Planned, values: Grid) -> Study:
         own = {
-            key.rpartition(".")[2]: tuple(listed)
+            key.rpartition(".")[2]: tuple(grid.meant(run.algorithm, key.rpartition(".")[2], value) for value in listed)
             for key, listed in values.items()
             if key.rpartition(".")[0] in ("", run.name) and hasattr(run.algorithm, key.rpartition(".")[2])
         }
@@ -79,7 +113,7 @@ class Tune(Many):
             [
                 study.base.task,
                 study.base.name,
-                " ".join(f"{key}={value:g}" for key, value in study.chosen.items()),
+                " ".join(f"{key}={grid.in_word(value)}" for key, value in study.chosen.items()),
                 *(f"{spent:,}" for spent in (len(study.seen), study.updates, study.episodes)),
             ]
             for study in studies

@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium
 from numpy.typing import NDArray
 
-from guidedflow.environments.wrappers import in_parts, stacked
+from guidedflow.environments.wrappers import has_images, in_parts, stacked
 from guidedflow.errors import InputError
 
 LONGEST = 10_000
@@ -48,7 +48,7 @@ class Own:
             raise InputError(f"{self.name} must make a gymnasium.Env, but made a {type(env).__name__}.")
         space = env.observation_space
         if isinstance(space, gymnasium.spaces.Dict):
-            env = in_parts(env)
+            env = in_parts(env) if has_images(space) else gymnasium.wrappers.FlattenObservation(env)
         elif not isinstance(space, gymnasium.spaces.Box):
             raise InputError(f"{self.name}: observations must be one array, or a Dict of arrays, but are {space}.")
         if self.episode_steps is not None:

@@ -183,6 +183,11 @@ def in_parts(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
     return gymnasium.wrappers.TransformObservation(env, transformed, gymnasium.spaces.Dict(found))
 
 
+def has_images(space: gymnasium.Space[Any]) -> bool:
+    """Whether a space is an image in bytes, or nested dictionaries with one inside."""
+    return any(box.dtype == np.uint8 and is_image(box.shape or ()) for box in _boxes(space).values())
+
+
 def _boxes(space: gymnasium.Space[Any], prefix: str = "") -> dict[str, gymnasium.Space[Any]]:
     """The spaces of nested dictionaries by name."""
     if not isinstance(space, gymnasium.spaces.Dict):

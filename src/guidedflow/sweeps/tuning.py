@@ -19,7 +19,7 @@ from guidedflow.recipes.protocols import Protocol
 from guidedflow.results import rows
 from guidedflow.settings import from_plain, to_plain
 from guidedflow.sweeps.driver import Ended
-from guidedflow.sweeps.grid import Planned
+from guidedflow.sweeps.grid import Planned, in_word
 from guidedflow.sweeps.left import Judging, reported
 from guidedflow.training.plan import Plan
 
@@ -66,7 +66,7 @@ class Study:
         """The runs of one value, of every tuning seed."""
         settings = {**to_plain(self.base.algorithm), **self.chosen, setting: value}
         algorithm = from_plain(type(self.base.algorithm), settings)
-        label = "-".join(f"{key}={settings[key]:g}" for key in {**self.chosen, setting: value})
+        label = "-".join(f"{key}={in_word(settings[key])}" for key in {**self.chosen, setting: value})
         self.seen.add(algorithm)
         seeds = range(halving.first_seed, halving.first_seed + halving.seeds)
         folder = self.base.out / "tuning" / label
@@ -91,6 +91,23 @@ class Study:
             "episodes": self.episodes,
             "curve": self.curve,
         }
+
+
+def planned(study: Study, halving: Halving) -> list[Planned]:
+    """What a study trains: each rung of each stage on every tuning seed, then the winner on its reported seeds.
+
+    A run stands for the updates that a rung adds. Which values go on is not known yet, so the first ones stand for them.
+    """
+    found, steps = [], halving.steps(study.base.plan)
+    for setting, values in study.protocol.stages:
+        alive, before = list(values), 0
+        for step in steps:
+            for value in alive:
+                runs = study.runs(setting, value, step, halving)
+                found += [replace(run, plan=replace(run.plan, steps=step - before)) for run in runs]
+            alive, before = alive[: max(math.ceil(len(alive) / 2), 1)], step
+    study.seen.clear()
+    return [*found, *winners([study])]
 
 
 def tune(studies: Sequence[Study], halving: Halving, sweep: Sweep) -> None:
