@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -70,7 +71,7 @@ class Tune(Many):
         """Print what would be tried, how many updates it takes, and how long that is here."""
         runs = [(study, planned(study, halving)) for study in studies]
         expected = estimate([run for _, listed in runs for run in listed], self.backend.workers)
-        told = [
+        told: list[dict[str, Any]] = [
             {
                 "task": study.base.task,
                 "algorithm": study.base.name,

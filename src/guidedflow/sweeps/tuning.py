@@ -96,7 +96,7 @@ class Study:
 def planned(study: Study, halving: Halving) -> list[Planned]:
     """What a study trains: each rung of each stage on every tuning seed, then the winner on its reported seeds.
 
-    A run stands for the updates that a rung adds. Which values go on is not known yet, so the first ones stand for them.
+    A run stands for the updates that a rung adds. Which values go on is not known yet: the first stand for them.
     """
     found, steps = [], halving.steps(study.base.plan)
     for setting, values in study.protocol.stages:
