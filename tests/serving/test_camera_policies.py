@@ -79,6 +79,6 @@ def test_an_export_acts_as_the_policy(policy, tmp_path: Path) -> None:
     )
     assert manifest.interface == interface
     program = ExportSource(tmp_path / "export").open().programs[1]
-    found = program(camera().observations[:2], np.array([0, 3], np.uint32), np.zeros((2, 0), np.float32))
-    first = {name: camera().observations[name][1] for name in ("image", "state")}
+    found = program(seen[:2], np.array([0, 3], np.uint32), np.zeros((2, 0), np.float32))
+    first = {name: seen[name][1] for name in ("image", "state")}
     np.testing.assert_allclose(found[1][0], policy(first, jax.random.key(3)), atol=1e-5)

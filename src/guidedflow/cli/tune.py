@@ -88,8 +88,8 @@ class Tune(Many):
             print(f"{each['task']}  {each['algorithm']}: {stages or 'nothing to choose'}: {each['updates']:,} updates")
         print(
             f"{len(told)} studies, rungs of {', '.join(f'{step:,}' for step in halving.steps(self.plan))} updates, "
-            f"{halving.seeds} tuning seeds: about {expected.hours:,.1f} hours on {self.backend.workers} workers without "
-            "evaluations."
+            f"{halving.seeds} tuning seeds: about {expected.hours:,.1f} hours on {self.backend.workers} workers "
+            "without evaluations."
         )
 
     def _studies(self) -> list[Study]:
