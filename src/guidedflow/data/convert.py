@@ -113,7 +113,8 @@ def convert_mixture(
         parts = [Part(str(o.path), _columns(d), d.last) for o, d in zip(origins, datasets, strict=True)]
         columns, record = mix(parts, shares, seed, episodes)
         _add_records(record, origins)
-        return convert(Dataset(datasets[0].name, **columns), path, to, None, record)
+        made: dict[str, Any] = {"name": datasets[0].name, **columns}
+        return convert(Dataset(**made), path, to, None, record)
     _check_environments(origins)
     columns, record = mix([_archive(origin.path) for origin in origins], shares, seed, episodes)
     _add_records(record, origins)
