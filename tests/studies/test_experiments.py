@@ -82,7 +82,8 @@ def played(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("guidedflow.environments.task_ids", lambda task: ())
     monkeypatch.setattr("guidedflow.environments.describe", lambda task: {})
     monkeypatch.setattr("guidedflow.environments.make", lambda task, **how: Repeatable(Peaceful(6)))
-    monkeypatch.setattr("guidedflow.data.sources.by_goals", lambda task: False)
+    monkeypatch.setattr("guidedflow.sweeps.grid.open_dataset", lambda *_, **__: line())
+    monkeypatch.setattr("guidedflow.training.member.at_home", lambda task: False)
 
 
 def conduct(study: Any, setup: Setup) -> Finding:
@@ -162,7 +163,7 @@ def test_a_form_whose_loss_is_no_longer_finite_is_a_row_and_not_an_end(setup: Se
 
 
 def test_sparse_rewards_and_what_helps(setup: Setup) -> None:
-    finding = conduct(Sparse(every=(3,), horizon=2), setup)
+    finding = conduct(Sparse(every=(3,), span=2), setup)
     assert [(row["rewards"], row["learns"]) for row in finding.rows] == [
         (rewards, learns)
         for rewards in ("as recorded", "every 3th", "at success")
@@ -188,15 +189,13 @@ def test_shift_has_a_row_for_each_checkpoint_and_part(setup: Setup, played: None
         assert np.all(np.diff([row["to_data"] for row in finding.of(step=step)]) >= 0)
 
 
-class Steady:
+def steady(observation: Any, key: Any) -> Any:
     """Always the same action."""
-
-    def act(self, observation: Any, key: Any) -> Any:
-        return jnp.full(2, 0.5) + 0 * observation[0]
+    return jnp.full(2, 0.5) + 0 * observation[0]
 
 
 def test_the_return_of_an_episode_that_is_cut_off_goes_on_with_its_last_reward(played: None) -> None:
-    found = visited(Steady(), TASK, 6, discount=0.5)  # type: ignore[arg-type]
+    found = visited(steady, TASK, 6, discount=0.5)
     lengths = np.diff([*np.flatnonzero(found.observations[:, 1] == 0), len(found.returns)])
     assert (lengths > 0).all()
     end = 0
@@ -291,7 +290,7 @@ def test_without_a_simulator_where_one_is_needed(study: Any, setup: Setup) -> No
         ("quality --shares 0.1 0.9 --data a.npz --task cube-single-noisy-singletask-task1-v0", "a file for each share"),
         ("shift --chunk --horizon 5 --task cube-single-noisy-singletask-task1-v0", "leave --chunk out"),
         ("alpha --states 0", "states must be at least 1"),
-        ("alpha", "there is no file"),
+        ("alpha", "there is no file or folder nothing.npz"),
     ],
 )
 def test_bad_input_is_one_sentence(

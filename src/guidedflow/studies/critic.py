@@ -137,7 +137,7 @@ def _part(setup: Setup, share: float) -> str:
     if not path.exists():
         recorded = Source(setup.dataset).open(setup.task)
         if not isinstance(recorded, Dataset):
-            raise InputError(f"the data of {setup.task!r} may exceed memory; leave --few empty.")
+            raise InputError(f"the data of {setup.task!r} may exceed memory; study critic needs them in memory.")
         convert(split(recorded, share, 0)[1], path)
     return str(path)
 

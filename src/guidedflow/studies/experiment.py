@@ -182,8 +182,8 @@ def measure(experiment: Experiment, setup: Setup, carry_out: CarryOut, simulator
         environments.simulated(setup.task)
     cells = experiment.cells(setup, carry_out)
     planned = {run.out: run for cell in cells for run in cell.planned(setup)}
+    opened = {source: source.open(setup.task) for source in {run.source for run in planned.values()}}
     ended = carry_out(list(planned.values()), setup.judging)
-    opened: dict[Source, Dataset | Mapped] = {}
     rows: list[dict[str, Any]] = []
     for cell in cells:
         runs = cell.planned(setup)
@@ -191,10 +191,7 @@ def measure(experiment: Experiment, setup: Setup, carry_out: CarryOut, simulator
         if failed is not None:
             rows.append({**cell.labels, "failed": failed})
             continue
-        source = runs[0].source
-        if source not in opened:
-            opened[source] = source.open(setup.task)
-        trials = [Trial(cell, setup, Trained.open(run.out), opened[source], simulators) for run in runs]
+        trials = [Trial(cell, setup, Trained.open(run.out), opened[run.source], simulators) for run in runs]
         outcome = _outcome(cell, runs, setup.judging)
         found = [experiment.measure(trial) for trial in trials]
         rows += [{**cell.labels, **outcome, **_mean(each), "failed": None} for each in zip(*found, strict=True)]

@@ -45,7 +45,7 @@ class Quality:
     """Probabilities that an action of the data is random."""
     noise: float | None = None
     """Deviation of the noise on the oracle's actions; by default as published."""
-    data: tuple[str, ...] = ()
+    data: tuple[str, ...] | None = None
     """Dataset files of the shares, in their order; by default they are collected."""
     collect_episodes: int = 100
     """Episodes to collect of each share."""

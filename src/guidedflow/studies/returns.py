@@ -4,16 +4,19 @@ An episode that is cut off goes on with its last reward for ever: where that is 
 return is a lower bound. This module does not know how the numbers are compared.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, PRNGKeyArray, Shaped
 
 from guidedflow import environments
 from guidedflow.evaluation.rollout import episode_seeds
 from guidedflow.keys import Stream
-from guidedflow.policies.policy import Policy
+from guidedflow.types import Action, Observation
+
+Act = Callable[[Observation, PRNGKeyArray], Action]
 
 
 class Visited(NamedTuple):
@@ -24,10 +27,10 @@ class Visited(NamedTuple):
     returns: Float[np.ndarray, " states"]
 
 
-def visited(policy: Policy, task: str, episodes: int, discount: float, frame_stack: int = 1) -> Visited:
-    """Roll a policy of one seed out in one simulator, on episodes of selection."""
+def visited(act: Act, task: str, episodes: int, discount: float, frame_stack: int = 1) -> Visited:
+    """Roll a policy out, which acts by an observation and a key, in one simulator, on episodes of selection."""
     env = environments.make(task, frame_stack=frame_stack)
-    act = jax.jit(policy.act)
+    act = jax.jit(act)
     found: list[Visited] = []
     try:
         for number, seed in enumerate(episode_seeds(0, Stream.SELECTION_EPISODES, episodes)):

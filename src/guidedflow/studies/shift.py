@@ -54,7 +54,7 @@ class Shift:
 
     def _checkpoint(self, trial: Trial) -> list[Measured]:
         plan, actor = trial.setup.plan, trial.policy("actor")
-        found = returns.visited(actor, trial.setup.task, plan.eval_episodes, plan.discount, plan.frame_stack)
+        found = returns.visited(actor.act, trial.setup.task, plan.eval_episodes, plan.discount, plan.frame_stack)
         chosen = np.linspace(0, len(found.returns) - 1, min(trial.setup.states, len(found.returns))).astype(int)
         seen, acted, earned = (column[chosen] for column in found)
         every = trial.transitions.every()

@@ -34,7 +34,7 @@ class Sparse:
 
     every: tuple[int, ...] = (10,)
     """Steps of which one keeps its reward."""
-    horizon: int = 5
+    span: int = 5
     """Steps of a return, and actions of a chunk."""
     alpha: float = 1.0
     """Weight of the actor's distance to the flow."""
@@ -43,12 +43,12 @@ class Sparse:
 
     def cells(self, setup: Setup, carry_out: CarryOut) -> list[Cell]:
         """A cell for each kind of rewards and each help."""
-        check(self, every=(2, np.inf), horizon=(2, np.inf), alpha=(0, np.inf), temperature=(0, np.inf))
+        check(self, every=(2, np.inf), span=(2, np.inf), alpha=(0, np.inf), temperature=(0, np.inf))
         algorithm = GFP(alpha=self.alpha, temperature=self.temperature, hidden=setup.hidden)
         helps: dict[str, Mapping[str, Any]] = {
             "one step": {},
-            f"{self.horizon}-step returns": {"horizon": self.horizon},
-            f"chunks of {self.horizon}": {"horizon": self.horizon, "chunk": True},
+            f"{self.span}-step returns": {"horizon": self.span},
+            f"chunks of {self.span}": {"horizon": self.span, "chunk": True},
         }
         return [
             Cell({"rewards": rewards, "learns": learns}, algorithm, plan, dataset)
