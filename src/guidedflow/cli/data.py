@@ -15,8 +15,9 @@ from rich.console import Console
 
 from guidedflow.data.actions import Outside
 from guidedflow.data.cleaning import Cleaning, clean, split
-from guidedflow.data.convert import Format, convert
+from guidedflow.data.convert import Format, convert, convert_mixture
 from guidedflow.data.dataset import Dataset
+from guidedflow.data.formats import making
 from guidedflow.data.formats.arrays import Arrays
 from guidedflow.data.formats.columns import Columns, UnnamedColumns
 from guidedflow.data.formats.opening import open_arrays
@@ -55,9 +56,22 @@ class Collect:
     """Folder, or a file whose name ends in .npz; by default the suite's own folder."""
     overwrite: bool = False
     """Replace existing files."""
+    random_actions: float | None = None
+    """Probability that an action is drawn at random, 0 to 1: how bad the data are; by default as published."""
+    noise: float | None = None
+    """Deviation of the noise on the oracle's actions, 0 to 1; of noisy data the largest of an episode."""
 
     def run(self) -> None:
-        for path in collect(self.name, self.episodes, self.workers, self.seed, self.out, overwrite=self.overwrite):
+        for path in collect(
+            self.name,
+            self.episodes,
+            self.workers,
+            self.seed,
+            self.out,
+            overwrite=self.overwrite,
+            random_actions=self.random_actions,
+            noise=self.noise,
+        ):
             print(path)
 
 
@@ -140,7 +154,8 @@ class Show:
             told = Mapped.open(origin.path, origin.task).summary()
         else:
             dataset = origin.read()
-            told = summarize(dataset)
+            made = making.read(origin.path)
+            told = summarize(dataset) | ({} if made is None else {"made": made})
             if self.plot is not None:
                 told["plot"] = str(draw(dataset, self.plot))
         if self.json:
@@ -203,12 +218,19 @@ class Validate:
 
 @dataclass(frozen=True)
 class Convert:
-    """Write a dataset in another format: npz, HDF5, a folder of Minari's, or one to be trained on beyond memory."""
+    """Write a dataset in another format: npz, HDF5, a folder of Minari's, or one to be trained on beyond memory.
 
-    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]
-    """File, folder, or name of a task; a folder of OGBench's shards needs --task too."""
-    destination: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DST")]
-    """File, or folder, that is not there yet."""
+    With --mix, whole episodes of several datasets become one: data convert A B OUT --mix 0.9 0.1.
+    """
+
+    places: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SRC [SRC ...] DST")]
+    """File, folder, or name of a task (a folder of OGBench's shards needs --task too), and what is not there yet."""
+    mix: tuple[float, ...] = ()
+    """Shares of the episodes that come from each source, which add up to 1."""
+    episodes: int | None = None
+    """Episodes of a mixture; by default as many as the sources allow without repeating one."""
+    seed: int = 0
+    """Chooses the episodes of a mixture."""
     origin: Annotated[SourceName | None, tyro.conf.arg(name="from")] = None
     """Which source it is; by default found out."""
     to: Format | None = None
@@ -219,8 +241,22 @@ class Convert:
     """Which column of your own file is what, as for train."""
 
     def run(self) -> None:
-        origin = _origin(self, self.origin)
-        print(convert(read_parts(origin), self.destination, self.to, str(origin.path)))
+        sources = max(len(self.mix), 1)
+        if len(self.places) != sources + 1:
+            known = f"--mix has {sources} shares" if self.mix else "there is no --mix"
+            raise InputError(
+                f"data convert takes {sources} SRC and a DST, since {known}, but got {len(self.places)} places."
+            )
+        if not self.mix and (self.episodes is not None or self.seed):
+            raise InputError("--episodes and --seed change nothing without --mix.")
+        *given, last = self.places
+        destination = Path(last)
+        origins = [_located(self, source, self.origin) for source in given]
+        if self.mix:
+            print(convert_mixture(origins, self.mix, destination, self.to, seed=self.seed, episodes=self.episodes))
+            return
+        path = origins[0].path
+        print(convert(read_parts(origins[0]), destination, self.to, str(path), making.read(path)))
 
 
 @dataclass(frozen=True)
@@ -333,9 +369,14 @@ class Weigh:
         print(convert(replace(dataset, weights=weights), self.destination, None, str(origin.path)))
 
 
-def _origin(command: Show | Convert | Clean | Split | Weigh, source: str | None = None) -> Origin:
+def _origin(command: Show | Clean | Split | Weigh) -> Origin:
     """The data that a command names by its file or its task."""
-    name, path = named(command.source)
+    return _located(command, command.source)
+
+
+def _located(command: Show | Convert | Clean | Split | Weigh, place: str, source: str | None = None) -> Origin:
+    """The data at a place that a command names."""
+    name, path = named(place)
     return locate(command.task or name, path, Columns.parse(command.columns) if command.columns else None, source)
 
 

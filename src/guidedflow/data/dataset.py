@@ -176,6 +176,10 @@ class Dataset:
         """The dataset with its observations as goals, or without goals; no column is checked a second time."""
         return self._derived(goals=self.observations if itself else None)
 
+    def with_rewards(self, rewards: Float32[np.ndarray, " rows"]) -> "Dataset":
+        """The dataset with other rewards, which must be finite; no column is checked a second time."""
+        return self._derived(rewards=rewards)
+
     def _derived(self, **changes: Any) -> "Dataset":
         """A copy with changes that need no check."""
         made = object.__new__(Dataset)

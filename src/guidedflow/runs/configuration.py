@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.algorithms.contract import Algorithm
-from guidedflow.data.sampling.cutting import Cutting
+from guidedflow.data.sampling.cutting import Cutting, Rewards
 from guidedflow.data.sampling.goals import GoalSampling
 from guidedflow.errors import InputError, did_you_mean
 from guidedflow.normalization import ActionScale, ObservationScale
@@ -69,6 +69,7 @@ class Configuration:
     goals: GoalSampling = field(default_factory=GoalSampling)
     action_scale: ActionScale | None = None
     observation_scale: ObservationScale | None = None
+    rewards: Rewards = "data"
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> "Configuration":
@@ -89,7 +90,7 @@ class Configuration:
         """How its dataset became batches; pictures are left as they are."""
         return Cutting(
             self.discount, self.horizon, self.chunk, frame_stack=self.frame_stack, goals=self.goals,
-            observation_scale=self.observation_scale,
+            observation_scale=self.observation_scale, rewards=self.rewards,
         )  # fmt: skip
 
 

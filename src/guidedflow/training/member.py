@@ -188,4 +188,5 @@ def _configuration(dataset: Dataset | Mapped, example: Transition, plan: Plan, c
         goals=plan.goals,
         action_scale=dataset.action_scale,
         observation_scale=cutting.observation_scale,
+        rewards=plan.rewards,
     )

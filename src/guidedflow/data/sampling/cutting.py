@@ -1,5 +1,6 @@
 """How a dataset becomes the transitions of a run: where it is cut, what is seen of it, what is done when it is drawn.
 
+    rewards  as recorded, or sparse ones in their place
     cut      transitions of some steps, as chunks or not, whose observations are one frame or several
     goals    drawn for each transition, if the data is goal-conditioned
     crops    of images at random, if they are to be augmented
@@ -9,7 +10,7 @@ This module does not know where a dataset is from, nor who learns from it.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +28,9 @@ from guidedflow.normalization import ObservationScale
 from guidedflow.packing import PartShapes, is_image, unpacked
 from guidedflow.parts import Parts, on_device
 
+Rewards = Literal["data", "sparse"]
+"""Those of the data, or -1 until the task is solved and 0 after, as releases of 2026 train scene and puzzle."""
+
 
 @dataclass(frozen=True)
 class Cutting:
@@ -39,6 +43,7 @@ class Cutting:
     augment: float = 0.0
     goals: GoalSampling = field(default_factory=GoalSampling)
     observation_scale: ObservationScale | None = None
+    rewards: Rewards = "data"
 
     @property
     def spans(self) -> dict[str, Any]:
@@ -70,6 +75,19 @@ class Cutting:
                 f"The settings of goals change nothing for {name!r}, which has rewards of its own; leave them out, "
                 "or name goal-conditioned data, such as cube-single-play-v0."
             )
+        if dataset.goal_conditioned and self.rewards != "data":
+            raise InputError(f"{name!r} is goal-conditioned and has no rewards; leave --rewards {self.rewards} out.")
+
+    def relabelled(self, dataset: Dataset) -> Dataset:
+        """The dataset with its rewards, or with sparse ones. Raises `InputError` where no step ends the task."""
+        if self.rewards == "data":
+            return dataset
+        if not (dataset.masks[~dataset.last] == 0).any():
+            raise InputError(
+                f"{dataset.name!r} has no step that ends its task, so that sparse rewards would all be -1; leave "
+                "--rewards sparse out."
+            )
+        return dataset.with_rewards(sparse(dataset.masks))
 
     def transitions(
         self,
@@ -101,7 +119,7 @@ class Cutting:
 
         Raises `InputError` where no episode is long enough, and where no transition has a weight.
         """
-        found = dataset.cut_rows(**self.spans)
+        found = self.relabelled(dataset).cut_rows(**self.spans)
         drawing: Drawing = UNIFORM
         if weights is not None:
             each = weights(found.starts)
@@ -112,6 +130,11 @@ class Cutting:
 
 
 CUTTING = Cutting()
+
+
+def sparse(masks: Float32[np.ndarray, " rows"]) -> Float32[np.ndarray, " rows"]:
+    """-1 until the task is solved and 0 after, from the masks, which are 0 where it is."""
+    return -masks
 
 
 def observation_scale(dataset: Dataset | Mapped) -> ObservationScale | None:

@@ -25,7 +25,7 @@ from guidedflow.data.actions import ACTION_LIMIT
 from guidedflow.data.drawing import Drawing, Slots, Weighted
 from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.data.sampling.blocks import Blocks, drawn
-from guidedflow.data.sampling.cutting import Cutting
+from guidedflow.data.sampling.cutting import Cutting, sparse
 from guidedflow.data.sampling.rebalance import Weights, no_weight
 from guidedflow.data.transitions import Cut, Transitions, no_transition
 from guidedflow.errors import InputError
@@ -153,6 +153,7 @@ class Windows:
         """Those of a block, whose own come first; its final row ends an episode for the time being."""
         rewards, masks, last = (self._rows(name, block) for name in ("rewards", "masks", "last"))
         last[-1] = True
+        rewards = rewards if self._cutting.rewards == "data" else sparse(masks)
         return Cut.of(rewards, masks, last, **self._cutting.spans)
 
     def _column(self, name: str, blocks: Int64[np.ndarray, " slots"]) -> Shaped[Array, " rows *rest"] | Parts:
