@@ -73,10 +73,8 @@ def test_a_request_gives_the_parts_by_name(policy) -> None:
 
 @pytest.mark.slow
 def test_an_export_acts_as_the_policy(policy, tmp_path: Path) -> None:
-    interface = interface_of(policy)
-    manifest = write_export(
-        policy, interface, tmp_path / "export", ["stablehlo"], observations=camera().observations[:4]
-    )
+    interface, seen = interface_of(policy), camera().observations
+    manifest = write_export(policy, interface, tmp_path / "export", ["stablehlo"], observations=seen[:4])
     assert manifest.interface == interface
     program = ExportSource(tmp_path / "export").open().programs[1]
     found = program(seen[:2], np.array([0, 3], np.uint32), np.zeros((2, 0), np.float32))

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from guidedflow.data.actions import Outside, inside
-from guidedflow.data.dataset import Dataset, first_unfinite_row
+from guidedflow.data.dataset import Dataset, UnfiniteColumn, first_unfinite_row
 from guidedflow.data.formats.recording import Recording
 from guidedflow.data.sources import Origin
 from guidedflow.errors import InputError
@@ -40,7 +40,7 @@ def clean(origin: Origin, how: Cleaning) -> tuple[Dataset, dict[str, Any]]:
     """The clean dataset, and what was done to it, for JSON. Raises `InputError` where nothing would be left."""
     record = origin.record()
     if record is None:
-        dataset, told = origin.read(), {"episodes": 0, "rows": 0}
+        dataset, told = _whole(origin), {"episodes": 0, "rows": 0}
     else:
         record, told = finite(record, how.nan)
         dataset = record.to_dataset(origin.task)
@@ -54,6 +54,17 @@ def clean(origin: Origin, how: Cleaning) -> tuple[Dataset, dict[str, Any]]:
         done["actions_outside"] = dataset.actions_outside.share
         dataset = inside(dataset, how.outside)
     return dataset, {**done, "episodes": dataset.episodes, "transitions": len(dataset)}
+
+
+def _whole(origin: Origin) -> Dataset:
+    """A dataset that only its own loader can read. Raises `InputError` where a number of it is not finite."""
+    try:
+        return origin.read()
+    except UnfiniteColumn as error:
+        raise InputError(
+            f"{error}: {origin.path} is read by the rules of {origin.source.name}, whose published files have no such "
+            "number, so it is damaged; get it again, or name its columns by --columns to clean it as a file of your own"
+        ) from error
 
 
 def finite(record: Recording, nan: Literal["drop", "cut"]) -> tuple[Recording, dict[str, int]]:

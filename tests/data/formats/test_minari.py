@@ -192,3 +192,18 @@ def test_what_is_written_is_what_minari_reads(shared_data, tmp_path):
     assert read[3].observations.shape == (len(read[3].rewards) + 1, 39)
     assert read[3].truncations[-1]
     assert not read[3].terminations.any()
+
+
+def test_nan_is_cleaned_from_a_folder():
+    from guidedflow.data.cleaning import Cleaning, clean
+    from guidedflow.data.sources import locate
+
+    broken = np.ones((6, 2), np.float32)
+    broken[2, 1] = np.nan
+    store("arm/reach-v0", [episode(3), episode(5, seen=broken), episode(4)])
+    for how, episodes, transitions in (("drop", 2, 7), ("cut", 3, 8)):
+        dataset, told = clean(locate("arm/reach-v0"), Cleaning(how))
+        assert (dataset.episodes, len(dataset)) == (episodes, transitions)
+        assert told["not_finite"]["episodes"] == 1
+    with pytest.raises(InputError, match="observations is not finite in row 6"):
+        load_dataset("arm/reach-v0")

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from guidedflow import environments
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.formats.arrays import DAMAGE, needing, words
+from guidedflow.data.formats.recording import Recording
 from guidedflow.data.observations import fault
 from guidedflow.errors import InputError
 from guidedflow.files import DamagedFile, read_json, replacing
@@ -86,7 +87,12 @@ def data_of(path: Path, name: str) -> Path:
 
 
 def load(path: Path, name: str) -> Dataset:
-    """The dataset of a folder, with its actions as recorded.
+    """The dataset of a folder, with its actions as recorded. Raises `InputError` as `record` does, and for NaN."""
+    return record(path, name).to_dataset(name)
+
+
+def record(path: Path, name: str) -> Recording:
+    """What the episodes of a folder hold, whatever their numbers are.
 
     Raises `InputError` where it is missing, damaged, of a version that minari does not read, or not of boxes.
     """
@@ -119,7 +125,8 @@ def load(path: Path, name: str) -> Dataset:
             "it is incomplete: get it again"
         )
     columns: dict[str, Any] = {key: np.concatenate([each[key] for each in episodes]) for key in episodes[0]}
-    return Dataset(name=name, **columns)
+    last = columns.pop("last")
+    return Recording(**columns, ends=last, final=last)
 
 
 def write(dataset: Dataset, path: Path, data_format: str = "hdf5") -> None:
