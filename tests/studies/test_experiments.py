@@ -106,6 +106,7 @@ def test_alpha_and_a_second_time_trains_nothing(setup: Setup) -> None:
     assert [row["alpha"] for row in finding.rows] == [0.1, 10.0]
     for row in finding.rows:
         assert row["distance"] > 0
+        assert row["q"] != 0
         assert row["success"] is None  # no simulator, which this study does not need
     again, _ = studies.conduct_experiment(
         Alpha(alphas=(0.1, 10.0)), setup, lambda runs, judging: sweep(runs, judging, _never)
@@ -224,7 +225,12 @@ def test_noise_on_a_critic_has_the_size_that_it_says() -> None:
     algorithm = GFP(hidden=(8,), flow_steps=2)
     transitions = line(40).cut()
     batch = transitions.sample(jax.random.key(0), 512)
-    policy = algorithm.policies(algorithm.init(transitions.example(), jax.random.key(1)))["flow"]
+    state = algorithm.init(transitions.example(), jax.random.key(1))
+    drawn = np.random.default_rng(0)  # a new critic's values are nearly constant
+    other = jax.tree.map(
+        lambda leaf: leaf + jnp.asarray(drawn.normal(size=leaf.shape), leaf.dtype), state.target_critic
+    )
+    policy = algorithm.policies(state._replace(target_critic=other))["flow"]
     clean, noisy = (
         np.asarray(probes.values(each, batch, batch.action)) for each in (policy, disturbed(policy, batch, 2.0))
     )

@@ -118,7 +118,7 @@ class Critic:
         """The gain over the clone against the accuracy of the critic."""
         figure, (panel,) = picture.panels(1)
         for index, method in enumerate(finding.column("method")):
-            rows = [row for row in finding.of(method=method) if row.get("gain") is not None]
+            rows = [row for row in finding.of(method=method) if None not in (row["gain"], row["accuracy"])]
             places, gains = [row["accuracy"] for row in rows], [row["gain"] for row in rows]
             panel.scatter(places, gains, s=40, color=picture.numbered(index), label=method, zorder=3)
             for row in rows:

@@ -51,6 +51,7 @@ class Disturbed(Critic):
     def given(self, observation: Observation) -> Values:
         """The disturbed values of an action at an observation; the time is ignored."""
         inner = Critic.given(self, observation)
+        assert isinstance(observation, jax.Array)
         seen = (observation - self.mean) / self.scale
 
         def values(action: Action, t: Time = 1.0) -> Float[Array, " members"]:
@@ -65,8 +66,9 @@ def disturbed(policy: Policy, batch: Transition, size: float, seed: int = 0) -> 
 
     Raises `InputError` for images, and for a critic of noisy actions.
     """
-    if not isinstance(policy.critic, Critic) or batch.observation.ndim != 2:
-        raise InputError("noise on Q needs a critic of clean actions at states; leave images out of study critic.")
+    observations = batch.observation
+    if not isinstance(policy.critic, Critic) or not isinstance(observations, jax.Array) or observations.ndim != 2:
+        raise InputError("noise on Q needs a critic of clean actions at states; images are not for study critic.")
     spread = jnp.std(probes.values(policy, batch, batch.action))
-    critic = Disturbed(policy.critic, size * spread, batch.observation, jax.random.key(seed))
+    critic = Disturbed(policy.critic, size * spread, observations, jax.random.key(seed))
     return policy.with_critic(critic, policy.aggregate)

@@ -16,7 +16,7 @@ from guidedflow.algorithms import GFP
 from guidedflow.algorithms.parts import distillation
 from guidedflow.algorithms.parts.losses import value_scale
 from guidedflow.flows.path import clip, integrate
-from guidedflow.policies.policy import Policy, value_of
+from guidedflow.policies.policy import Policy, no_critic
 from guidedflow.studies.signature import possible_values
 from guidedflow.types import Action, Observation, Scalar, Transition
 
@@ -49,8 +49,12 @@ def diversity(policy: Policy, batch: Transition, seed: int = 0) -> float:
 def values(policy: Policy, batch: Transition, chosen: Actions) -> Float[Array, " states"]:
     """What the critic beside a policy claims for these actions."""
 
+    critic = policy.critic
+    if critic is None:
+        raise no_critic()
+
     def claimed(observation: Observation, action: Action) -> Scalar:
-        return value_of(policy, observation)(action, jnp.ones(()))
+        return policy.aggregate(critic.given(observation)(action, 1.0))
 
     return jax.vmap(claimed)(batch.observation, chosen)
 

@@ -8,6 +8,7 @@ furthest. The distance to the data is that of `exploitation`: to the nearest act
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import jax
 import numpy as np
 
 from guidedflow.algorithms import GFP
@@ -54,6 +55,8 @@ class Shift:
 
     def _checkpoint(self, trial: Trial) -> list[Measured]:
         plan, actor = trial.setup.plan, trial.policy("actor")
+        if not isinstance(trial.batch.observation, jax.Array) or trial.batch.observation.ndim != 2:
+            raise InputError(f"{trial.setup.task} has images, among which no distance tells similar states.")
         found = returns.visited(actor.act, trial.setup.task, plan.eval_episodes, plan.discount, plan.frame_stack)
         chosen = np.linspace(0, len(found.returns) - 1, min(trial.setup.states, len(found.returns))).astype(int)
         seen, acted, earned = (column[chosen] for column in found)
