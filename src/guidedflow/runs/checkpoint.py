@@ -63,8 +63,7 @@ def save(folder: Path, step: int, state: Any, keep: int | None = None) -> Path:
         files.sync(part)
         if final.exists():
             os.rename(final, folder / f".{step}.damaged.part")
-        os.rename(part, final)
-        files.sync(folder)
+        files.rename(part, final)
     except OSError as error:
         raise InputError(
             f"Checkpoint {step} could not be saved in {folder}: {files.reason(error)}; the earlier ones are unharmed."
