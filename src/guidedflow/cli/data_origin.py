@@ -1,11 +1,12 @@
 """The data that a command of `guidedflow data` names by its file or its task."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from guidedflow.data.formats.columns import Columns
 from guidedflow.data.sources import Origin, locate, named
 
 
+@runtime_checkable
 class TellsOfData(Protocol):
     """A command that may name the task and the columns of its data."""
 
@@ -15,6 +16,7 @@ class TellsOfData(Protocol):
     def columns(self) -> tuple[str, ...]: ...
 
 
+@runtime_checkable
 class NamesData(TellsOfData, Protocol):
     """A command that names its data."""
 
