@@ -65,13 +65,14 @@ def folders_above(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, shared: bool = True) -> Iterator[Path]:
+def replacing(path: Path, *, shared: bool = True, suffix: str = "") -> Iterator[Path]:
     """A place beside `path` where a new file or folder is made, which then takes its name: all of it, or nothing.
 
     A file is synced here, the files of a folder where they are written. `shared` says that several processes may do so
-    at once. Raises InputError where the disk refuses; whatever happens, nothing half-written is left.
+    at once, and `suffix` ends the place's name, for writers that go by it. Raises InputError where the disk refuses;
+    whatever happens, nothing half-written is left.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part" if shared else f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part{suffix}" if shared else f".{path.name}.part{suffix}")
     try:
         yield part
         sync(part)

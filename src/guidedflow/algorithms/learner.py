@@ -87,6 +87,12 @@ def clip_together(limit: float | Scalar, *gradients: Any) -> tuple[Any, ...]:
     return tuple(clipped)
 
 
+def finite_or_zero(gradients: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The gradients, or zeros for all of them where one number is not finite."""
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradients)]))
+    return jax.tree.map(lambda leaf: jnp.where(finite, leaf, 0.0), gradients)
+
+
 def polyak(target: Network, online: Network, tau: float | Scalar) -> Network:
     """tau online + (1 - tau) target, leaf by leaf."""
     return jax.tree.map(lambda target, online: tau * online + (1 - tau) * target, target, online)

@@ -17,6 +17,7 @@ from guidedflow import environments, recipes
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.algorithms.contract import Algorithm
 from guidedflow.cli import origins, rehearsing
+from guidedflow.cli.idle import refuse_idle
 from guidedflow.cli.named import environment, is_name
 from guidedflow.cli.origins import Origins
 from guidedflow.data import actions
@@ -203,20 +204,7 @@ class Train(Generic[Learns]):
 
     def refuse_idle(self, beyond: bool = False) -> None:
         """Raise InputError for a flag that would change nothing; `beyond` memory, data are trained on from disk."""
-        plan, folder = self.plan, "a folder of data convert --to mapped"
-        for flag, given, works, needs in (
-            ("--chunk", plan.chunk, plan.horizon > 1, "--horizon 2 or more"),
-            ("--rebalance-base", self.rebalance_base != Train.rebalance_base, self.rebalance, "--rebalance"),
-            ("--window", self.window != Train.window, beyond, folder),
-            ("--window-updates", self.window_updates != Train.window_updates, beyond, folder),
-            ("--env", self.env is not None, plan.eval_interval, "--eval-interval"),
-            ("--success", self.success != Train.success, plan.eval_interval, "--eval-interval"),
-            ("--episode-steps", self.episode_steps is not None, self.env, "--env"),
-            ("--eval-episodes", plan.eval_episodes != Plan.eval_episodes, plan.eval_interval, "--eval-interval"),
-            ("--keep-checkpoints", plan.keep_checkpoints, plan.checkpoint_interval, "--checkpoint-interval"),
-        ):
-            if given and not works:
-                raise InputError(f"{flag} changes nothing without {needs}.")
+        refuse_idle(self, beyond)
 
     def _load(self, origin: Origin) -> Dataset | Mapped:
         """The dataset, whose columns' names are kept once nothing was found wrong with it."""

@@ -14,7 +14,7 @@ import contextlib
 import multiprocessing
 import selectors
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -302,6 +302,14 @@ class Simulators(gymnasium.vector.VectorEnv):
         raise error from None
 
 
+def factory_of(task: str, frame_stack: int = 1, own: Own | None = None) -> Callable[..., gymnasium.Env[Any, Any]]:
+    """What makes an environment of a task, or of `own`; raises `InputError` for a task that cannot be simulated."""
+    if own is not None:
+        return own
+    environments.simulated(task)
+    return partial(environments.make, task, frame_stack=frame_stack)
+
+
 def open_simulators(
     task: str,
     workers: int | None = None,
@@ -315,8 +323,18 @@ def open_simulators(
 
     Each takes 100 to 200 MB. With `own` they are of that environment in the place of the task's.
     """
-    if own is None:
-        environments.simulated(task)
+    factory = factory_of(task, frame_stack, own)
     workers = workers or available_cores()
-    factory = partial(environments.make, task, frame_stack=frame_stack) if own is None else own
     return Simulators(factory, min(5 * workers, episodes or 5 * workers), workers, success=success)
+
+
+@contextlib.contextmanager
+def given_or_opened(
+    simulators: Simulators | None, task: str, episodes: int, frame_stack: int = 1
+) -> Iterator[Simulators]:
+    """Simulators that were given, or else those of a task for so many episodes, which are closed at the end."""
+    if simulators is not None:
+        yield simulators
+        return
+    with open_simulators(task, None, episodes, frame_stack) as made:
+        yield made

@@ -20,7 +20,9 @@ from guidedflow.errors import InputError
 from guidedflow.results import intervals, rows
 from guidedflow.results.records import RunRecord, Tuning
 from guidedflow.results.rows import Episode
-from guidedflow.runs.run import CONFIG, MARK, MAY_CHANGE, NOT_COMPARED, Run
+from guidedflow.runs.changes import MAY_CHANGE, NOT_COMPARED
+from guidedflow.runs.mark import CONFIG, MARK
+from guidedflow.runs.run import Run
 from guidedflow.settings import defaults_of
 
 TUNING = "tuning.json"

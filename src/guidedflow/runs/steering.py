@@ -1,7 +1,7 @@
 """Steering: a policy of a run, sampled in another way or under the critic of another run."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,15 @@ def named(policies: Mapping[str, Policy], name: str | None, run: Path) -> Policy
         closest = did_you_mean(str(name), policies)
         raise InputError(f"{run} has no policy {name!r}{closest}; it has {', '.join(policies)}.")
     return policies[name]
+
+
+def of_seed(policy: Policy, seed: int | None, seeds: Sequence[int], run: Path) -> Policy:
+    """The policy of one training seed, by default the first; an unknown seed is an `InputError`."""
+    seed = seeds[0] if seed is None else seed
+    if seed not in seeds:
+        raise InputError(f"{run} has no seed {seed!r}; it was trained with {seeds}.")
+    row = seeds.index(seed)
+    return jax.tree.map(lambda leaf: leaf[row] if jnp.ndim(leaf) else leaf, policy)
 
 
 def under_critic_of(critic: "Trained", policy: Policy, run: "Trained", task: str) -> Policy:
