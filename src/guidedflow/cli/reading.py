@@ -16,6 +16,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.errors import InputError, did_you_mean
+from guidedflow.settings import AUTO, Automatic, is_auto
 from guidedflow.studies import STUDIES
 
 WORDS = frozenset(
@@ -65,6 +66,19 @@ def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
 
 
 @LANGUAGE.primitive_rule
+def _automatic(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    if info.type != Automatic:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="FLOAT|auto",
+        instance_from_str=lambda words: AUTO if words[0] == AUTO else _real(words[0], " or auto"),
+        is_instance=lambda value: isinstance(value, int | float) or is_auto(value),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+@LANGUAGE.primitive_rule
 def _numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     kinds: dict[Any, tuple[str, Callable[[str], Any]]] = {
         tuple[int, ...]: ("INT", _whole),
@@ -87,11 +101,11 @@ def _split(word: str) -> list[str]:
     return [part for part in re.split(r"[,\s]+", word.strip("[]()")) if part] or [word]
 
 
-def _real(word: str) -> float:
+def _real(word: str, others: str = "") -> float:
     try:
         return float(word)
     except ValueError:
-        raise ValueError(f"must be a number, but is {word!r}") from None
+        raise ValueError(f"must be a number{others}, but is {word!r}") from None
 
 
 def _whole(word: str) -> int:

@@ -36,7 +36,7 @@ from guidedflow.recipes import Recipe
 from guidedflow.runs.configuration import class_name
 from guidedflow.runs.run import Run
 from guidedflow.runs.trained import Trained
-from guidedflow.settings import to_plain
+from guidedflow.settings import is_auto, to_plain
 from guidedflow.training.loop import train
 from guidedflow.training.plan import Plan
 from guidedflow.training.rehearsal import rehearse
@@ -213,10 +213,15 @@ class Train(Generic[Learns]):
             ("--success", self.success != Train.success, plan.eval_interval, "--eval-interval"),
             ("--episode-steps", self.episode_steps is not None, self.env, "--env"),
             ("--eval-episodes", plan.eval_episodes != Plan.eval_episodes, plan.eval_interval, "--eval-interval"),
+            ("--distance", "distance" in self.typed, self._is_auto("alpha"), "--alpha auto"),
+            ("--effective-share", "effective_share" in self.typed, self._is_auto("temperature"), "--temperature auto"),
             ("--keep-checkpoints", plan.keep_checkpoints, plan.checkpoint_interval, "--checkpoint-interval"),
         ):
             if given and not works:
                 raise InputError(f"{flag} changes nothing without {needs}.")
+
+    def _is_auto(self, setting: str) -> bool:
+        return is_auto(getattr(self.algorithm, setting, None))
 
     def _load(self, origin: Origin) -> Dataset | Mapped:
         """The dataset, whose columns' names are kept once nothing was found wrong with it."""
