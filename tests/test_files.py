@@ -1,8 +1,10 @@
 """A running hash tells which rows of a log are whole, whatever was changed, lost, put elsewhere or torn."""
 
 import json
-import multiprocessing
+import os
 import random
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -48,10 +50,10 @@ def swapped(lines: list[bytes]) -> list[bytes]:
     ("damage", "whole", "kept"),
     [
         (lambda lines: [*lines[:4], lines[4].replace(b"0.57", b"0.58"), *lines[5:]], 4, [0, 1, 2, 3, 5, 6, 7]),
-        (lambda lines: [*lines[:4], *lines[5:]], 4, [0, 1, 2, 3, 6, 7]),
-        (lambda lines: lines[1:], 0, [2, 3, 4, 5, 6, 7]),
-        (swapped, 2, [0, 1, 5, 6, 7]),
-        (lambda lines: [*lines[:5], lines[1], *lines[5:]], 5, [0, 1, 2, 3, 4, 6, 7]),
+        (lambda lines: [*lines[:4], *lines[5:]], 4, [0, 1, 2, 3, 5, 6, 7]),
+        (lambda lines: lines[1:], 0, [1, 2, 3, 4, 5, 6, 7]),
+        (swapped, 2, [0, 1, 3, 2, 4, 5, 6, 7]),
+        (lambda lines: [*lines[:5], lines[1], *lines[5:]], 5, [0, 1, 2, 3, 4, 5, 6, 7]),
     ],
     ids=["changed", "lost", "first lost", "misplaced", "twice"],
 )
@@ -73,8 +75,9 @@ def test_no_flipped_bit_of_a_thousand_goes_unseen(log: Path) -> None:
         log.write_bytes(broken)
         found, told = read(log)
         # The last line break alone may go unseen as damage: its line then counts as torn.
-        assert told or found == ROWS[:-1]
-        assert all(row in ROWS for row in found)
+        assert told or found == ROWS[:-1], bit
+        # What is kept is a row as it was, or one without a hash that has a name which no row of ours has.
+        assert all(row in ROWS or set(row) - set(ROWS[0]) for row in found), bit
 
 
 @pytest.mark.parametrize("size", range(1, 60, 7))
@@ -98,18 +101,17 @@ def test_rows_of_earlier_versions_are_read_and_covered_by_the_next_row(tmp_path:
     assert "the first 0 lines are whole" in read(path)[1]
 
 
-def add(path: Path, first: int) -> None:
-    for step in range(first, first + 20):
-        files.append_rows(path, [{"step": step}])
+def add(path: str, first: str) -> None:
+    for step in range(int(first), int(first) + 20):
+        files.append_rows(Path(path), [{"step": step}])
 
 
 def test_two_processes_add_rows_to_one_file(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    both = [context.Process(target=add, args=(tmp_path / "log.jsonl", first)) for first in (0, 100)]
-    for each in both:
-        each.start()
-    for each in both:
-        each.join()
+    program = "import sys; from test_files import add; add(*sys.argv[1:])"
+    command = [sys.executable, "-c", program, str(tmp_path / "log.jsonl")]
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(files.__file__).parents[1])])
+    both = [subprocess.Popen([*command, first], env={**os.environ, "PYTHONPATH": path}) for first in ("0", "100")]
+    assert [each.wait(timeout=100) for each in both] == [0, 0]
     found, told = read(tmp_path / "log.jsonl")
     assert sorted(row["step"] for row in found) == [*range(20), *range(100, 120)]  # type: ignore[type-var]
     assert told == ""

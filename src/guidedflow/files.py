@@ -25,7 +25,7 @@ Row = Mapping[str, Any]
 HASH = "hash"
 """The name under which a row carries its running hash; readers of rows never see it."""
 
-_HASHED = re.compile(rb', "hash": "([0-9a-f]{16})"\}')
+_HASHED = re.compile(rb', "hash": "[0-9a-f]{24}"\}')
 _TAIL = 2**16
 
 
@@ -161,29 +161,37 @@ def replace_rows(path: Path, rows: Iterable[Row]) -> None:
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a JSONL file, without the line that a crash tore; a missing file has none.
 
-    A line that is broken is left out too, and so is one that does not follow from the lines before it by its running
-    hash. A warning tells how many lines are whole before the first such one.
+    A line that is broken or was changed is left out too, and so is a copy of an earlier one. A warning tells how many
+    lines are whole and in place, where a line is not.
     """
-    rows, before, between, whole, lost = [], b"", b"", 0, 0
+    rows, before, between, whole, wrong, loose = [], b"", b"", 0, 0, 0
+    seen: set[bytes] = set()
     for number, line in enumerate(_lines(path)[:-1], start=1):
-        row = _parse(line)
+        row, after = _parse(line), _after(line)
         if row is None and line:
             warnings.warn(f"{path}: line {number} is not a JSON object and is left out.", stacklevel=2)
-        if not _ends_hashed(line):
+        if after is None:
             between += line + b"\n"
-            rows += [] if row is None else [row]
+            if row is not None and HASH not in row:
+                rows.append(row)
+                loose += bool(before)
             continue
-        body, digest = line[:-_HASH_BYTES], line[-_HASH_BYTES:][11:27]
-        if digest != _digest(before, between + body):
-            lost += 1
-        elif row is not None:
+        body = line[:-_HASH_BYTES]
+        wrong = wrong or (number if after != _chained(before, between + body) else 0)
+        whole = whole if wrong else number
+        if row is not None and line == body + _hash(after, body) and after not in seen:
             rows.append({name: value for name, value in row.items() if name != HASH})
-        whole = whole if lost else number
-        before, between = digest, b""
-    if lost:
+        seen.add(after)
+        before, between = after, b""
+    if loose:
         warnings.warn(
-            f"{path}: the first {whole} lines are whole; after them a line was changed, lost or misplaced, and what "
-            f"does not follow by its running hash is left out ({lost}).",
+            f"{path}: {loose} rows have no running hash where others have one; whether they are whole is unknown.",
+            stacklevel=2,
+        )
+    if wrong:
+        warnings.warn(
+            f"{path}: the first {whole} lines are whole; line {wrong}, or one that stood before it, was changed, lost "
+            "or misplaced.",
             stacklevel=2,
         )
     return rows
@@ -203,30 +211,40 @@ def remove_quietly(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-_HASH_BYTES = len(', "hash": "0123456789abcdef"}')
+_HASH_BYTES = len(', "hash": "0123456789abcdef01234567"}')
 
 
 def _hashed(rows: Iterable[Row], before: tuple[bytes, bytes] = (b"", b"")) -> Iterator[bytes]:
-    """The lines of rows, after a hash and the lines without one that follow it."""
-    digest, between = before
+    """The lines of rows, after a running hash and the lines without one that follow it."""
+    chained, between = before
     for row in rows:
         body = json.dumps(row, allow_nan=False).encode().removesuffix(b"}")
-        digest, between = _digest(digest, between + body), b""
-        yield body + b', "hash": "' + digest + b'"}\n'
+        chained, between = _chained(chained, between + body), b""
+        yield body + _hash(chained, body) + b"\n"
 
 
-def _digest(before: bytes, body: bytes) -> bytes:
+def _chained(before: bytes, body: bytes) -> bytes:
     return hashlib.sha256(before + body).hexdigest()[:16].encode()
 
 
+def _hash(chained: bytes, body: bytes) -> bytes:
+    """How a line ends: with the running hash, and a sum of this line alone, so that no other is needed to trust it."""
+    return b', "hash": "' + chained + hashlib.sha256(chained + body).hexdigest()[:8].encode() + b'"}'
+
+
+def _after(line: bytes) -> bytes | None:
+    """The running hash that a line carries, or None."""
+    return line[-_HASH_BYTES:][11:27] if _HASHED.fullmatch(line[-_HASH_BYTES:]) else None
+
+
 def _end(path: Path) -> tuple[bytes, bytes]:
-    """The last hash of a file, and the lines without one that follow it, the torn one as `append` will close it."""
+    """The last running hash of a file, and the lines without one that follow it, a torn one as `append` closes it."""
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(size - _TAIL, 0))
             tail = file.read()
-            if not any(map(_ends_hashed, tail.split(b"\n")[1:])):
+            if not any(map(_after, tail.split(b"\n")[1:])):
                 file.seek(0)
                 tail = file.read()
     except FileNotFoundError:
@@ -234,13 +252,9 @@ def _end(path: Path) -> tuple[bytes, bytes]:
     except OSError as error:
         raise InputError(f"{path} could not be read: {reason(error)}.") from error
     lines = (tail if tail.endswith(b"\n") or not tail else tail + b"\n").split(b"\n")[:-1]
-    last = max((index for index, line in enumerate(lines) if _ends_hashed(line)), default=-1)
-    after = b"".join(line + b"\n" for line in lines[last + 1 :])
-    return (lines[last][-_HASH_BYTES:][11:27] if last >= 0 else b""), after
-
-
-def _ends_hashed(line: bytes) -> bool:
-    return _HASHED.fullmatch(line[-_HASH_BYTES:]) is not None
+    last = max((index for index, line in enumerate(lines) if _after(line)), default=-1)
+    between = b"".join(line + b"\n" for line in lines[last + 1 :])
+    return (_after(lines[last]) or b"" if last >= 0 else b""), between
 
 
 @contextlib.contextmanager

@@ -32,7 +32,6 @@ def is_auto(value: Any) -> bool:
     return isinstance(value, str) and value == AUTO
 
 
-
 @dataclass_transform(frozen_default=True)
 def hyperparameters(cls: type[T]) -> type[T]:
     """Class decorator: a frozen dataclass and a pytree; float fields and nested settings are its leaves.
@@ -185,6 +184,8 @@ def _fits(value: Any, hint: Any) -> bool:
 
 def _called(hint: Any) -> str:
     """A type in words."""
+    if hint == Automatic:
+        return f"a number or {AUTO}"
     if _parts(hint):
         return " or ".join(_called(part) for part in _parts(hint))
     if typing.get_origin(hint) is typing.Literal:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tiny_data import line
 
+from guidedflow import files
 from guidedflow.algorithms import FQL, GFP, ReBRAC
 from guidedflow.algorithms.contract import initial_state
 from guidedflow.algorithms.parts import automatic
@@ -96,18 +97,18 @@ def test_only_what_is_auto_is_a_structure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "sentence"),
+    ("algorithm", "settings", "sentence"),
     [
-        (lambda: ReBRAC(alpha_actor="auto"), "alpha-actor must be a number, but is 'auto'"),  # type: ignore[arg-type]
-        (lambda: GFP(tau="auto"), "tau must be a number, but is 'auto'"),  # type: ignore[arg-type]
-        (lambda: GFP(alpha="automatic"), "alpha must be a number or 'auto', but is 'automatic'"),  # type: ignore[arg-type]
-        (lambda: GFP(alpha="auto", distance=0.0), "distance must be greater than 0, but is 0.0; no alpha holds"),
-        (lambda: GFP(effective_share=1.5), "effective-share must be between 0 and 1, but is 1.5"),
+        (ReBRAC, {"alpha_actor": "auto"}, "alpha-actor must be a number, but is 'auto'"),
+        (GFP, {"tau": "auto"}, "tau must be a number, but is 'auto'"),
+        (GFP, {"alpha": "automatic"}, "alpha must be a number or auto, but is 'automatic'"),
+        (GFP, {"alpha": "auto", "distance": 0.0}, "distance must be greater than 0, but is 0.0; no alpha holds"),
+        (GFP, {"effective_share": 1.5}, "effective-share must be between 0 and 1, but is 1.5"),
     ],
 )
-def test_auto_where_it_has_no_meaning_is_one_sentence(make: Any, sentence: str) -> None:
+def test_auto_where_it_has_no_meaning_is_one_sentence(algorithm: Any, settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        make()
+        from_plain(algorithm, settings)
 
 
 def test_it_resumes_exactly_and_trains_beside_others(tmp_path: Path) -> None:
@@ -134,9 +135,6 @@ def test_both_targets_are_reached(tmp_path: Path) -> None:
     plan = Plan(steps=3000, seeds=2, batch_size=64, log_interval=500)
     algorithm = replace(AUTO, hidden=(32, 32), effective_share=0.6, distance=0.7, learning_rate=1e-3)
     trained = train(algorithm, line(20, 50), plan, out=tmp_path / "run")
-    last = trained.run.metrics.read_text().splitlines()[-1]
-    import json
-
-    row = json.loads(last)
+    row = files.read_rows(trained.run.metrics)[-1]
     np.testing.assert_allclose(row["effective_share"], 0.6, rtol=0.25)
     np.testing.assert_allclose(row["distance"], 0.7, rtol=0.25)

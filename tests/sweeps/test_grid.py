@@ -65,7 +65,7 @@ def test_a_recipe_gives_way_to_the_grid_and_to_what_was_typed() -> None:
         (["alfa=1"], r"no algorithm here has a setting 'alfa' \(did you mean 'alpha'\?\)"),
         (["gfp.expectile=1"], "no algorithm here has a setting 'expectile'"),
         (["iql.expectile=0.9"], "the grid names iql.expectile, but 'iql' is none of gfp, fql"),
-        (["alpha=big"], "alpha must be a number or 'auto', but is 'big'"),
+        (["alpha=big"], "alpha must be a number or auto, but is 'big'"),
         (["tau=auto"], "tau must be a number, but is 'auto'"),
         (["alpha=-1"], "alpha must be at least 0"),
         (["target=actr"], "expected one of actor, mean"),

@@ -204,6 +204,7 @@ class GFP:
         actor_learner, actor_metrics = state.actor.step(self.optimizer, actor_loss, acting, noise, imitations)
         flow_learner, flow_metrics = state.flow.step(self.optimizer, flow_loss, acting, noise, proposals, imitations)
         critic_learner, critic_metrics = state.critic.step(self.optimizer, critic_loss, batch, noise)
+
         def weigh(temperature: Scalar) -> tuple[Array, Array]:
             q, reference = jax.vmap(compare)(acting, proposals, imitations)
             weights = jax.vmap(self.weight, (0, 0, None, None))(q, reference, scale, temperature)

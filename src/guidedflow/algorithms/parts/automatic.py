@@ -52,7 +52,11 @@ class Found(NamedTuple):
     def begin(cls, **settings: tuple[Automatic | Scalar, float]) -> "Found":
         """Before the first update: each setting beside the number that it begins with where it is `auto`."""
         return cls(
-            **{f"log_{name}": jnp.log(jnp.float32(first)) for name, (value, first) in settings.items() if is_auto(value)}
+            **{
+                f"log_{name}": jnp.log(jnp.float32(first))
+                for name, (value, first) in settings.items()
+                if is_auto(value)
+            }
         )
 
     def alpha(self, setting: Automatic | Scalar) -> Any:
