@@ -177,9 +177,10 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
                 loose += bool(before)
             continue
         body = line[:-_HASH_BYTES]
-        wrong = wrong or (number if after != _chained(before, between + body) else 0)
+        sound = line == body + _hash(after, body)
+        wrong = wrong or (0 if sound and after == _chained(before, between + body) else number)
         whole = whole if wrong else number
-        if row is not None and line == body + _hash(after, body) and after not in seen:
+        if row is not None and sound and after not in seen:
             rows.append({name: value for name, value in row.items() if name != HASH})
         seen.add(after)
         before, between = after, b""

@@ -52,6 +52,17 @@ def test_checkpoints_are_written_in_order_and_as_many_stay_as_are_kept(tmp_path:
     assert checkpoint.load(tmp_path, None, state(0))[1]["weight"][0] == 5
 
 
+def save_in(way: str, folder: Path) -> None:
+    """Save a second checkpoint, and look for what became of it in one of four ways."""
+    with Saving() as saving:
+        saving.save(folder, 2, state(2))
+        if way == "save":
+            saving.save(folder, 3, state(3))
+        elif way != "leave":
+            saving._thread.shutdown(wait=True)
+            getattr(saving, way)()
+
+
 @pytest.mark.parametrize("way", ["wait", "check", "save", "leave"])
 def test_a_refusal_of_the_disk_is_told_and_the_earlier_checkpoint_is_unharmed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
@@ -62,22 +73,19 @@ def test_a_refusal_of_the_disk_is_told_and_the_earlier_checkpoint_is_unharmed(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", refuse)
-    with (
-        pytest.raises(InputError, match="Checkpoint 2 could not be saved .*No space left on device"),
-        Saving() as saving,
-    ):
-        saving.save(tmp_path, 2, state(2))
-        if way == "save":
-            saving.save(tmp_path, 3, state(3))
-        elif way != "leave":
-            saving._thread.shutdown(wait=True)
-            getattr(saving, way)()
+    with pytest.raises(InputError, match=r"Checkpoint 2 could not be saved .*No space left on device"):
+        save_in(way, tmp_path)
     monkeypatch.undo()
     assert checkpoint.load(tmp_path, None, state(0))[0] == 1
 
 
 def test_an_error_of_training_is_not_hidden_by_one_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "save", lambda *_: 1 / 0)
-    with pytest.raises(KeyError), Saving() as saving:
-        saving.save(tmp_path, 1, state(1))
+    with pytest.raises(KeyError):
+        fail_while_saving(tmp_path)
+
+
+def fail_while_saving(folder: Path) -> None:
+    with Saving() as saving:
+        saving.save(folder, 1, state(1))
         raise KeyError

@@ -54,7 +54,7 @@ class FQL:
     shown = ("critic_loss", "flow_loss", "distillation_loss", "q_loss")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
-        found = Found.begin(alpha=(self.alpha, FQL.alpha))
+        found = Found.begin(alpha=(self.alpha, 10.0))
         return distillation.init(example, self.hidden, RawTime(), self.optimizer, self.ensemble, key, found)
 
     def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:

@@ -105,7 +105,7 @@ class GFP:
     """Guided Flow Policy: a one-step actor, and the flow that clones only what the critic prefers to the actor."""
 
     alpha: Automatic = 1.0
-    """Weight of the actor's distance to the flow, against a Q of mean absolute value 1, or auto; published: 0.01 to 10."""
+    """Weight of the actor's distance to the flow, against Q of mean absolute value 1, or auto; published 0.01 to 10."""
     temperature: Automatic = 1e-3
     """Sharpness (eta) of the choice between data and actor, or auto; 0 clones everything; published: 1e-6 to 0.1."""
     aggregate: Aggregate = Aggregate.mean
@@ -134,7 +134,7 @@ class GFP:
     shown = ("critic_loss", "flow_loss", "distillation_loss", "q_loss")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
-        found = Found.begin(alpha=(self.alpha, GFP.alpha), temperature=(self.temperature, GFP.temperature))
+        found = Found.begin(alpha=(self.alpha, 1.0), temperature=(self.temperature, 1e-3))
         return distillation.init(example, self.hidden, SinusoidalTime(), self.optimizer, self.ensemble, key, found)
 
     def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:

@@ -53,7 +53,8 @@ LANGUAGE = ConstructorRegistry()
 
 @LANGUAGE.primitive_rule
 def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    parse = {int: _whole, float: _real}.get(info.type)
+    parsers: dict[Any, Callable[[str], Any]] = {int: _whole, float: _real}
+    parse = parsers.get(info.type)
     if parse is None:
         return None
     return PrimitiveConstructorSpec(

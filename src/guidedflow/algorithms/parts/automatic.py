@@ -77,6 +77,10 @@ class Found(NamedTuple):
         return moved, metrics
 
 
+NUMBERS = Found()
+"""Where no setting finds itself."""
+
+
 def effective_share(weights: Float[Array, " batch"]) -> Scalar:
     """The effective sample size of weights that are not negative, as a share of their number; 0 where all are 0."""
     largest = jnp.maximum(jnp.max(weights), jnp.finfo(weights.dtype).tiny)

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner
-from guidedflow.algorithms.parts.automatic import Found
+from guidedflow.algorithms.parts.automatic import NUMBERS, Found
 from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Combine, Critic, OneStepActor, TimeEmbedding, VelocityField
@@ -26,7 +26,7 @@ class State(NamedTuple):
     flow: Learner[VelocityField]
     critic: Learner[Critic]
     target_critic: Critic
-    found: Found = Found()
+    found: Found = NUMBERS
     """Settings that find themselves."""
 
 
@@ -50,7 +50,7 @@ def init(
     optimizer: optax.GradientTransformation,
     ensemble: Ensemble,
     key: PRNGKeyArray,
-    found: Found = Found(),
+    found: Found = NUMBERS,
 ) -> State:
     """The state before the first update; the target critic begins as a copy of the critic."""
     shape, size = example.observation.shape, example.action.size
