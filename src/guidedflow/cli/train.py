@@ -33,6 +33,7 @@ from guidedflow.data.validation import Problems, check
 from guidedflow.environments.vector import open_simulators
 from guidedflow.environments.worker import Success
 from guidedflow.errors import InputError
+from guidedflow.processes import sum_alike
 from guidedflow.recipes import Recipe
 from guidedflow.runs.configuration import class_name
 from guidedflow.runs.run import Run
@@ -100,6 +101,8 @@ class Train(Generic[Learns]):
     """Go on from the newest checkpoint of an existing run."""
     overwrite: bool = False
     """Replace an existing run, with all that is in its folder."""
+    deterministic: bool = False
+    """Compute the same bits on any number of cores of a CPU; they are not those of a run without."""
     print_config: bool = False
     """Print every setting with where it came from, and train nothing."""
     dry_run: bool = False
@@ -114,6 +117,8 @@ class Train(Generic[Learns]):
         if self.print_config:
             print(origins.listing(self._groups(), self.origins))
             return
+        if self.deterministic:
+            sum_alike()
         Run.check(self.out, self.resume, self.overwrite)
         own = None if self.env is None else environment(self.env, self.plan.frame_stack, self.episode_steps)
         if self.plan.eval_interval and own is None:
