@@ -151,7 +151,7 @@ def spacing(
 
 def variance(
     imitate: Callable[..., Float[Array, " action"]],
-    observations: Array,
+    observations: Any,
     imitations: Float[Array, "batch action"],
     noise: Float[Array, "batch action"],
 ) -> Scalar:
@@ -160,5 +160,5 @@ def variance(
     Each of these states is asked once more, with the noise of its neighbour in the batch.
     """
     part = max(imitations.shape[0] // 8, 1)
-    others = jax.vmap(imitate)(observations[:part], jnp.roll(noise, 1, axis=0)[:part])
+    others = jax.vmap(imitate)(*jax.tree.map(lambda leaf: leaf[:part], (observations, jnp.roll(noise, 1, axis=0))))
     return jnp.mean(jnp.square(imitations[:part] - others)) / 2
