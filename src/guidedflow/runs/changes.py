@@ -28,29 +28,27 @@ def between(path: Path, old: Mapping[str, Any], new: Mapping[str, Any], defaults
     changed = [name for name in {**saved, **asked} if saved.get(name, _UNSET) != asked.get(name, _UNSET)]
     changed = [name for name in changed if name.split(".")[0] not in NOT_COMPARED]
     told = {name: f"{name} {_told(saved, name)} -> {_told(asked, name)}" for name in changed}
+    if why := _why_not(changed, told, saved, asked):
+        raise InputError(f"{path} {why}, or choose another --out.")
+    return list(told.values())
+
+
+def _why_not(
+    changed: list[str], told: Mapping[str, str], saved: Mapping[str, Any], asked: Mapping[str, Any]
+) -> str | None:
+    """Why a run cannot be resumed with these changes, and what to give instead; None if it can be."""
     if any(name.startswith("action_scale") for name in changed):
-        raise InputError(
-            f"{path} was trained on actions of another scale; give --rescale-actions and the dataset as before, or "
-            "choose another --out."
-        )
-    for name in changed:
-        if name.split(".")[-1] == "fingerprint":
-            raise InputError(
-                f"{path} was trained on another dataset (fingerprint {saved.get(name)}, now {asked.get(name)}); "
-                "give the same dataset, or choose another --out."
-            )
+        return "was trained on actions of another scale; give --rescale-actions and the dataset as before"
+    for name in (name for name in changed if name.split(".")[-1] == "fingerprint"):
+        found = f"fingerprint {saved.get(name)}, now {asked.get(name)}"
+        return f"was trained on another dataset ({found}); give the same dataset"
     if any(name.startswith("observation_scale") for name in changed):
-        raise InputError(
-            f"{path} was trained on observations of another scale; give --normalize-observations or "
-            "--no-normalize-observations, and the dataset, as before, or choose another --out."
+        return (
+            "was trained on observations of another scale; give --normalize-observations or "
+            "--no-normalize-observations, and the dataset, as before"
         )
     fixed = [told[name] for name in changed if name.split(".")[0] not in MAY_CHANGE]
-    if fixed:
-        raise InputError(
-            f"{path} cannot be resumed with other settings ({'; '.join(fixed)}); "
-            "give the saved ones, or choose another --out."
-        )
-    return list(told.values())
+    return f"cannot be resumed with other settings ({'; '.join(fixed)}); give the saved ones" if fixed else None
 
 
 _UNSET = object()

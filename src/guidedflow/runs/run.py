@@ -57,8 +57,7 @@ class Run:
         `overwrite` lets `begin` empty a run, and never a folder that is not one.
         """
         config = json.loads(json.dumps({MARK: FORMAT, **config}, allow_nan=False))
-        if resume and overwrite:
-            raise InputError("A run is either resumed or overwritten; give --resume or --overwrite, not both.")
+        _refuse_both(resume, overwrite)
         try:
             path = Path(path).resolve()
             _refuse_stranger(path, known=resume or overwrite)
@@ -101,8 +100,7 @@ class Run:
     @classmethod
     def check(cls, path: Path, resume: bool = False, overwrite: bool = False) -> None:
         """Raise InputError where `claim` would before it looks at settings; touches nothing."""
-        if resume and overwrite:
-            raise InputError("A run is either resumed or overwritten; give --resume or --overwrite, not both.")
+        _refuse_both(resume, overwrite)
         try:
             path = Path(path).expanduser().resolve()
             _refuse_stranger(path, known=resume or overwrite)
@@ -170,6 +168,12 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
+
+
+def _refuse_both(resume: bool, overwrite: bool) -> None:
+    """Raise InputError if a run is to be resumed and overwritten."""
+    if resume and overwrite:
+        raise InputError("A run is either resumed or overwritten; give --resume or --overwrite, not both.")
 
 
 def _refuse_stranger(path: Path, known: bool) -> None:

@@ -40,16 +40,16 @@ def under_critic_of(critic: "Trained", policy: Policy, run: "Trained", task: str
 
     Raises `InputError` for a critic of other sizes, of actions in other units, or of another number of seeds.
     """
-    if critic.action_scale != run.action_scale:
-        raise InputError(
-            f"{critic.run.path} and {run.run.path} were trained on actions of different scales "
-            "(--rescale-actions), so the critic of one cannot judge the other; train both alike."
-        )
-    if critic.configuration.observation_scale != run.configuration.observation_scale:
-        raise InputError(
-            f"{critic.run.path} and {run.run.path} were trained on observations of different scales "
-            "(--normalize-observations), so the critic of one cannot judge the other; train both alike."
-        )
+    theirs, ours = critic.configuration, run.configuration
+    for what, flag, alike in (
+        ("actions", "--rescale-actions", theirs.action_scale == ours.action_scale),
+        ("observations", "--normalize-observations", theirs.observation_scale == ours.observation_scale),
+    ):
+        if not alike:
+            raise InputError(
+                f"{critic.run.path} and {run.run.path} were trained on {what} of different scales ({flag}), so the "
+                "critic of one cannot judge the other; train both alike."
+            )
     steered = policy.with_critic(*critic_of(critic, len(run.seeds)))
     warn_of_differences(critic, run, task)
     return steered
