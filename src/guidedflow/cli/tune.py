@@ -10,6 +10,9 @@ from rich.console import Console
 
 from guidedflow import files
 from guidedflow.cli.sweep import Many, console
+from guidedflow.data.formats.columns import Columns
+from guidedflow.errors import InputError
+from guidedflow.evaluation.off_policy import Judge
 from guidedflow.recipes.protocols import Protocol, protocol
 from guidedflow.results import tables
 from guidedflow.sweeps import grid
@@ -18,6 +21,7 @@ from guidedflow.sweeps.driver import Ended, sweep
 from guidedflow.sweeps.estimate import estimate
 from guidedflow.sweeps.grid import Grid, Planned
 from guidedflow.sweeps.left import Judging
+from guidedflow.sweeps.offline import LIMITS, Offline, check_known
 from guidedflow.sweeps.tuning import Halving, Study, check_seeds, planned, record, tune, winners
 
 
@@ -25,7 +29,8 @@ from guidedflow.sweeps.tuning import Halving, Study, check_seeds, planned, recor
 class Tune(Many):
     """Choose the settings of every algorithm on every task on tuning seeds and episodes, then run the winners.
 
-    The papers' protocols, by successive halving; reported seeds and episodes are others. Give the same command again to
+    The papers' protocols, by successive halving; reported seeds and episodes are others. With --offline no simulator is
+    needed. Give the same command again to
     go on after an interrupt.
     """
 
@@ -39,11 +44,26 @@ class Tune(Many):
     """Comparisons on the way; after each the better half goes on to twice the updates."""
     dry_run: bool = False
     """List what would be tried, with an estimate of hours, and train nothing."""
+    offline: bool = False
+    """Rank values without a simulator, by the return that fitted Q evaluation estimates for each run.
+
+    The estimate is too high for policies whose actions no data covers, and it is a discounted return, not success."""
+    held_out: Path | None = None
+    """Episodes on which --offline ranks, such as `guidedflow data split` wrote; by default those of the training."""
+    judge_steps: int = Judge.steps
+    """Updates of the critics of --offline."""
+    judge_transitions: int = Judge.transitions
+    """Held-out transitions of --offline, at most."""
 
     def run(self) -> None:
         if self.print_config:
             print(self.configuration())
             return
+        check_known(
+            self.offline, held_out=self.held_out, judge_steps=self.judge_steps != Judge.steps,
+            judge_transitions=self.judge_transitions != Judge.transitions,
+        )  # fmt: skip
+        criterion = self._criterion() if self.offline else None
         halving = Halving(self.rungs, self.tuning_seeds, episodes=self.tuning_episodes)
         check_seeds(self.plan, halving)
         studies = self._studies()
@@ -55,8 +75,10 @@ class Tune(Many):
             def carry_out(runs: Sequence[Planned], judging: Judging) -> Ended:
                 return sweep(runs, judging, self.backend, board.begun, board.report, board.watch)
 
-            tune(studies, halving, carry_out)
+            tune(studies, halving, carry_out, criterion)
             for study in studies:
+                if criterion is not None:
+                    study.criterion = {**criterion.plain(), "measured": criterion.of(study.base.out)}
                 record(study)
             ended = carry_out(winners(studies), Judging(self.episodes))
         files.write_json(self.out / "tuning.json", [study.plain() for study in studies])
@@ -92,6 +114,13 @@ class Tune(Many):
             "without evaluations."
         )
 
+    def _criterion(self) -> Offline:
+        if self.tuning_episodes != Tune.tuning_episodes:
+            raise InputError("--tuning-episodes changes nothing with --offline, which plays no episodes; leave it out.")
+        columns = Columns.parse(self.columns) if self.columns else None
+        judge = Judge(steps=self.judge_steps, transitions=self.judge_transitions)
+        return Offline(judge, self.held_out, columns)
+
     def _studies(self) -> list[Study]:
         values = grid.parse(self.grid)
         runs = self.runs({})
@@ -120,6 +149,13 @@ class Tune(Many):
             for study in studies
         ]
         headers = ["task", "algorithm", "chosen", "settings tried", "updates", "episodes"]
-        Console().print(tables.table(headers, lines, "chosen on tuning seeds and episodes"))
+        how = (
+            "chosen without a simulator, by fitted Q evaluation"
+            if self.offline
+            else "chosen on tuning seeds and episodes"
+        )
+        Console().print(tables.table(headers, lines, how))
+        if self.offline:
+            console.print(LIMITS, markup=False, highlight=False, soft_wrap=True)
         told = f"reported: guidedflow report {self.out} -o {self.out}/report.html"
         console.print(told, markup=False, highlight=False, soft_wrap=True)
