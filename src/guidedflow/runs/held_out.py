@@ -57,15 +57,15 @@ class HeldOut:
                 f"{trained.task} is goal-conditioned, so its rewards depend on goals that are drawn; off-policy "
                 "evaluation needs recorded rewards, such as those of a singletask name."
             )
-        if isinstance(trained.configuration.transition.observation_shape, PartShapes):
+        spaces = trained.configuration.transition
+        if isinstance(spaces.observation_shape, PartShapes):
             raise InputError(
                 f"{trained.run.path} sees observations of several parts, which cannot be judged off-policy yet; "
                 "evaluate it in a simulator."
             )
         transitions = source.cut(_one_step(trained.configuration), dataset)
         example = transitions.example()
-        found = (*example.observation.shape, example.action.size)
-        spaces = trained.configuration.transition
+        found = (*jnp.asarray(example.observation).shape, example.action.size)
         if found != (expected := (*spaces.observation_shape, spaces.action_size)):
             raise InputError(
                 f"The dataset {dataset.name} has observations and actions of sizes {found}, but {trained.run.path} was "
