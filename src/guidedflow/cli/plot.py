@@ -33,6 +33,8 @@ class Plot:
     """Learning curves, success against guidance weight, a grid of two settings, or the tuning-budget curve."""
     task: str | None = None
     """Task, where the runs have several."""
+    policy: str | None = None
+    """Policy, where the runs have several: actor or flow, for example."""
     smoothing: int = 1
     """Consecutive evaluations that a point of a learning curve is the mean of."""
     title: str | None = None
@@ -51,7 +53,7 @@ class Plot:
             console.print(f"left out: {sentence}", markup=False, highlight=False, soft_wrap=True)
         drawn = pictures.by_task(found.records)
         task = self._task(sorted(drawn))
-        picture = self._picture(drawn[task], task)
+        picture = self._picture(self._of_policy(drawn[task]), task)
         canvas.save(picture.draw(), self.out)
         console.print(f"picture: {self.out}. {picture.caption}", markup=False, highlight=False, soft_wrap=True)
 
@@ -68,6 +70,19 @@ class Plot:
             raise InputError("These runs have no episodes; train with --eval-interval, or run guidedflow evaluate.")
         return self.task or tasks[0]
 
+    def _of_policy(self, drawn: Drawn) -> Drawn:
+        """The rows of the chosen policy. Raises `InputError` for a policy that no run has."""
+        if self.policy is None:
+            return drawn
+        names = sorted({method.policy for methods in drawn.values() for method in methods})
+        if self.policy not in names:
+            close = did_you_mean(self.policy, names)
+            raise InputError(f"No run has a policy {self.policy!r}{close}; there are {', '.join(names)}.")
+        return {
+            source: {method: rows for method, rows in methods.items() if method.policy == self.policy}
+            for source, methods in drawn.items()
+        }
+
     def _picture(self, drawn: Drawn, task: str) -> Picture:
         found: list[Picture] = []
         if self.what == "curves":
@@ -81,7 +96,10 @@ class Plot:
         if not found:
             raise InputError(_NEEDS[self.what])
         if len(found) > 1:
-            raise InputError(f"These runs give {len(found)} pictures, one for each policy; name runs of one algorithm.")
+            raise InputError(
+                f"These runs give {len(found)} pictures, one for each policy; choose one by --policy, and runs of one "
+                "algorithm."
+            )
         return found[0]
 
 
