@@ -14,7 +14,9 @@ from guidedflow.errors import InputError
 from guidedflow.types import Transition
 
 
-def filled(data: Dataset, capacity: int, cutting: Cutting, folder: Path | None = None, rows: int | None = None) -> Replay:
+def filled(
+    data: Dataset, capacity: int, cutting: Cutting, folder: Path | None = None, rows: int | None = None
+) -> Replay:
     """A buffer that has seen the first rows of a dataset; an episode is in progress where they end within one."""
     replay = Replay(capacity, data.observation_shape, data.actions.shape[1], cutting=cutting, folder=folder)
     replay_rows(replay, data, 0, len(data.last) if rows is None else rows)

@@ -91,14 +91,18 @@ class Online:
             share = self.offline_share if isinstance(self.offline_share, list) else [self.offline_share]
             object.__setattr__(self, "offline_share", tuple(share))
         check_types(self)
-        check_ranges(self, offline_share=(0, 1), **dict.fromkeys(("steps", "log_interval", "eval_episodes"), (1, math.inf)))
+        check_ranges(
+            self, offline_share=(0, 1), **dict.fromkeys(("steps", "log_interval", "eval_episodes"), (1, math.inf))
+        )
         for name, least in (("warmup", 0), ("capacity", 1), ("checkpoint_interval", 0), ("keep_checkpoints", 0)):
             if getattr(self, name) is not None:
                 check_ranges(self, **{name: (least, math.inf)})
         if len(self.offline_share) > 2:
             raise InputError(f"offline-share takes one number or two, but got {len(self.offline_share)}.")
         if self.offline_share and self.protocol == "buffer":
-            raise InputError("offline-share changes nothing where the dataset is in the buffer; add --protocol balanced.")
+            raise InputError(
+                "offline-share changes nothing where the dataset is in the buffer; add --protocol balanced."
+            )
         if self.frozen >= self.steps:
             raise InputError(f"warmup must be less than the {self.steps} online steps, but is {self.frozen}.")
 
@@ -127,7 +131,7 @@ class Online:
 def finetune(
     trained: Trained,
     dataset: Dataset | Mapped,
-    online: Online = Online(),  # noqa: B008
+    online: Online = Online(),
     *,
     out: Path | str,
     env: Callable[[], gymnasium.Env[Any, Any]] | None = None,
@@ -257,7 +261,11 @@ class _Learner:
         numbers = {name: np.asarray(value) / updates for name, value in (totals or {}).items()}
         ended = [player.outcomes for player in self._players]
         if all(ended):
-            for name, column in (("online_return", "total"), ("online_length", "length"), ("online_success", "success")):
+            for name, column in (
+                ("online_return", "total"),
+                ("online_length", "length"),
+                ("online_success", "success"),
+            ):
                 means = np.asarray([np.mean([getattr(each, column) for each in mine]) for mine in ended])
                 if np.isfinite(means).all():
                     numbers[name] = means
@@ -270,10 +278,12 @@ class _Learner:
         """One step of every environment; the policy is asked where an action or a chunk is at its end."""
         observations = np.stack([player.observe() for player in self._players])
         if any(player.waits for player in self._players):
-            episodes = np.asarray([player.episode for player in self._players], np.uint32)
-            times = np.asarray([player.time for player in self._players], np.uint32)
+            episodes = np.asarray([player.episode for player in self._players], np.int32)
+            times = np.asarray([player.time for player in self._players], np.int32)
             actions = np.asarray(
-                _act(self._algorithms, self.state, observations, self._seeds, episodes, times, self._policy, self._scale)
+                _act(
+                    self._algorithms, self.state, observations, self._seeds, episodes, times, self._policy, self._scale
+                )
             )
             for player, action in zip(self._players, actions, strict=True):
                 if player.waits:
@@ -334,7 +344,7 @@ def _updated(
     seeds: Int[Array, " rows"],
     step: int | Int[Array, ""],
 ) -> tuple[Any, Metrics]:
-    """One update of every row from batches that are of the dataset where `offline` is True; keys are those of `advance`."""
+    """One update of every row from batches that are of the dataset where `offline` is True; keys as in `advance`."""
     uncropped = replace(batches, crops=None)
 
     def one(row: tuple[Any, ...]) -> tuple[Any, Metrics]:
