@@ -78,7 +78,7 @@ def test_a_killed_run_ends_with_the_bits_of_another(fql: Trained, tmp_path: Path
 def test_a_run_killed_again_and_again_ends_with_the_bits_of_another(
     fql: Trained, protocol: str, tmp_path: Path
 ) -> None:
-    """In an interval, before the checkpoint of a saved buffer, inside the saving of either, and in the first interval."""
+    """In an interval, before the checkpoint of a saved buffer, inside the saving of either, and early again."""
     interrupted(tmp_path, protocol, [("step", 5), ("save", 1), ("sync", 3), ("save", 2), ("step", 13)], fql)
 
 
