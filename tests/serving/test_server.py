@@ -476,7 +476,7 @@ def test_a_chunk_is_pulled_to_the_rest_of_the_last_one(chunked: Path) -> None:
         ):
             assert told in str(refused(lambda fields=fields: client.act(observation, **fields)))
     target = np.concatenate([rest, np.zeros((2, 2), np.float32)])
-    bound = policy.bound(target.ravel(), np.repeat(binding(5, 1, 2), 2))
+    bound = policy.bound(jax.numpy.asarray(target.ravel()), jax.numpy.asarray(np.repeat(binding(5, 1, 2), 2)))
     expected = bound(observation, jax.random.key(3))
     np.testing.assert_allclose(found, np.asarray(expected).reshape(5, 2), atol=1e-6)
     assert np.abs(found[0] - 0.4).max() < np.abs(free[0] - 0.4).max()
