@@ -87,9 +87,9 @@ class Online:
     """Simulator processes for evaluations; by default one a core."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.offline_share, list | int | float):
-            share = self.offline_share if isinstance(self.offline_share, list) else [self.offline_share]
-            object.__setattr__(self, "offline_share", tuple(share))
+        share: Any = self.offline_share
+        if isinstance(share, list | int | float):
+            object.__setattr__(self, "offline_share", tuple(share) if isinstance(share, list) else (share,))
         check_types(self)
         check_ranges(
             self, offline_share=(0, 1), **dict.fromkeys(("steps", "log_interval", "eval_episodes"), (1, math.inf))

@@ -102,7 +102,11 @@ class Player:
     def state(self) -> dict[str, NDArray[Any]]:
         """All that `restore` needs, buffer included."""
         actions = np.asarray(self._actions, np.float32).reshape(-1, self._size)
-        own = {"episode": np.asarray(self.episode, np.int64), "episode_actions": actions, "plan": self._plan}
+        own: dict[str, NDArray[Any]] = {
+            "episode": np.asarray(self.episode, np.int64),
+            "episode_actions": actions,
+            "plan": self._plan,
+        }
         return {**self.replay.state(), **own}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
