@@ -147,13 +147,7 @@ class Acting:
         self, observations: NDArray[Any], seeds: NDArray[np.uint32], weights: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Actions [rows, chunk, size] of observations [rows, ...], seeds [rows] and weights [rows, names]."""
-        several = len(observations) > 1
-        seen: Any = observations if several else observations[0]
-        if observations.dtype.names is not None:
-            seen = Parts({name: seen[name] for name in observations.dtype.names})
-        if several:
-            return np.asarray(self._call[1](self._arrays, seen, seeds, weights))
-        return np.asarray(self._call[0](self._arrays, seen, seeds[0], weights[0]))[None]
+        return self._act(observations, seeds, weights)
 
     def bound(
         self,
@@ -163,9 +157,16 @@ class Acting:
         pulls: NDArray[np.float32],
     ) -> NDArray[np.float32]:
         """The same, each row pulled to a target by a binding: `pulls` is [rows, 2, chunk, size]."""
-        if len(observations) > 1:
-            return np.asarray(self._call[1](self._arrays, observations, seeds, weights, pulls))
-        return np.asarray(self._call[0](self._arrays, observations[0], seeds[0], weights[0], pulls[0]))[None]
+        return self._act(observations, seeds, weights, pulls)
+
+    def _act(self, observations: NDArray[Any], *inputs: NDArray[Any]) -> NDArray[np.float32]:
+        several = len(observations) > 1
+        seen: Any = observations if several else observations[0]
+        if observations.dtype.names is not None:
+            seen = Parts({name: seen[name] for name in observations.dtype.names})
+        if several:
+            return np.asarray(self._call[1](self._arrays, seen, *inputs))
+        return np.asarray(self._call[0](self._arrays, seen, *(column[0] for column in inputs)))[None]
 
 
 def _can_be_bound(policy: Policy) -> bool:

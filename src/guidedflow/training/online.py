@@ -38,6 +38,7 @@ from guidedflow.environments.vector import Simulators, open_simulators
 from guidedflow.errors import InputError
 from guidedflow.keys import Stream, host_bits, stream_key
 from guidedflow.normalization import ObservationScale
+from guidedflow.packing import PartShapes
 from guidedflow.results.intervals import first_unfinite
 from guidedflow.runs import checkpoint, steering
 from guidedflow.runs.trained import Trained
@@ -365,6 +366,8 @@ def _check(trained: Trained, dataset: Dataset | Mapped, online: Online) -> None:
     """Raise `InputError` for what cannot be fine-tuned."""
     if dataset.goal_conditioned:
         raise InputError(f"{dataset.name!r} is goal-conditioned; fine-tuning is for tasks with rewards.")
+    if isinstance(trained.configuration.transition.observation_shape, PartShapes):
+        raise InputError(f"{trained.run.path} has observations of several parts, which cannot be fine-tuned yet.")
     expected = trained.run.config.get("dataset", {}).get("fingerprint")
     if expected is not None and dataset.fingerprint != expected:
         warnings.warn(f"{trained.run.path} was trained on another dataset than this one.", stacklevel=3)
@@ -404,11 +407,12 @@ def _plan(trained: Trained, online: Online) -> Plan:
 def _replay(online: Online, plan: Plan, member: Member, folder: Path) -> Replay:
     """An empty replay buffer, in memory or in files of the run."""
     spaces = member.configuration.transition
-    size = spaces.action_size // (plan.horizon if plan.chunk else 1)
+    size, shape = spaces.action_size // (plan.horizon if plan.chunk else 1), spaces.observation_shape
+    assert not isinstance(shape, PartShapes)  # refused before
     cutting = replace(plan.cutting, observation_scale=member.configuration.observation_scale)
     capacity = 2 * online.steps + 1 if online.capacity is None else online.capacity  # episodes may be of one step
     return Replay(
-        capacity, spaces.observation_shape, size, observation_dtype=spaces.observation_dtype, cutting=cutting,
+        capacity, shape, size, observation_dtype=spaces.observation_dtype, cutting=cutting,
         folder=folder if online.on_disk else None,
     )  # fmt: skip
 
