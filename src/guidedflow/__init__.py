@@ -58,9 +58,11 @@ if TYPE_CHECKING:
     from guidedflow.runs.trained import load_policy as load_policy
     from guidedflow.settings import hyperparameters as hyperparameters
     from guidedflow.training.loop import train as train
+    from guidedflow.training.online import Online as Online
+    from guidedflow.training.online import finetune as finetune
     from guidedflow.training.plan import Plan as Plan
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "A2PO": "algorithms",
@@ -77,6 +79,7 @@ _HOME = {
     "Ensemble": "algorithms.parts.ensemble",
     "evaluate": "evaluation.rollout",
     "Evaluation": "evaluation.rollout",
+    "finetune": "training.online",
     "FQL": "algorithms",
     "GFP": "algorithms",
     "GoalSampling": "data.sampling.goals",
@@ -95,6 +98,7 @@ _HOME = {
     "measure": "results.rows",
     "MISA": "algorithms",
     "NoisyGradient": "flows.guidance",
+    "Online": "training.online",
     "open_dataset": "data.load",
     "Plan": "training.plan",
     "Policy": "policies.policy",

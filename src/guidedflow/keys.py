@@ -22,6 +22,9 @@ class Stream(enum.IntEnum):
     UPDATE = 5
     WINDOWS = 6
     JUDGING = 7
+    ONLINE_EPISODES = 8
+    ONLINE_ACTIONS = 9
+    REPLAY = 10
 
 
 def stream_key(seed: int | Int[Array, ""], stream: Stream, step: int | Int[Array, ""] = 0) -> PRNGKeyArray:

@@ -18,10 +18,13 @@ import numpy as np
 import pytest
 import websockets
 from serving_helpers import Known, known, listening, waited
+from tiny_data import line
 from websockets.sync.client import connect
 
 from guidedflow import DenoisedGradient, Sampler
+from guidedflow.algorithms import BC
 from guidedflow.errors import InputError
+from guidedflow.flows.realtime import binding
 from guidedflow.runs.trained import Trained
 from guidedflow.serving.client import Client, Refusal
 from guidedflow.serving.codec import pack, unpack
@@ -32,6 +35,8 @@ from guidedflow.serving.metrics import Metrics
 from guidedflow.serving.programs import Acting, interface_of
 from guidedflow.serving.server import Limits, Server
 from guidedflow.serving.sources import ExportSource, RunSource
+from guidedflow.training.loop import train
+from guidedflow.training.plan import Plan
 
 RANDOM = np.random.default_rng(0)
 
@@ -131,7 +136,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a large seed": ({"observation": np.zeros(3), "seed": 2**31}, "seed must be from 0 to 2^31 - 1"),
     "a seed that is no number": ({"observation": np.zeros(3), "seed": "a"}, "seed must be a whole number"),
     "other candidates": ({"observation": np.zeros(3), "candidates": 9}, "candidates of the policy 'flow' may be 1"),
-    "real-time chunking": ({"observation": np.zeros(3), "rest": np.zeros(2)}, "real-time chunking, which"),
+    "real-time chunking": ({"observation": np.zeros(3), "rest": np.zeros(2)}, "real-time chunking, for which"),
     "a flag that is a number": ({"observation": np.zeros(3), "terminated": 1}, "terminated must be true or false"),
 }
 
@@ -449,3 +454,38 @@ def asked(seed: int) -> Any:
     from guidedflow.serving.requests import parse
 
     return parse({"observation": np.ones(3), "seed": seed}, {"flow": Known.interface}, {"flow": (1,)}, 10.0)
+
+
+def test_a_chunk_is_pulled_to_the_rest_of_the_last_one(chunked: Path) -> None:
+    """Its actions are those of `Policy.bound`; steps within the delay come close to the rest, and metadata says so."""
+    trained = Trained.open(chunked)
+    policy, observation = trained.policy("flow"), np.array([0.3, -0.2, 0.1], np.float32)
+    rest = np.full((3, 2), 0.4, np.float32)
+    source = RunSource(chunked, lambda opened: opened.policy("flow"))
+    with listening({"flow": source}) as server, Client(port=server.port, timeout=60) as client:
+        assert client.metadata()["policies"]["flow"]["realtime"] is True
+        free = client.act(observation, seed=3)
+        found = client.act(observation, seed=3, rest=rest, delay=1)
+        for fields, told in (
+            ({"rest": rest[:, :1]}, "rest must be of shape"),
+            ({"rest": np.zeros((5, 2))}, "1 to 4 steps"),
+            ({"rest": 0.5}, "1 to 4 steps"),
+            ({"rest": rest, "delay": 2}, "delay must be from 0 to 1"),
+            ({"delay": 1}, "delay changes nothing"),
+            ({"rest": rest * np.nan}, "finite"),
+        ):
+            assert told in str(refused(lambda fields=fields: client.act(observation, **fields)))
+    target = np.concatenate([rest, np.zeros((2, 2), np.float32)])
+    bound = policy.bound(jax.numpy.asarray(target.ravel()), jax.numpy.asarray(np.repeat(binding(5, 1, 2), 2)))
+    expected = bound(observation, jax.random.key(3))
+    np.testing.assert_allclose(found, np.asarray(expected).reshape(5, 2), atol=1e-6)
+    assert np.abs(found[0] - 0.4).max() < np.abs(free[0] - 0.4).max()
+
+
+@pytest.fixture(scope="module")
+def chunked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a flow with chunks of five steps."""
+    out = tmp_path_factory.mktemp("chunked") / "run"
+    plan = Plan(2, batch_size=8, log_interval=2, horizon=5, chunk=True)
+    train(BC(hidden=(8, 8), flow_steps=3), line(), plan, out=out)
+    return out

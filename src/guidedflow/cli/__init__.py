@@ -22,6 +22,7 @@ from guidedflow.cli.data import Data
 from guidedflow.cli.evaluate import Evaluate
 from guidedflow.cli.explain import Explain
 from guidedflow.cli.export import Export
+from guidedflow.cli.finetune import Finetune
 from guidedflow.cli.named import algorithm_class, is_name
 from guidedflow.cli.origins import Origins
 from guidedflow.cli.plot import Plot
@@ -92,6 +93,7 @@ class Tasks:
 Command = (
     Annotated[Train[AnyAlgorithm], tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Finetune, tyro.conf.subcommand("finetune")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Tune, tyro.conf.subcommand("tune")]
     | Annotated[Data, tyro.conf.subcommand("data")]
@@ -176,6 +178,9 @@ def parsed(arguments: list[str]) -> Any:
         arguments = [word.lstrip("-") if word not in ("-h", "--help") else word for word in arguments]
     if arguments[:1] == ["train"]:
         return _training(arguments)
+    if arguments[:1] == ["finetune"]:  # the offline share may be typed as 0.5:0.0
+        at = next((place for place, word in enumerate(arguments) if word.startswith("--offline-share")), len(arguments))
+        arguments = arguments[:at] + [word.replace(":", ",") for word in arguments[at : at + 2]] + arguments[at + 2 :]
     command = read(Command, arguments)
     return replace(command, typed=typed(arguments)) if isinstance(command, Many | Demo) else command
 

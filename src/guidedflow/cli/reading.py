@@ -20,7 +20,21 @@ from guidedflow.settings import AUTO, Automatic, is_auto
 from guidedflow.studies import STUDIES
 
 WORDS = frozenset(
-    {"train", "evaluate", "sweep", "tune", "report", "plot", "data", "tasks", "demo", "study", "export", "serve"}
+    {
+        "train",
+        "evaluate",
+        "finetune",
+        "sweep",
+        "tune",
+        "report",
+        "plot",
+        "data",
+        "tasks",
+        "demo",
+        "study",
+        "export",
+        "serve",
+    }
     | {"explain", "collect", "download", "list", "show", "validate", "convert", "clean", "split"}
     | {*ALGORITHMS, *STUDIES}
 )

@@ -56,6 +56,8 @@ def resumed(arguments: Sequence[str], own: type[Algorithm[Any]] | None = None) -
             f"{run.path} was trained from Python ({recorded[0] if recorded else 'unknown'}), so its data are not "
             "known by name: call train(..., resume=True) there, or give the algorithm, --task and --dataset here."
         )
+    if recorded[1] == "finetune":
+        raise InputError(f"{run.path} was fine-tuned; go on by: guidedflow {' '.join(map(str, recorded[1:]))} --resume")
     typed = list(arguments[1:])
     named = typed.pop(0) if typed and not typed[0].startswith("-") else None
     was = next((str(word) for word in recorded[2:] if word in ALGORITHMS or is_name(str(word))), None)

@@ -5,6 +5,7 @@
     references.csv      the returns that are 0 and 100 points
     methods.json        what all published runs of a method share, and what is usual where nothing is published
     settings/*.csv      what a method was published with, a row an environment
+    online.csv          what runs that are fine-tuned online were published with
     contradictions.csv  where another source says something else
     quick.csv           what a laptop's size takes instead
     scores.csv          what was published, a row a task and method

@@ -3,6 +3,7 @@
     published   the row behind the GFP paper's column; where nothing is published, what is usual, and it says so
     quick       the same at a laptop's size: three layers of 256, 20,000 updates
     awr         GFP's ablation, which weighs by the exponential of the advantage
+    online      the settings of a run that is to be fine-tuned online, as FQL published them
 
 Values are plain, as `guidedflow.settings.from_plain` reads them. This module does not know the algorithms, only what
 their settings are called.
@@ -104,14 +105,47 @@ def awr(algorithm: str, task: str | Task) -> Recipe:
     return replace(recipe, name="awr")
 
 
-RECIPES: Mapping[str, Callable[[str, str | Task], Recipe]] = {"published": published, "quick": quick, "awr": awr}
+def online(algorithm: str, task: str | Task) -> Recipe:
+    """The settings of a run before it is fine-tuned online; its remark names the online steps.
+
+    Raises `InputError` where none are published: GFP, for example, was published offline only.
+    """
+    recipe = published(algorithm, task)
+    environment = _resolved(task).environment
+    found = [row for row in rows("online") if (row["method"], row["environment"]) == (algorithm, environment)]
+    if not found:
+        known = ", ".join(row["environment"] for row in rows("online") if row["method"] == algorithm)
+        raise InputError(
+            f"there is no recipe 'online' of {algorithm} for {recipe.task}; it is published for {known}."
+            if known
+            else f"{algorithm} was published offline only; take 'published'."
+        )
+    (row,) = found
+    return replace(
+        recipe,
+        name="online",
+        settings={**recipe.settings, "alpha": _value(row, "alpha")},
+        plan={**recipe.plan, **({"discount": _value(row, "discount")} if row["discount"] else {})},
+        source=citation(row["source"]),
+        contradictions=(),
+        remarks=(f"then guidedflow finetune for {int(row['steps']):,} steps, the dataset in the buffer",),
+    )
+
+
+RECIPES: Mapping[str, Callable[[str, str | Task], Recipe]] = {
+    "published": published,
+    "quick": quick,
+    "awr": awr,
+    "online": online,
+}
 
 
 def names(algorithm: str) -> list[str]:
     """Names of the recipes that an algorithm has; none for one that this package does not know."""
     if algorithm not in methods():
         return []
-    return [name for name in RECIPES if name != "awr" or algorithm == "gfp"]
+    only = {"awr": ("gfp",), "online": tuple(row["method"] for row in rows("online"))}
+    return [name for name in RECIPES if name not in only or algorithm in only[name]]
 
 
 def named(name: str, algorithm: str, task: str | Task) -> Recipe:
@@ -126,8 +160,8 @@ def unlisted(name: str, algorithm: str, task: str) -> Recipe:
     Defaults are at a laptop's size if `name` is quick.
     """
     _check(name, algorithm)
-    if name == "awr":
-        raise InputError(f"there is no recipe 'awr' for {task}, which is none of the 144 tasks.")
+    if name in ("awr", "online"):
+        raise InputError(f"there is no recipe {name!r} for {task}, which is none of the 144 tasks.")
     for other in tasks():
         if other.number is not None and task.startswith(f"{other.environment}-singletask-"):
             return replace(RECIPES[name](algorithm, other), task=task, source=None)

@@ -17,7 +17,7 @@ MAY_CHANGE = frozenset(
 )
 """Entries of the configuration that a resumed run may change, because they leave the mathematics alone."""
 
-NOT_COMPARED = frozenset({MARK, "command", "recipe", "resume", "overwrite", "out"})
+NOT_COMPARED = frozenset({MARK, "command", "recipe", "goes_on_from", "resume", "overwrite", "out"})
 """Entries that say where settings came from; the settings themselves are compared."""
 
 

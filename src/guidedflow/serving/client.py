@@ -135,7 +135,8 @@ class Client:
     def infer(self, observation: Any, *, timeout: float | None = None, **fields: Any) -> dict[str, Any]:
         """The whole answer: `actions`, and from this server also policy, version, seed and times.
 
-        `fields` are policy, weight, condition, candidates, seed, deadline_ms, reward and reset. Raises `Refusal` where
+        `fields` are policy, weight, condition, candidates, seed, deadline_ms, reward and reset, and of real-time
+        chunking rest [steps, numbers], what is left of the last chunk, and delay in steps. Raises `Refusal` where
         the server refuses, and `TimeoutError` where it does not answer.
         """
         return self._ask(_request(observation, fields), timeout)

@@ -53,8 +53,8 @@ class _Job:
         return time.monotonic() - self.born > self.request.deadline
 
     @property
-    def group(self) -> tuple[str, int]:
-        return self.request.policy, self.request.candidates
+    def group(self) -> tuple[str, int, bool]:
+        return self.request.policy, self.request.candidates, self.request.pull is not None
 
 
 class Dispatcher:
@@ -96,8 +96,12 @@ class Dispatcher:
             if rows == 1 or self._accelerated or rows >= WORTHWHILE:
                 observations = np.zeros((rows, *shape), dtype)
                 weights = np.array([[*opened.interface.weights.values()]] * rows, np.float32)
+                seeds, interface = np.zeros(rows, np.uint32), opened.interface
                 for program in opened.programs.values():
-                    program(observations, np.zeros(rows, np.uint32), weights)
+                    program(observations, seeds, weights)
+                for bound in opened.bound.values():
+                    pulls = np.zeros((rows, 2, interface.chunk, interface.action_size), np.float32)
+                    bound(observations, seeds, weights, pulls)
             rows *= 2
 
     async def run(self) -> None:
@@ -176,8 +180,11 @@ class Dispatcher:
         seeds = np.array([job.seed for job in padded], np.uint32)
         names = opened.interface.weights
         weights = np.array([[job.request.weights[name] for name in names] for job in padded], np.float32)
-        program = opened.programs[jobs[0].request.candidates]
-        return program(observations, seeds, weights.reshape(rows, len(names)))[: len(jobs)]
+        candidates, weights = jobs[0].request.candidates, weights.reshape(rows, len(names))
+        pulls = [job.request.pull for job in padded if job.request.pull is not None]
+        if pulls:
+            return opened.bound[candidates](observations, seeds, weights, np.stack(pulls))[: len(jobs)]
+        return opened.programs[candidates](observations, seeds, weights)[: len(jobs)]
 
 
 def _settle(jobs: list[_Job], refusal: Refusal) -> None:

@@ -137,7 +137,7 @@ def parts_of(words: tuple[str, ...], shape: Shape) -> tuple[Part, ...]:
 
 RESERVED = frozenset(
     {"observation", "policy", "weight", "condition", "candidates", "seed", "deadline_ms", "prompt"}
-    | {"reward", "terminated", "truncated", "reset", "rest"}
+    | {"reward", "terminated", "truncated", "reset", "rest", "delay"}
 )
 """Names in a request that are no piece of an observation."""
 

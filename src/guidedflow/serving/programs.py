@@ -14,6 +14,7 @@ import numpy as np
 from jax.tree_util import PyTreeDef
 from numpy.typing import NDArray
 
+from guidedflow.errors import InputError
 from guidedflow.flows.guidance import GRADIENTS
 from guidedflow.networks import Extrapolation
 from guidedflow.packing import PartShapes, is_image
@@ -137,6 +138,8 @@ class Acting:
         leaves, structure = jax.tree.flatten(policy)
         arrays = [leaf for leaf in leaves if eqx.is_array(leaf)]
         fixed = tuple(None if eqx.is_array(leaf) else leaf for leaf in leaves)
+        self.can_be_bound = interface.chunk > 1 and _can_be_bound(policy)
+        """Whether real-time chunking can pull its chunks to the one before."""
         self._arrays = jax.device_put(arrays)
         self._call = _compiled(structure, fixed, tuple(interface.weights), interface.chunk, interface.action_size)
 
@@ -144,13 +147,35 @@ class Acting:
         self, observations: NDArray[Any], seeds: NDArray[np.uint32], weights: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Actions [rows, chunk, size] of observations [rows, ...], seeds [rows] and weights [rows, names]."""
+        return self._act(observations, seeds, weights)
+
+    def bound(
+        self,
+        observations: NDArray[Any],
+        seeds: NDArray[np.uint32],
+        weights: NDArray[np.float32],
+        pulls: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """The same, each row pulled to a target by a binding: `pulls` is [rows, 2, chunk, size]."""
+        return self._act(observations, seeds, weights, pulls)
+
+    def _act(self, observations: NDArray[Any], *inputs: NDArray[Any]) -> NDArray[np.float32]:
         several = len(observations) > 1
         seen: Any = observations if several else observations[0]
         if observations.dtype.names is not None:
             seen = Parts({name: seen[name] for name in observations.dtype.names})
         if several:
-            return np.asarray(self._call[1](self._arrays, seen, seeds, weights))
-        return np.asarray(self._call[0](self._arrays, seen, seeds[0], weights[0]))[None]
+            return np.asarray(self._call[1](self._arrays, seen, *inputs))
+        return np.asarray(self._call[0](self._arrays, seen, *(column[0] for column in inputs)))[None]
+
+
+def _can_be_bound(policy: Policy) -> bool:
+    nothing = jnp.zeros(policy.action_size)
+    try:
+        policy.bound(nothing, nothing)
+    except InputError:
+        return False
+    return True
 
 
 @functools.cache
@@ -159,10 +184,17 @@ def _compiled(
 ) -> tuple[Callable[..., jax.Array], Callable[..., jax.Array]]:
     """The program of one row, and of several, of every policy of a structure; numbers that are no arrays are fixed."""
 
-    def one(arrays: list[jax.Array], observation: Observation, seed: jax.Array, weights: jax.Array) -> jax.Array:
+    def one(
+        arrays: list[jax.Array], observation: Observation, seed: jax.Array, weights: jax.Array, *pull: jax.Array
+    ) -> jax.Array:
         given = iter(arrays)
         leaves = [next(given) if leaf is None else leaf for leaf in fixed]
         policy = weighted(jax.tree.unflatten(structure, leaves), {name: weights[i] for i, name in enumerate(names)})
+        for target, binding in pull:
+            policy = policy.bound(target.ravel(), binding.ravel())
         return policy.act(observation, jax.random.key(seed)).reshape(chunk, size)
 
-    return jax.jit(one), jax.jit(jax.vmap(one, in_axes=(None, 0, 0, 0)))
+    def rows(arrays: list[jax.Array], *each: jax.Array) -> jax.Array:
+        return jax.vmap(lambda *row: one(arrays, *row))(*each)
+
+    return jax.jit(one), jax.jit(rows)

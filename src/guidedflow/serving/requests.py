@@ -6,6 +6,8 @@
     condition         weight of the condition, in place of the default
     candidates        proposals among which the critic chooses, one of the numbers that the metadata lists
     seed              of the random key, 0 to 2^31 - 1; by default the server draws one and says which
+    rest, delay       real-time chunking: the steps of the last chunk that are not executed yet, the next one first, and
+                      how many of them will be executed before the answer arrives
     deadline_ms       milliseconds after which the answer is worth nothing
     reward, terminated, truncated, reset
                       of the step that led here, for the recording of episodes
@@ -14,7 +16,7 @@ This module does not know how requests arrive, nor what computes actions.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidedflow.errors import did_you_mean
+from guidedflow.flows.realtime import binding
 from guidedflow.packing import PartShapes, is_image, pack
 from guidedflow.serving.interface import RESERVED, Interface
 from guidedflow.serving.refusals import Refusal
@@ -57,6 +60,8 @@ class Request:
     deadline: float
     """Seconds."""
     outcome: Outcome
+    pull: NDArray[np.float32] | None = None
+    """Real-time chunking: target and binding [2, chunk, numbers] of the new chunk; None: it is free."""
 
 
 def parse(
@@ -64,9 +69,11 @@ def parse(
     interfaces: Mapping[str, Interface],
     candidates: Mapping[str, Sequence[int]],
     longest: float,
+    realtime: Collection[str] = (),
 ) -> Request:
     """The request that a message holds, to be answered within `longest` seconds, or sooner if it says so.
 
+    `realtime` names the policies whose chunks can be pulled to the one before.
     Raises `Refusal` for names, shapes, types and numbers that do not fit.
     """
     policy = _policy(message, interfaces)
@@ -75,8 +82,6 @@ def parse(
     for name in message:
         if name not in known:
             raise Refusal("unfit", f"there is no field {name[:60]!r}{did_you_mean(name[:60], known)}")
-    if "rest" in message:
-        raise Refusal("unfit", "rest is for real-time chunking, which the served policies do not have; leave it out")
     weights = {name: _real(message, name, default) for name, default in interface.weights.items()}
     for name in ("weight", "condition"):
         if name in message and name not in weights:
@@ -90,7 +95,34 @@ def parse(
     if seed is not None and not 0 <= seed < 2**31:
         raise Refusal("unfit", f"seed must be from 0 to 2^31 - 1, found {seed}")
     deadline = min(longest, _real(message, "deadline_ms", 1000 * longest) / 1000)
-    return Request(policy, _observation(message, interface), weights, chosen, seed, deadline, _outcome(message))
+    pull = _pull(message, interface, policy, policy in realtime)
+    return Request(policy, _observation(message, interface), weights, chosen, seed, deadline, _outcome(message), pull)
+
+
+def _pull(message: Mapping[str, Any], interface: Interface, policy: str, realtime: bool) -> NDArray[np.float32] | None:
+    """Target and binding of the new chunk, where the request carries the rest of the last one."""
+    if "rest" not in message:
+        if "delay" in message:
+            raise Refusal(
+                "unfit", "delay changes nothing without the rest of the last chunk; give rest, or leave it out"
+            )
+        return None
+    if not realtime:
+        needs = "must be a flow with chunks of two or more steps, served from its run"
+        raise Refusal("unfit", f"rest is for real-time chunking, for which the policy {policy!r} {needs}; leave it out")
+    chunk, size, rest = interface.chunk, interface.action_size, message["rest"]
+    steps = len(rest) if isinstance(rest, np.ndarray) and rest.ndim == 2 else 0
+    if not 1 <= steps < chunk:
+        found = rest.shape if isinstance(rest, np.ndarray) else f"a {type(rest).__name__}"
+        raise Refusal("unfit", f"rest must be an array of 1 to {chunk - 1} steps of {size} numbers, found {found}")
+    target = np.zeros((chunk, size), np.float32)
+    target[:steps] = _array(rest, "rest", (steps, size), "float32")
+    delay, longest = _whole(message, "delay", 0), min(chunk - steps - 1, steps)
+    if not 0 <= delay <= longest:
+        told = f"for {steps} steps of rest in chunks of {chunk}"
+        raise Refusal("unfit", f"delay must be from 0 to {longest} {told}, found {delay}")
+    bound = binding(chunk, delay, chunk - steps)
+    return np.stack([target, np.repeat(bound[:, None], size, axis=1)])
 
 
 def _outcome(message: Mapping[str, Any]) -> Outcome:

@@ -273,7 +273,8 @@ class Server:
     def _parsed(self, message: Mapping[str, Any]) -> Request:
         interfaces = {name: opened.interface for name, opened in self._policies.items()}
         candidates = {name: tuple(opened.programs) for name, opened in self._policies.items()}
-        return parse(message, interfaces, candidates, self._limits.deadline)
+        realtime = {name for name, opened in self._policies.items() if opened.bound}
+        return parse(message, interfaces, candidates, self._limits.deadline, realtime)
 
     def _ended(self, client: Conversation, request: Request) -> bytes:
         """The answer to the observation that ends an episode, at which nothing is done."""
@@ -301,6 +302,7 @@ def _described(opened: Opened) -> dict[str, Any]:
         "chunk": interface.chunk,
         "weights": interface.weights,
         "candidates": list(opened.programs),
+        "realtime": bool(opened.bound),
     }
 
 

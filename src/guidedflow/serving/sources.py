@@ -6,7 +6,7 @@ This module does not know who serves what it opens.
 import contextlib
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -26,6 +26,9 @@ from guidedflow.serving.programs import Acting, columns_of, interface_of
 Program = Callable[[NDArray[Any], NDArray[np.uint32], NDArray[np.float32]], NDArray[np.float32]]
 """Actions [rows, chunk, size] of observations [rows, ...], seeds [rows] and weights [rows, names]."""
 
+Bound = Callable[[NDArray[Any], NDArray[np.uint32], NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
+"""The same of pulls besides: targets and bindings [rows, 2, chunk, size] of real-time chunking."""
+
 
 @dataclass(frozen=True, eq=False)
 class Opened:
@@ -36,6 +39,8 @@ class Opened:
     programs: dict[int, Program]
     facts: dict[str, Any]
     """Task, sampler and the like, for the metadata."""
+    bound: dict[int, Bound] = field(default_factory=dict)
+    """Programs of real-time chunking by the number of candidates; none for a policy that has no chunks, or no flow."""
 
 
 @runtime_checkable
@@ -75,13 +80,16 @@ class RunSource:
         trained = Trained.open(self.path, self.step)
         policy = self.steer(trained)
         programs: dict[int, Program] = {}
+        bound: dict[int, Bound] = {}
         for number in (policy.sampler.candidates, *self.candidates):
             if number not in programs:
                 chosen = with_candidates(policy, number)
-                programs[number] = Acting(chosen, interface_of_run(trained, chosen, self.parts))
+                programs[number] = acting = Acting(chosen, interface_of_run(trained, chosen, self.parts))
+                if acting.can_be_bound:
+                    bound[number] = acting.bound
         interface = interface_of_run(trained, policy, self.parts)
         facts = {"task": trained.task, "sampler": policy.columns()}
-        return Opened(interface, f"step {trained.step}", programs, facts)
+        return Opened(interface, f"step {trained.step}", programs, facts, bound)
 
 
 class ExportSource:

@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class Order:
     recipe: Mapping[str, Any] | None = None
     command: Sequence[str] | None = None
     """What to type to train it alone; by default the command of this process."""
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    """Further entries of the configuration."""
 
 
 class Member:
@@ -76,7 +78,7 @@ class Member:
             window=window if isinstance(dataset, Mapped) else None,
             rebalance=rebalance,
             command=order.command,
-        )
+        ) | dict(order.beside)
 
     def claim(self) -> Run:
         """Its folder, locked for this process; nothing in it changes before `begin`."""
