@@ -57,7 +57,7 @@ class OfPolicy(Source):
 
 
 def test_a_request_gives_the_parts_by_name(policy) -> None:
-    with listening({"actor": OfPolicy(policy)}, batch=1) as server, Client(port=server.port, timeout=100) as client:
+    with listening({"actor": OfPolicy(policy)}) as server, Client(port=server.port, timeout=100) as client:
         found = client.act(OBSERVATION, seed=3)
         np.testing.assert_array_equal(found[0], policy(OBSERVATION, jax.random.key(3)))
         np.testing.assert_array_equal(client.act({"observation": OBSERVATION}, seed=3), found)

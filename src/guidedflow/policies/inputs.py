@@ -18,10 +18,6 @@ def as_observation(observation: Any, shape: Shape) -> Observation:
     """The observation as an array of the policy's numbers, or as its parts."""
     if isinstance(shape, PartShapes):
         return _as_parts(observation, shape)
-    if isinstance(observation, Mapping):
-        raise InputError(
-            f"The policy takes one observation of shape {shape}, an array, but got a mapping of {_listed(observation)}."
-        )
     return _as_array(observation, shape)
 
 

@@ -154,7 +154,7 @@ def _observation(message: Mapping[str, Any], interface: Interface) -> NDArray[An
         raise Refusal("unfit", f"the request lacks {missing[0]!r}, of shape {_shape_of(interface, missing[0])}")
     pieces = {part.name: _array(message[part.name], part.name, part.shape) for part in interface.parts}
     if isinstance(interface.observation_shape, PartShapes):
-        return pack({name: piece[None] for name, piece in pieces.items()})[0]
+        return pack({name: piece[None] for name, piece in pieces.items()}).reshape(())
     return np.concatenate(list(pieces.values()))
 
 
