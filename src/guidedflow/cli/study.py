@@ -102,7 +102,7 @@ class Study:
             told = {"study": studies.name_of(study), "settings": settings, **finding.plain(), "picture": str(picture)}
             print(json.dumps(told, allow_nan=False))
         else:
-            Console().print(finding.table())
+            Console(width=max(Console().width, 140)).print(finding.table())  # cut-off numbers are of no use
             console.print(f"picture: {picture}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -93,6 +93,8 @@ def curve(
     """One column of rows against another, with the interval of success as a band; what is None is a gap."""
     numbers = [float("nan") if row[y] is None else row[y] for row in rows]
     places, color = [row[x] for row in rows], numbered(index)
+    if all(row[y] is None for row in rows):
+        panel.text(0.5, 0.5, "not measured", ha="center", transform=panel.transAxes, color="#888888")
     panel.plot(places, numbers, marker="o", markersize=4, lw=2, color=color, label=label)
     if y == "success" and any(row["low"] is not None for row in rows):
         low, high = ([float("nan") if row[name] is None else row[name] for row in rows] for name in ("low", "high"))
