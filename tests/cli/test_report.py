@@ -181,4 +181,4 @@ def test_a_report_of_the_rest_says_what_it_left_out(
     for sentence in ("line 1 is not a JSON object", "its config.json is not JSON", "seed 0 of gfp actor"):
         assert sentence in told
         assert sentence in page
-    assert "<summary>Left out (5)</summary>" in page
+    assert "<summary>Left out (6)</summary>" in page
