@@ -39,10 +39,12 @@ def test_equal_policies_give_the_mean_return_also_of_episodes_of_other_lengths()
     assert np.isclose(found.value, ((1 + 2 / 2 + 3 / 4) + (4 + 5 / 2)) / 2)
     assert np.isclose(found.effective, 2)
     assert found == weighted_return(np.zeros(5), steps)
-    # Of equal weights up to a factor at each step nothing changes; ratios that overflow do no harm.
-    assert np.isclose(weighted_return(np.float64([900, 900, 900, 900, 900]), steps).value, 1.0 + 1 + 3 / 4, atol=2)
+    # Ratios that overflow do no harm: in the third step only the longer episode has weight.
+    assert np.isclose(weighted_return(np.full(5, 900.0), steps).value, (1 + 4) / 2 + (2 + 5) / 4 + 3 / 4)
     with pytest.raises(InputError, match="at least 2 episodes, but found 1"):
-        weighted_return(np.zeros(2), Steps(steps.observations[:2], steps.actions[:2], rewards[:2], np.zeros(2, int), 1))
+        weighted_return(
+            np.zeros(2), Steps(steps.observations[:2], steps.actions[:2], rewards[:2], np.zeros(2, int), 1.0)
+        )
 
 
 def test_the_fitted_behaviour_is_the_density_that_drew_the_actions() -> None:

@@ -102,7 +102,9 @@ def test_what_cannot_be_judged_is_one_sentence(qgf: Trained, tmp_path: Path, mon
     with pytest.raises(InputError, match="is goal-conditioned, so its rewards depend on goals"):
         HeldOut.open(qgf, QUICK)
     opened(monkeypatch, episodes([4, 4]).with_actions(np.zeros((10, 1), np.float32), None))
-    with pytest.raises(InputError, match=r"sizes \(2, 1\), but .* was trained on \(3, 2\)"):
+    with pytest.raises(
+        InputError, match=r"observations of shape \(2,\), but .* trained on observations of shape \(3,\)"
+    ):
         HeldOut.open(qgf, QUICK)
     opened(monkeypatch, HELD_OUT)
     other = train(BC(hidden=(4,), flow_steps=2), line(), replace(PLAN, discount=0.9), out=tmp_path / "bc")

@@ -63,14 +63,12 @@ class HeldOut:
                 f"{trained.run.path} sees observations of several parts, which cannot be judged off-policy yet; "
                 "evaluate it in a simulator."
             )
+        shape = dataset.observation_shape
+        if (*shape[:-1], shape[-1] * trained.frame_stack) != tuple(spaces.observation_shape):
+            raise _other(trained, dataset.name, f"observations of shape {shape}")
         transitions = source.cut(_one_step(trained.configuration), dataset)
-        example = transitions.example()
-        found = (*jnp.asarray(example.observation).shape, example.action.size)
-        if found != (expected := (*spaces.observation_shape, spaces.action_size)):
-            raise InputError(
-                f"The dataset {dataset.name} has observations and actions of sizes {found}, but {trained.run.path} was "
-                f"trained on {expected}; name its own dataset with --dataset."
-            )
+        if (size := transitions.example().action.size) != spaces.action_size:
+            raise _other(trained, dataset.name, f"actions of {size} numbers")
         fingerprint = dataset.fingerprint if isinstance(dataset, Dataset) else None
         return cls(transitions, recorded(transitions, judge), fingerprint, trained.configuration.discount)
 
@@ -89,6 +87,15 @@ class HeldOut:
         """Whether the run was trained on these episodes."""
         own = trained.run.config.get("dataset")
         return isinstance(own, Mapping) and self.fingerprint is not None and own.get("fingerprint") == self.fingerprint
+
+
+def _other(trained: Trained, name: str, found: str) -> InputError:
+    """The sentence about data of other shapes than the run's."""
+    spaces = trained.configuration.transition
+    return InputError(
+        f"The dataset {name} has {found}, but {trained.run.path} was trained on observations of shape "
+        f"{spaces.observation_shape} and actions of {spaces.action_size} numbers; name its own dataset with --dataset."
+    )
 
 
 def _one_step(configuration: Configuration) -> Configuration:
