@@ -139,7 +139,7 @@ def test_bad_input_gets_one_sentence(runs: Path, tmp_path: Path, capsys: pytest.
         (["plot", tune, "-o", "x.png"], "None of these runs was evaluated while it trained"),
         (["plot", tune, "-o", "x.png", "--what", "weights"], "evaluated at two weights"),
         (["plot", tune, "-o", "x.png", "--what", "grid"], "exactly two numbers"),
-        (["plot", tune, "-o", "x.png", "--what", "budget", "--policy", "atcor"], "No run has a policy 'atcor' (did you"),
+        (["plot", tune, "-o", "x.png", "--what", "budget", "--policy", "atcor"], "No run has a policy 'atcor'"),
         (["plot", tune, "-o", "x.png", "--what", "budget"], "several settings"),
         (["plot", tune, "-o", "x.png", "--what", "budget", "--smoothing", "2"], "--smoothing changes nothing"),
         (["plot", str(runs), "-o", "x.png", "--smoothing", "0"], "smoothing must be at least 1"),

@@ -57,13 +57,12 @@ class HeldOut:
                 f"{trained.task} is goal-conditioned, so its rewards depend on goals that are drawn; off-policy "
                 "evaluation needs recorded rewards, such as those of a singletask name."
             )
-        spaces = trained.configuration.transition
-        if isinstance(spaces.observation_shape, PartShapes):
+        spaces, shape = trained.configuration.transition, dataset.observation_shape
+        if isinstance(spaces.observation_shape, PartShapes) or isinstance(shape, PartShapes):
             raise InputError(
                 f"{trained.run.path} sees observations of several parts, which cannot be judged off-policy yet; "
                 "evaluate it in a simulator."
             )
-        shape = dataset.observation_shape
         if (*shape[:-1], shape[-1] * trained.frame_stack) != tuple(spaces.observation_shape):
             raise _other(trained, dataset.name, f"observations of shape {shape}")
         transitions = source.cut(_one_step(trained.configuration), dataset)
