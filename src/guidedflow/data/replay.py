@@ -195,7 +195,7 @@ class Replay:
     def _observations(self, rows: Int64[np.ndarray, " batch"]) -> Shaped[jax.Array, " batch *observation"]:
         seen = jnp.asarray(self._columns["observations"][rows % self.capacity])
         scale = self._cutting.observation_scale
-        return seen if scale is None else scale(seen)
+        return seen if scale is None else jnp.asarray(scale(seen))
 
     def _actions(
         self, rows: Int64[np.ndarray, " batch"], stops: Int64[np.ndarray, " batch"]

@@ -116,7 +116,7 @@ def _pull(message: Mapping[str, Any], interface: Interface, policy: str, realtim
         found = rest.shape if isinstance(rest, np.ndarray) else f"a {type(rest).__name__}"
         raise Refusal("unfit", f"rest must be an array of 1 to {chunk - 1} steps of {size} numbers, found {found}")
     target = np.zeros((chunk, size), np.float32)
-    target[:steps] = _array(rest, "rest", (steps, size), "float32")
+    target[:steps] = _array(rest, "rest", (steps, size))
     delay, longest = _whole(message, "delay", 0), min(chunk - steps - 1, steps)
     if not 0 <= delay <= longest:
         told = f"for {steps} steps of rest in chunks of {chunk}"
