@@ -203,7 +203,8 @@ def hundred_steps(algorithm: Algorithm[Any], transitions: Transitions) -> dict[s
         state, _ = advance(in_rows([algorithm]), state, transitions, jnp.arange(1), step, 5, BATCH)
 
     def networks(state: Any) -> dict[str, Any]:
-        return {name: part.network if isinstance(part, Learner) else part for name, part in parts(state).items()}
+        found = {name: part for name, part in parts(state).items() if part is not None}
+        return {name: part.network if isinstance(part, Learner) else part for name, part in found.items()}
 
     moves = jax.tree.map(lambda old, new: float(jnp.sum(jnp.square(new - old))), networks(before), networks(state))
     return {name: round(sum(jax.tree.leaves(network)) ** 0.5, 4) for name, network in moves.items()}
