@@ -64,7 +64,7 @@ class HeldOut:
                 "evaluate it in a simulator."
             )
         shape = dataset.observation_shape
-        if (*shape[:-1], shape[-1] * trained.frame_stack) != tuple(spaces.observation_shape):
+        if isinstance(shape, PartShapes) or (*shape[:-1], shape[-1] * trained.frame_stack) != spaces.observation_shape:
             raise _other(trained, dataset.name, f"observations of shape {shape}")
         transitions = source.cut(_one_step(trained.configuration), dataset)
         if (size := transitions.example().action.size) != spaces.action_size:
