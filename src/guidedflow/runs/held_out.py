@@ -57,13 +57,14 @@ class HeldOut:
                 f"{trained.task} is goal-conditioned, so its rewards depend on goals that are drawn; off-policy "
                 "evaluation needs recorded rewards, such as those of a singletask name."
             )
-        spaces, shape = trained.configuration.transition, dataset.observation_shape
-        if isinstance(spaces.observation_shape, PartShapes) or isinstance(shape, PartShapes):
+        spaces = trained.configuration.transition
+        if isinstance(spaces.observation_shape, PartShapes):
             raise InputError(
                 f"{trained.run.path} sees observations of several parts, which cannot be judged off-policy yet; "
                 "evaluate it in a simulator."
             )
-        if (*shape[:-1], shape[-1] * trained.frame_stack) != tuple(spaces.observation_shape):
+        shape = dataset.observation_shape
+        if isinstance(shape, PartShapes) or (*shape[:-1], shape[-1] * trained.frame_stack) != spaces.observation_shape:
             raise _other(trained, dataset.name, f"observations of shape {shape}")
         transitions = source.cut(_one_step(trained.configuration), dataset)
         if (size := transitions.example().action.size) != spaces.action_size:
