@@ -22,6 +22,7 @@ class Stream(enum.IntEnum):
     UPDATE = 5
     WINDOWS = 6
     JUDGING = 7
+    CURRICULUM = 8
 
 
 def stream_key(seed: int | Int[Array, ""], stream: Stream, step: int | Int[Array, ""] = 0) -> PRNGKeyArray:

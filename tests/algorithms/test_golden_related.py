@@ -247,7 +247,7 @@ def test_golden_lapo(case: str, golden: Path) -> None:
     np.testing.assert_allclose(np.asarray(actions) * (std + 1e-6) + mean, file.arrays["action/greedy"], atol=2e-5)
 
 
-@pytest.mark.parametrize("case", one_quick("misa-small_step", "misa", "misa-biased"))
+@pytest.mark.parametrize("case", one_quick("misa-small_step", "misa", "misa-biased", "misa-50"))
 def test_golden_misa(case: str, golden: Path) -> None:
     file = Parts(golden / f"{case}.npz")
     config, arrays = file.config, file.arrays
@@ -315,3 +315,27 @@ def test_golden_gaussian_bc(case: str, golden: Path) -> None:
     network = fill_of(algorithm, file, {"actor": stacks}).actor.network
     modes = [misa.density(network, observation).mode() for observation in file.batch.observation]
     np.testing.assert_allclose(modes, file.arrays["action/greedy"], atol=2e-6)
+
+
+@pytest.mark.parametrize("case", one_quick("coil-bc", "coil-bc-learned-std", "coil-bc-mse"))
+def test_golden_coil_bc(case: str, golden: Path) -> None:
+    """The whole update where the release has neither L2 nor squared errors, which are not here; else the policy."""
+    file = Parts(golden / f"{case}.npz")
+    config, arrays = file.config, file.arrays
+    unit = config["gaussian_std"] is not None
+    file.join("actor", 2, "mean", *([] if unit else ["log_std"]))
+    algorithm = BC(
+        components=1, unit_deviation=unit, learning_rate=config["lr"], low_momentum=config["optimizer_b1"] == 0.25,
+        hidden=file.hidden,
+    )  # fmt: skip
+    arrays |= {f"batch/{name}": np.zeros(8, np.float32) for name in ("rewards", "masks")}
+    arrays["batch/next_observations"], file.config["discount"] = arrays["batch/observations"], 0.99
+    if unit:
+        noise = cloning.Noise(jnp.zeros((8, 3)), jnp.zeros(8))
+        named = {"log_likelihood": "metric/log_likelihood_normalised"}
+        check_step(algorithm, file, {"actor": ("actor",)}, noise, named)
+    network = fill_of(algorithm, file, {"actor": ("actor",)}).actor.network
+    pi = [misa.density(network, observation) for observation in file.batch.observation]
+    likelihoods = [each.log_density(action) for each, action in zip(pi, file.batch.action, strict=True)]
+    np.testing.assert_allclose(likelihoods, arrays["metric/log_likelihood_normalised"], rtol=2e-5)
+    np.testing.assert_allclose([each.mode() for each in pi], arrays["action/greedy"], atol=2e-6)

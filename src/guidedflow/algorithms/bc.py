@@ -47,6 +47,8 @@ class BC:
     """Gaussians of deviation 1 before tanh, of which the mean alone is learned; published for COIL."""
     learning_rate: float = 3e-4
     """Step size of Adam."""
+    low_momentum: bool = False
+    """First decay (beta 1) of Adam 0.25 instead of 0.9; published for COIL."""
     flow_steps: int = 10
     """Euler steps from noise to action."""
     hidden: tuple[int, ...] = (512, 512, 512, 512)
@@ -80,7 +82,7 @@ class BC:
     @property
     def optimizer(self) -> optax.GradientTransformation:
         """Adam at the learning rate."""
-        return optax.adam(self.learning_rate)
+        return optax.adam(self.learning_rate, b1=0.25 if self.low_momentum else 0.9)
 
     def step(self, state: State | Likelihood, batch: Transition, noise: Noise) -> tuple[State | Likelihood, Metrics]:
         """One update with the given noise, which only a flow needs."""
