@@ -19,8 +19,10 @@ import pytest
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.algorithms.contract import initial_state
 from guidedflow.data.dataset import Dataset
+from guidedflow.flows.improvement import CFPI
 from guidedflow.flows.reflection import Reflection
 from guidedflow.flows.sources import Latent
+from guidedflow.policies.improved import improved
 from guidedflow.policies.policy import Policy
 from guidedflow.training.updates import advance, in_rows
 
@@ -31,6 +33,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "a2po": {"critic_hidden": (48, 48), "vae_hidden": (48, 48), "weight": 0.1, "beta": 0.1},
     "bc": {},
     "cfgrl": {"weight": 2.0},
+    "cfpi": {"actor_learning_rate": 3e-3, "waves": 8},
     "dac": {"alpha": 0.2},
     "edp": {"alpha": 0.1},
     "fql": {"alpha": 0.1},
@@ -97,6 +100,8 @@ class Climbed:
         state = initial_state(self.algorithm, transitions.example(), jnp.arange(1))
         state, _ = advance(in_rows([self.algorithm]), state, transitions, jnp.arange(1), 0, 1500, 128)
         self.policies = self.algorithm.policies(jax.tree.map(lambda leaf: leaf[0], state))
+        if name == "cfpi":  # whose policy is a clone until it is improved
+            self.policies = {"actor": improved(self.policies["actor"], CFPI(budgets=(0.5, 1.0, 2.0)))}
 
     def act(self, problem: int, policy: str | None = None) -> np.ndarray:
         """256 actions, of the main policy unless another is named."""

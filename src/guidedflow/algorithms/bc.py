@@ -14,15 +14,15 @@ from jaxtyping import PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner
 from guidedflow.algorithms.parts import cloning
-from guidedflow.algorithms.parts.cloning import Noise, flow_loss
+from guidedflow.algorithms.parts.cloning import Noise, flow_loss, likelihood_loss
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Aggregate, RawTime, VelocityField
 from guidedflow.networks.gaussians import GaussianActor
-from guidedflow.policies.density import DensityPolicy, density
+from guidedflow.policies.density import DensityPolicy
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.policies.policy import Policy
 from guidedflow.settings import check_settings, hyperparameters
-from guidedflow.types import Metrics, Scalar, Transition
+from guidedflow.types import Metrics, Transition
 
 
 class State(NamedTuple):
@@ -91,9 +91,3 @@ class BC:
             return Likelihood(actor), metrics
         flow, metrics = state.flow.step(self.optimizer, flow_loss, batch.acting, noise)
         return State(flow), metrics
-
-
-def likelihood_loss(actor: GaussianActor, data: Transition) -> tuple[Scalar, Metrics]:
-    """The negative log-likelihood of one transition's action."""
-    log_likelihood = density(actor, data.observation).log_density(data.action)
-    return -log_likelihood, {"log_likelihood": log_likelihood}

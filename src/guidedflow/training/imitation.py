@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from guidedflow.algorithms.bc import BC, Likelihood, likelihood_loss
+from guidedflow.algorithms.bc import BC, Likelihood
 from guidedflow.algorithms.contract import Algorithm
 from guidedflow.algorithms.parts import cloning
 from guidedflow.data.dataset import Dataset
@@ -166,7 +166,7 @@ class Course:
 def _log_likelihoods(state: Likelihood, transitions: Transitions) -> Float[Array, " transitions"]:
     def each(index: Array) -> Array:
         data = jax.tree.map(lambda column: column[0], transitions.take(index[None]))
-        return -likelihood_loss(state.actor.network, data)[0]
+        return -cloning.likelihood_loss(state.actor.network, data)[0]
 
     return jax.lax.map(each, jnp.arange(len(transitions)), batch_size=_TOGETHER)
 
