@@ -272,6 +272,6 @@ def test_a_list_with_nothing_in_it_is_refused_before_anything_is_measured(subjec
     for cls in OF_RUNS.values():
         for field in dataclasses.fields(cls):
             if isinstance(field.default, tuple):
+                given = {each.name: ("run",) for each in dataclasses.fields(cls) if each.default == ()}
                 with pytest.raises(InputError, match=rf"^{field.name.replace('_', '-')} must have at least one value"):
-                    given = {each.name: ("run",) for each in dataclasses.fields(cls) if each.default == ()}
                     cls(**{**given, field.name: ()}).measure(subject)
