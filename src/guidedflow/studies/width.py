@@ -9,13 +9,13 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from guidedflow.environments.vector import open_simulators
 from guidedflow.errors import InputError
 from guidedflow.policies.policy import Policy
+from guidedflow.results.canvas import COLORS
 from guidedflow.results.rows import measure
 from guidedflow.runs.trained import Trained
 from guidedflow.studies import picture
@@ -23,6 +23,7 @@ from guidedflow.studies.clock import milliseconds
 from guidedflow.studies.finding import Finding, check
 from guidedflow.studies.picture import Figure
 from guidedflow.studies.subject import Subject
+from guidedflow.types import Action, Observation
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Width:
                     f"{other.run.path} is of {other.task} at step {other.step}, but {first.run.path} of {first.task} "
                     f"at step {first.step}; compare runs of the same task and number of updates."
                 )
-        observation = subject.draw(1, self.seed).observation[0]
+        observation = jax.tree.map(lambda column: column[0], subject.draw(1, self.seed).observation)
         names = [next(iter(run.policies())) for run in runs]
         policies = [run.policy(name) for run, name in zip(runs, names, strict=True)]
         calls = {str(i): partial(_act, policy, observation, jax.random.key(0)) for i, policy in enumerate(policies)}
@@ -78,7 +79,7 @@ class Width:
         name = measure(finding.rows)
         for place, method in enumerate(finding.column("method")):
             rows = sorted(finding.of(method=method), key=lambda row: row["width"])
-            style: dict[str, Any] = {"marker": "o", "color": picture.COLORS[place % len(picture.COLORS)]}
+            style: dict[str, Any] = {"marker": "o", "color": COLORS[place % len(COLORS)]}
             left.plot([row["width"] for row in rows], [row[name] for row in rows], label=method, **style)
             right.plot([row["width"] for row in rows], [row["ms"] for row in rows], **style)
         left.set(ylabel="success rate" if name == "success" else "mean return", title=finding.notes["task"])
@@ -90,5 +91,5 @@ class Width:
 
 
 @jax.jit
-def _act(policy: Policy, observation: Float[Array, "..."], key: Array) -> Array:
-    return jnp.asarray(policy(observation, key))
+def _act(policy: Policy, observation: Observation, key: Array) -> Action:
+    return policy(observation, key)
