@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from guidedflow.algorithms import A2PO as A2PO
     from guidedflow.algorithms import BC as BC
     from guidedflow.algorithms import CFGRL as CFGRL
+    from guidedflow.algorithms import CFPI as CFPI
     from guidedflow.algorithms import DAC as DAC
     from guidedflow.algorithms import DQC as DQC
     from guidedflow.algorithms import EDP as EDP
@@ -69,6 +70,7 @@ _HOME = {
     "BC": "algorithms",
     "by_dataset": "evaluation.selection",
     "CFGRL": "algorithms",
+    "CFPI": "algorithms",
     "collect": "data.obtain.collect",
     "Columns": "data.formats.columns",
     "DAC": "algorithms",

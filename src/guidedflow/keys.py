@@ -25,6 +25,7 @@ class Stream(enum.IntEnum):
     ONLINE_EPISODES = 8
     ONLINE_ACTIONS = 9
     REPLAY = 10
+    CURRICULUM = 11
 
 
 def stream_key(seed: int | Int[Array, ""], stream: Stream, step: int | Int[Array, ""] = 0) -> PRNGKeyArray:

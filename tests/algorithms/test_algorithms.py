@@ -40,7 +40,7 @@ def transitions() -> Transitions:
     return data()
 
 
-RIVALS = ("a2po", "cfgrl", "dac", "dqc", "edp", "lapo", "lps", "misa", "qam", "qsm", "reform")
+RIVALS = ("a2po", "cfgrl", "cfpi", "dac", "dqc", "edp", "lapo", "lps", "misa", "qam", "qsm", "reform")
 """Those that are only compared with: two tests of theirs are quick, the rest run with the slow ones."""
 
 

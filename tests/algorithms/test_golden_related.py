@@ -11,14 +11,17 @@ import pytest
 from golden_file import Golden, Names, assert_close, recording
 from test_golden import check_update, fill_of, reported
 
-from guidedflow.algorithms import A2PO, BC, LAPO, LPS, MISA, ReFORM, a2po, lapo, lps, misa, reform
+from guidedflow.algorithms import A2PO, BC, CFPI, LAPO, LPS, MISA, ReFORM, a2po, cfpi, lapo, lps, misa, reform
 from guidedflow.algorithms.learner import Learner
 from guidedflow.algorithms.lps import Extraction
 from guidedflow.algorithms.parts import cloning, one_step_flow
+from guidedflow.flows.improvement import CFPI as Improvement
 from guidedflow.flows.meanflow import Prediction
 from guidedflow.flows.reflection import integrate_reflected
 from guidedflow.flows.sources import Latent
-from guidedflow.networks import Aggregate
+from guidedflow.networks import Aggregate, QuantileCritic
+from guidedflow.policies.improved import improved
+from guidedflow.types import Transition
 
 
 def one_quick(*cases: str) -> list[Any]:
@@ -247,7 +250,7 @@ def test_golden_lapo(case: str, golden: Path) -> None:
     np.testing.assert_allclose(np.asarray(actions) * (std + 1e-6) + mean, file.arrays["action/greedy"], atol=2e-5)
 
 
-@pytest.mark.parametrize("case", one_quick("misa-small_step", "misa", "misa-biased"))
+@pytest.mark.parametrize("case", one_quick("misa-small_step", "misa", "misa-biased", "misa-50"))
 def test_golden_misa(case: str, golden: Path) -> None:
     file = Parts(golden / f"{case}.npz")
     config, arrays = file.config, file.arrays
@@ -315,3 +318,92 @@ def test_golden_gaussian_bc(case: str, golden: Path) -> None:
     network = fill_of(algorithm, file, {"actor": stacks}).actor.network
     modes = [misa.density(network, observation).mode() for observation in file.batch.observation]
     np.testing.assert_allclose(modes, file.arrays["action/greedy"], atol=2e-6)
+
+
+@pytest.mark.parametrize("case", one_quick("coil-bc", "coil-bc-learned-std", "coil-bc-mse"))
+def test_golden_coil_bc(case: str, golden: Path) -> None:
+    """The whole update where the release has neither L2 nor squared errors, which are not here; else the policy."""
+    file = Parts(golden / f"{case}.npz")
+    config, arrays = file.config, file.arrays
+    unit = config["gaussian_std"] is not None
+    file.join("actor", 2, "mean", *([] if unit else ["log_std"]))
+    algorithm = BC(
+        components=1, unit_deviation=unit, learning_rate=config["lr"], low_momentum=config["optimizer_b1"] == 0.25,
+        hidden=file.hidden,
+    )  # fmt: skip
+    arrays |= {f"batch/{name}": np.zeros(8, np.float32) for name in ("rewards", "masks")}
+    arrays["batch/next_observations"], file.config["discount"] = arrays["batch/observations"], 0.99
+    if unit:
+        noise = cloning.Noise(jnp.zeros((8, 3)), jnp.zeros(8))
+        recorder = recording(algorithm)
+        after, _ = jax.jit(recorder.step)(fill_of(recorder, file, {"actor": ("actor",)}), file.batch, noise)
+        assert_close(after.actor.optimizer.gradient, file.leaves("grads", "actor"), rtol=2e-3, atol=6e-4)
+        assert_close(after.actor.network, file.leaves("after", "actor"), atol=2e-5)
+    network = fill_of(algorithm, file, {"actor": ("actor",)}).actor.network
+    pi = [misa.density(network, observation) for observation in file.batch.observation]
+    likelihoods = [each.log_density(action) for each, action in zip(pi, file.batch.action, strict=True)]
+    theirs = arrays["metric/log_likelihood_normalised"]
+    inside = np.abs(arrays["batch/actions"]).max(axis=1) < 0.99  # the release keeps away from the edge in another way
+    np.testing.assert_allclose(np.asarray(likelihoods)[inside], theirs[inside], rtol=2e-5)
+    arrays |= {f"params{name[5:]}": arrays[name] for name in arrays if name.startswith("after/")}
+    network = fill_of(algorithm, file, {"actor": ("actor",)}).actor.network
+    modes = [misa.density(network, observation).mode() for observation in file.batch.observation]
+    np.testing.assert_allclose(modes, arrays["action/greedy"], atol=2e-6)
+
+
+def test_golden_quantile_critics(golden: Path) -> None:
+    """The critics of CFPI, and their loss, gradients and step."""
+    file = Golden(golden / "cfpi-sarsa.npz")
+    config, arrays = file.config, file.arrays
+    algorithm = recording(
+        CFPI(quantiles=config["num_quantiles"], waves=config["embedding_size"], hidden=tuple(config["hidden_dims"]))
+    )
+
+    def leaves(place: str) -> list[np.ndarray]:
+        """Of both members, in the order of our leaves."""
+        layers = [("base/Dense_0", "base/LayerNorm_0"), ("base/Dense_1", "base/LayerNorm_1")]
+        layers += [(f"{part}/Dense_0", f"{part}/LayerNorm_0") for part in ("tau", "merge")]
+        names = [
+            f"{place}/{name}"
+            for dense, norm in layers
+            for name in (f"{dense}/kernel", f"{dense}/bias", f"{norm}/scale", f"{norm}/bias")
+        ]
+        names += [f"{place}/head/kernel", f"{place}/head/bias"]
+        return [arrays[name][member] for member in range(2) for name in names]
+
+    def filled(network: QuantileCritic, place: str) -> QuantileCritic:
+        assert [leaf.shape for leaf in jax.tree.leaves(network)] == [leaf.shape for leaf in leaves(place)]
+        return jax.tree.unflatten(jax.tree.structure(network), map(jnp.asarray, leaves(place)))
+
+    state = algorithm.init(jax.tree.map(lambda leaf: leaf[0], file.batch), jax.random.key(0))
+    critic = state.critic._replace(network=filled(state.critic.network, "params/critic"))
+    state = state._replace(critic=critic, target_critic=filled(state.target_critic, "params/target_critic"))
+    uniform = jnp.asarray(arrays["noise/tau_uniform"])
+    after, metrics = jax.jit(algorithm.step)(state, file.batch, cfpi.Noise(uniform[:8], uniform[8:]))
+    np.testing.assert_allclose(jax.vmap(cfpi.spaced)(uniform[:8])[0], arrays["noise/tau_hat"], atol=1e-6)
+    np.testing.assert_allclose(metrics["critic_loss"], arrays["metric/critic_loss"], rtol=2e-5)
+    assert_close(after.critic.optimizer.gradient, leaves("grads/critic"), rtol=1e-4, atol=1e-6)
+    assert_close(after.critic.network, leaves("after/critic"), atol=2e-5)
+    assert_close(after.target_critic, leaves("after/target_critic"), atol=1e-6)
+
+
+def test_a_policy_improves_under_quantile_critics() -> None:
+    """As `evaluate --improve cfpi` makes it: the value grows with the budget, and is the lower bound of the members."""
+    algorithm, random = CFPI(hidden=(8, 8, 8), waves=4), np.random.default_rng(0)
+    columns = [random.uniform(-1, 1, (1, size)).astype(np.float32) for size in (3, 2, 3, 2)]
+    batch = Transition(columns[0], columns[1], np.zeros(1), np.zeros(1), columns[2], columns[3])
+    state = algorithm.init(jax.tree.map(lambda leaf: leaf[0], batch), jax.random.key(0))
+    policy, observation = algorithm.policies(state)["actor"], jnp.asarray(columns[0][0])
+    values = state.critic.network.given(observation)
+
+    def bound(action: Any) -> float:
+        found = np.asarray(values(action))
+        return float(found.mean() - found.std(ddof=1))
+
+    actions = [
+        improved(policy, Improvement(budgets=(budget,)))(observation, jax.random.key(1)) for budget in (0.0, 0.01, 0.1)
+    ]
+    np.testing.assert_allclose(actions[0], policy(observation, jax.random.key(1)), atol=1e-6)
+    found = [bound(action) for action in actions]
+    assert found[0] < found[1] < found[2]
+    assert policy.aggregate(values(actions[1])) == pytest.approx(found[1], abs=1e-6)

@@ -49,8 +49,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """For rewards of this size; the published ones are for returns of tens to hundreds. A sphere of one dimension has two
 points, and the published reflection of one dimension takes no step that leaves: so LPS and ReFORM have other ones."""
 
-CLIMBERS = [name for name in ALGORITHMS if name != "dqc"]
-"""DQC learns from goals, which are no part of the ladder; it has a problem of its own."""
+CLIMBERS = [name for name in ALGORITHMS if name not in ("dqc", "cfpi")]
+"""DQC learns from goals, which are no part of the ladder; it has a problem of its own. What CFPI trains is a clone."""
 MAIN = [name for name in CLIMBERS if name != "bc"]
 FLOWS = {"bc": "flow", "cfgrl": "flow", "ifql": "flow", "qgf": "flow", "qam": "base", "fql": "flow", "reform": "flow"}
 """Plain clones; what GFP's flow makes of two equal modes is left to its critic's last digits."""

@@ -14,7 +14,7 @@ from tiny_data import line
 from tiny_environment import Peaceful
 
 from guidedflow import files
-from guidedflow.algorithms import BC, CFGRL, QGF
+from guidedflow.algorithms import BC, CFGRL, FQL, QGF
 from guidedflow.cli import main
 from guidedflow.environments.vector import Simulators
 from guidedflow.errors import InputError
@@ -25,6 +25,7 @@ from guidedflow.studies.clock import operations
 from guidedflow.studies.exploitation import Exploitation, nearest
 from guidedflow.studies.methods import Methods
 from guidedflow.studies.subject import Subject, first_seed
+from guidedflow.studies.width import Width
 from guidedflow.training.loop import train
 from guidedflow.training.plan import Plan
 
@@ -50,6 +51,8 @@ def study(
     monkeypatch.setattr("guidedflow.studies.weight.open_simulators", simulators)
     monkeypatch.setattr("guidedflow.studies.compute.open_simulators", simulators)
     monkeypatch.setattr("guidedflow.studies.methods.open_simulators", simulators)
+    monkeypatch.setattr("guidedflow.studies.critics.open_simulators", simulators)
+    monkeypatch.setattr("guidedflow.studies.width.open_simulators", simulators)
     monkeypatch.setattr("guidedflow.environments.describe", lambda task: {})
 
     def run(name: str, arguments: str) -> dict[str, Any]:
@@ -184,6 +187,46 @@ def test_methods(study: Callable[..., dict[str, Any]], subject: Subject) -> None
         assert row["success"] == pytest.approx(np.mean(row["seeds"]))
 
 
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of another method, with networks of twice the width."""
+    out = tmp_path_factory.mktemp("runs") / "fql"
+    return train(FQL(hidden=(16, 16), flow_steps=2), line(), PLAN, out=out).run.path
+
+
+@pytest.mark.slow
+def test_critics(study: Callable[..., dict[str, Any]], subject: Subject, other: Path) -> None:
+    files.replace_rows(subject.trained.run.evaluations, [])
+    told = study("critics", f"--critic-from {other} --weights 0 3 --rho 1 --select-episodes 2 --episodes 2")
+    own, theirs = str(subject.trained.run.path), str(other)
+    assert [(row["critic"], row["method"], row["aggregate"]) for row in told["rows"]] == [
+        (None, None, None), (own, "QGF", "own"), (own, "QGF", "mean - 1 std"), (theirs, "FQL", "own"),
+        (theirs, "FQL", "mean - 1 std"),
+    ]  # fmt: skip
+    assert all(row["weight"] in (0, 3) for row in told["rows"][1:])
+    written = files.read_rows(subject.trained.run.evaluations)
+    reported = [row for row in written if row["source"].startswith("evaluate")]
+    assert len(reported) == 5 * 2 * 2
+    assert {row["critic_run"] for row in reported} == {None, own, theirs}
+    assert not {row["episode_seed"] for row in reported} & {
+        row["episode_seed"] for row in written if row["source"].startswith("selection")
+    }
+
+
+@pytest.mark.slow
+def test_width(study: Callable[..., dict[str, Any]], other: Path) -> None:
+    rows = study("width", f"--beside {other} --episodes 2 --repeats 2")["rows"]
+    assert [(row["method"], row["width"]) for row in rows] == [("QGF", 8), ("FQL", 16)]
+    assert all(row["ms"] > 0 and row["parameters"] > 0 for row in rows)
+
+
+def test_runs_of_other_lengths_are_not_compared_by_width(subject: Subject, tmp_path: Path) -> None:
+    plan = dataclasses.replace(PLAN, steps=1, log_interval=1)
+    shorter = train(BC(hidden=(4,), flow_steps=1), line(), plan, out=tmp_path / "bc").run.path
+    with pytest.raises(InputError, match=r"at step 1, but .* at step 2; compare runs of the same task and number of"):
+        Width(beside=(str(shorter),)).measure(subject)
+
+
 def test_methods_with_variants(subject: Subject) -> None:
     """What is listed; the controls have no weight of their own. A run of FQL has the distilled variants besides."""
     study = Methods(weights=(0.1,), variants=True)
@@ -229,5 +272,6 @@ def test_a_list_with_nothing_in_it_is_refused_before_anything_is_measured(subjec
     for cls in OF_RUNS.values():
         for field in dataclasses.fields(cls):
             if isinstance(field.default, tuple):
+                given = {each.name: ("run",) for each in dataclasses.fields(cls) if each.default == ()}
                 with pytest.raises(InputError, match=rf"^{field.name.replace('_', '-')} must have at least one value"):
-                    cls(**{field.name: ()}).measure(subject)
+                    cls(**{**given, field.name: ()}).measure(subject)

@@ -8,6 +8,7 @@ from typing import Any
 from guidedflow.algorithms.a2po import A2PO
 from guidedflow.algorithms.bc import BC
 from guidedflow.algorithms.cfgrl import CFGRL
+from guidedflow.algorithms.cfpi import CFPI
 from guidedflow.algorithms.contract import Algorithm
 from guidedflow.algorithms.dac import DAC
 from guidedflow.algorithms.dqc import DQC
@@ -29,6 +30,7 @@ ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
     "a2po": A2PO,
     "bc": BC,
     "cfgrl": CFGRL,
+    "cfpi": CFPI,
     "dac": DAC,
     "dqc": DQC,
     "edp": EDP,
@@ -51,6 +53,7 @@ __all__ = [
     "ALGORITHMS",
     "BC",
     "CFGRL",
+    "CFPI",
     "DAC",
     "DQC",
     "EDP",

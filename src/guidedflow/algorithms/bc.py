@@ -14,15 +14,15 @@ from jaxtyping import PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner
 from guidedflow.algorithms.parts import cloning
-from guidedflow.algorithms.parts.cloning import Noise, flow_loss
+from guidedflow.algorithms.parts.cloning import Noise, flow_loss, likelihood_loss
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Aggregate, RawTime, VelocityField
 from guidedflow.networks.gaussians import GaussianActor
-from guidedflow.policies.density import DensityPolicy, density
+from guidedflow.policies.density import DensityPolicy
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.policies.policy import Policy
 from guidedflow.settings import check_settings, hyperparameters
-from guidedflow.types import Metrics, Scalar, Transition
+from guidedflow.types import Metrics, Transition
 
 
 class State(NamedTuple):
@@ -47,6 +47,8 @@ class BC:
     """Gaussians of deviation 1 before tanh, of which the mean alone is learned; published for COIL."""
     learning_rate: float = 3e-4
     """Step size of Adam."""
+    low_momentum: bool = False
+    """First decay (beta 1) of Adam 0.25 instead of 0.9; published for COIL."""
     flow_steps: int = 10
     """Euler steps from noise to action."""
     hidden: tuple[int, ...] = (512, 512, 512, 512)
@@ -80,7 +82,7 @@ class BC:
     @property
     def optimizer(self) -> optax.GradientTransformation:
         """Adam at the learning rate."""
-        return optax.adam(self.learning_rate)
+        return optax.adam(self.learning_rate, b1=0.25 if self.low_momentum else 0.9)
 
     def step(self, state: State | Likelihood, batch: Transition, noise: Noise) -> tuple[State | Likelihood, Metrics]:
         """One update with the given noise, which only a flow needs."""
@@ -89,9 +91,3 @@ class BC:
             return Likelihood(actor), metrics
         flow, metrics = state.flow.step(self.optimizer, flow_loss, batch.acting, noise)
         return State(flow), metrics
-
-
-def likelihood_loss(actor: GaussianActor, data: Transition) -> tuple[Scalar, Metrics]:
-    """The negative log-likelihood of one transition's action."""
-    log_likelihood = density(actor, data.observation).log_density(data.action)
-    return -log_likelihood, {"log_likelihood": log_likelihood}

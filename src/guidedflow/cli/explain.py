@@ -25,9 +25,10 @@ from guidedflow.data.sampling.goals import GoalSampling
 from guidedflow.errors import InputError, did_you_mean
 from guidedflow.settings import POSITIVE, RANGES, defaults_of
 from guidedflow.studies.demo import Demo
+from guidedflow.training.imitation import Imitation
 from guidedflow.training.plan import Plan
 
-_FROM_TABLE = {"ensemble": Ensemble, "goals": GoalSampling}
+_FROM_TABLE = {"ensemble": Ensemble, "goals": GoalSampling, "coil": Imitation}
 """Settings that are groups of settings, whose members have flags of their own."""
 
 
@@ -64,7 +65,12 @@ def _owners(algorithm: str | None) -> Iterator[tuple[str, type]]:
             if "ensemble" in {field.name for field in fields(cls)}:  # type: ignore[arg-type]
                 yield f"{name}, its critic", Ensemble
     if algorithm is None:
-        yield from (("train", Plan), ("train, goals", GoalSampling), ("train, data", Train))
+        yield from (
+            ("train", Plan),
+            ("train, goals", GoalSampling),
+            ("train, data", Train),
+            ("train, curriculum", Imitation),
+        )
         yield from (("sweep", Sweep), ("tune", Tune), ("demo", Demo))
 
 

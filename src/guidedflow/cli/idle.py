@@ -1,9 +1,11 @@
 """Flags of `guidedflow train` that would change nothing, because another one is missing."""
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from guidedflow.errors import InputError
 from guidedflow.settings import is_auto
+from guidedflow.training.imitation import Imitation
 from guidedflow.training.plan import Plan
 
 if TYPE_CHECKING:
@@ -28,6 +30,15 @@ def refuse_idle(command: "Train[Any]", beyond: bool) -> None:
         ("--eval-episodes", plan.eval_episodes != Plan.eval_episodes, plan.eval_interval, "--eval-interval"),
         ("--distance", "distance" in command.typed, automatic("alpha"), "--alpha auto"),
         ("--effective-share", "effective_share" in command.typed, automatic("temperature"), "--temperature auto"),
+        *(
+            (
+                f"--{each.name.replace('_', '-')}",
+                getattr(command.coil, each.name) != each.default,
+                command.curriculum,
+                "--curriculum coil",
+            )
+            for each in fields(Imitation)
+        ),
         ("--keep-checkpoints", plan.keep_checkpoints, plan.checkpoint_interval, "--checkpoint-interval"),
     ):
         if given and not works:

@@ -39,6 +39,7 @@ from guidedflow.runs.configuration import class_name
 from guidedflow.runs.run import Run
 from guidedflow.runs.trained import Trained
 from guidedflow.settings import to_plain
+from guidedflow.training.imitation import Imitation
 from guidedflow.training.loop import train
 from guidedflow.training.plan import Plan
 from guidedflow.training.rehearsal import rehearse
@@ -81,6 +82,9 @@ class Train(Generic[Learns]):
     """Draw transitions by their episode's return (ReD), or by a column (--columns weights=NAME), not uniformly."""
     rebalance_base: float = 0.0
     """Added to these weights, returns being scaled to [0, 1]; 0 as published never draws the worst episode."""
+    curriculum: Literal["coil"] | None = None
+    """Clone the episodes that the policy nearly plays already, then better ones (COIL), for at most --steps."""
+    coil: Imitation = field(default_factory=Imitation)
     columns: tuple[str, ...] = ()
     """Which column of your own file is what, such as observations=obs rewards=rew, or a TOML file; kept beside it."""
     clip_actions: bool = False
@@ -132,6 +136,8 @@ class Train(Generic[Learns]):
             "window": Window(self.window, self.window_updates),
             "rebalance": None if self.rebalance is None else Rebalance(self.rebalance, self.rebalance_base),
         }
+        if self._imitation is not None:
+            self._imitation.check(self.algorithm, dataset, self.plan, options["rebalance"])
         if self.dry_run:
             rehearsing.tell(rehearse(self.algorithm, dataset, self.plan, **options), dataset, self.plan, self.out)
             return
@@ -147,6 +153,7 @@ class Train(Generic[Learns]):
                 dataset,
                 self.plan,
                 out=self.out,
+                curriculum=self._imitation,
                 resume=self.resume,
                 overwrite=self.overwrite,
                 recipe=recipe,
@@ -155,6 +162,11 @@ class Train(Generic[Learns]):
                 **options,
             )
         self._tell_what_is_next(trained)
+
+    @property
+    def _imitation(self) -> Imitation | None:
+        """The curriculum, if one was named."""
+        return None if self.curriculum is None else self.coil
 
     @property
     def typed(self) -> Collection[str]:
@@ -170,7 +182,7 @@ class Train(Generic[Learns]):
             f"algorithm {class_name(type(self.algorithm))}": to_plain(self.algorithm),
             "plan": to_plain(self.plan),
             "data and run": {
-                name: str(value) if isinstance(value, Path) else value
+                name: str(value) if isinstance(value, Path) else to_plain(value)
                 for name, value in others.items()
                 if not isinstance(value, kinds)
             }

@@ -41,7 +41,11 @@ from guidedflow.networks.mlp import (
     Style,
     glorot,
 )
+from guidedflow.networks.quantiles import QuantileCritic
 from guidedflow.networks.times import RawTime, SinusoidalTime, SwiftTime, TimeEmbedding
+
+ActionCritic = Critic | NoisyCritic | QuantileCritic
+"""A critic that a policy may act by."""
 
 __all__ = [
     "ELU",
@@ -51,6 +55,7 @@ __all__ = [
     "NORM_FIRST",
     "PLAIN",
     "RELU",
+    "ActionCritic",
     "Actor",
     "Aggregate",
     "Combine",
@@ -74,6 +79,7 @@ __all__ = [
     "Norm",
     "OneStepActor",
     "PartialField",
+    "QuantileCritic",
     "RawTime",
     "SinusoidalTime",
     "StateValue",

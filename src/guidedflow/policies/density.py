@@ -11,7 +11,7 @@ from guidedflow.errors import InputError
 from guidedflow.flows.densities import Mixture
 from guidedflow.flows.guidance import Unguided
 from guidedflow.flows.sampling import Sampler
-from guidedflow.networks import Combine, Critic, NoisyCritic
+from guidedflow.networks import ActionCritic, Combine
 from guidedflow.networks.gaussians import GaussianActor
 from guidedflow.packing import Shape
 from guidedflow.policies.policy import Policy, value_of
@@ -28,7 +28,7 @@ class DensityPolicy(Policy):
     """Acts by the mean of the heaviest component, or, if `sampled` or given candidates to choose from, at random."""
 
     network: GaussianActor
-    critic: Critic | NoisyCritic | None
+    critic: ActionCritic | None
     aggregate: Combine
     sampler: Sampler
     sampled: bool = eqx.field(static=True, default=False)

@@ -14,7 +14,7 @@ from guidedflow.flows.jacobians import DistilledGradient, DistilledJacobianGradi
 from guidedflow.flows.realtime import RealTime
 from guidedflow.flows.sampling import Sampler
 from guidedflow.flows.sources import Source, gaussian
-from guidedflow.networks import Actor, Combine, Critic, Extrapolation, Field, NoiseField, NoisyCritic, OneStepActor
+from guidedflow.networks import ActionCritic, Actor, Combine, Extrapolation, Field, NoiseField, OneStepActor
 from guidedflow.packing import Shape
 from guidedflow.policies.policy import Policy, value_of
 from guidedflow.types import Action, Observation, Velocity
@@ -24,7 +24,7 @@ class FlowPolicy(Policy):
     """Integrates a velocity field, guided by a critic where the sampler asks for it."""
 
     flow: Field
-    critic: Critic | NoisyCritic | None
+    critic: ActionCritic | None
     aggregate: Combine
     sampler: Sampler
     source: Source = eqx.field(static=True, default=gaussian)
@@ -83,7 +83,7 @@ class DiffusionPolicy(Policy):
 
     field: NoiseField
     schedule: Schedule
-    critic: Critic | NoisyCritic | None
+    critic: ActionCritic | None
     aggregate: Combine
     sampler: Sampler
 
@@ -120,7 +120,7 @@ class ActorPolicy(Policy):
     """Asks a one-step actor, which is no flow: its proposals can be refined and chosen from, but not guided."""
 
     actor: Actor
-    critic: Critic | NoisyCritic | None
+    critic: ActionCritic | None
     aggregate: Combine
     sampler: Sampler
     source: Source = eqx.field(static=True, default=gaussian)

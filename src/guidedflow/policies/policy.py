@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.errors import InputError
 from guidedflow.flows.sampling import Sampler
-from guidedflow.networks import Combine, Control, Critic, Linear, NoisyCritic
+from guidedflow.networks import ActionCritic, Combine, Control, Linear
 from guidedflow.packing import Shape
 from guidedflow.policies.inputs import as_observation, check_action, check_key
 from guidedflow.types import Action, Observation, Scalar, Time, Value
@@ -24,7 +24,7 @@ class Policy(eqx.Module):
     """The contract: `policy(observation, key)` is one action in the box [-1, 1], unless it is `Rescaled`."""
 
     sampler: eqx.AbstractVar[Sampler]
-    critic: eqx.AbstractVar[Critic | NoisyCritic | None]
+    critic: eqx.AbstractVar[ActionCritic | None]
     aggregate: eqx.AbstractVar[Combine]
 
     @property
@@ -94,7 +94,7 @@ class Policy(eqx.Module):
         """How it acts, as the columns of a row of results; what does not apply is None."""
         return self.sampler.columns() | {"value": self.aggregate.kind if isinstance(self.aggregate, Control) else None}
 
-    def with_critic(self, critic: Critic | NoisyCritic, aggregate: Combine) -> "Policy":
+    def with_critic(self, critic: ActionCritic, aggregate: Combine) -> "Policy":
         """The same policy, asking another critic; one of other sizes is an `InputError`."""
         ours, theirs = ((part.observation_shape, part.action_size) for part in (self, critic))
         if ours != theirs:

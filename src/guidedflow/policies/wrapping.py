@@ -8,7 +8,7 @@ import dataclasses
 import equinox as eqx
 
 from guidedflow.flows.sampling import Sampler
-from guidedflow.networks import Combine, Critic, NoisyCritic
+from guidedflow.networks import ActionCritic, Combine
 from guidedflow.packing import Shape
 from guidedflow.policies.policy import Policy
 
@@ -23,7 +23,7 @@ class Wrapping(Policy):
         return self.inner.sampler
 
     @property  # type: ignore[misc]
-    def critic(self) -> Critic | NoisyCritic | None:  # type: ignore[override]
+    def critic(self) -> ActionCritic | None:  # type: ignore[override]
         return self.inner.critic
 
     @property  # type: ignore[misc]
@@ -45,5 +45,5 @@ class Wrapping(Policy):
     def with_sampler(self, sampler: Sampler) -> Policy:
         return self.around(self.inner.with_sampler(sampler))
 
-    def with_critic(self, critic: Critic | NoisyCritic, aggregate: Combine) -> Policy:
+    def with_critic(self, critic: ActionCritic, aggregate: Combine) -> Policy:
         return self.around(self.inner.with_critic(critic, aggregate))

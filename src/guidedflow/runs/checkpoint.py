@@ -27,6 +27,8 @@ from guidedflow.errors import InputError
 from guidedflow.runs import pytrees as leaves
 
 FORMAT = 1
+BESIDE = "beside/"
+"""Before the names of what is saved beside the state: no field of a state has such a name."""
 MANIFEST = "manifest.json"
 TENSORS = "state.safetensors"
 MANIFEST_BYTES = 64 * 2**20  # far above any state of ours; a larger file is not read at all
@@ -39,8 +41,10 @@ class DamagedCheckpoint(InputError):
     """A checkpoint whose files are not those that were saved."""
 
 
-def save(folder: Path, step: int, state: Any, keep: int | None = None) -> Path:
+def save(folder: Path, step: int, state: Any, keep: int | None = None, beside: Any = None) -> Path:
     """Write `state` to `folder/STEP`, wait until the disk holds it, then remove all but the `keep` newest up to it.
+
+    What is `beside` the state, another pytree, is in the same file, and only `load(..., beside=True)` returns it.
 
     Raises InputError if a leaf is no array or the disk refuses; the earlier checkpoints are then as they were. Saving
     the same state at the same step again changes nothing; another state there is an error, unless what is there is
@@ -48,7 +52,7 @@ def save(folder: Path, step: int, state: Any, keep: int | None = None) -> Path:
     """
     if step < 0 or (keep is not None and keep < 1):
         raise InputError(f"A checkpoint needs step >= 0 and keep >= 1, but step is {step} and keep is {keep}.")
-    tensors = leaves.on_host(state)
+    tensors = leaves.on_host(state) | {BESIDE + name: leaf for name, leaf in leaves.on_host(beside).items()}
     data = safetensors.numpy.save(tensors)
     manifest = _manifest(step, tensors, data)
     final = folder / str(step)
@@ -75,8 +79,10 @@ def save(folder: Path, step: int, state: Any, keep: int | None = None) -> Path:
     return final
 
 
-def load(folder: Path, step: int | None, like: State) -> tuple[int, State]:
+def load(folder: Path, step: int | None, like: State, *, beside: bool = False) -> tuple[int, State]:
     """The step and the state saved there, in the structure of `like`, of arrays or `jax.ShapeDtypeStruct`s.
+
+    With `beside`, what was saved beside the state.
 
     Without a step it is the newest intact checkpoint, and a warning names the damaged ones that were passed over.
     Raises InputError, naming the first leaf that differs from `like`, and DamagedCheckpoint where none is intact.
@@ -90,7 +96,7 @@ def load(folder: Path, step: int | None, like: State) -> tuple[int, State]:
     damages = []
     for candidate in reversed(known) if step is None else [step]:
         try:
-            state = _read(folder / str(candidate), candidate, like)
+            state = _read(folder / str(candidate), candidate, like, beside)
         except DamagedCheckpoint as damage:
             damages.append(str(damage))
             continue
@@ -184,12 +190,14 @@ def _listed(known: list[int]) -> str:
     return ", ".join(map(str, known[-10:])) if known else "none"
 
 
-def _read(path: Path, step: int, like: State) -> State:
-    """The state in one checkpoint; all is compared with `like` before a tensor is read."""
+def _read(path: Path, step: int, like: State, beside: bool) -> State:
+    """The state in one checkpoint, or what is beside it; all is compared with `like` before a tensor is read."""
     manifest = _read_manifest(path, step)
     found = {leaf["name"]: leaves.Spec(leaf["dtype"], tuple(leaf["shape"])) for leaf in manifest["leaves"]}
-    leaves.check(f"Checkpoint {path}", found, like)
-    return leaves.restore(_parse_tensors(path, _read_data(path, manifest), found), like)
+    wanted = {name.removeprefix(BESIDE): name for name in found if name.startswith(BESIDE) == beside}
+    leaves.check(f"Checkpoint {path}", {short: found[name] for short, name in wanted.items()}, like)
+    tensors = _parse_tensors(path, _read_data(path, manifest), found)
+    return leaves.restore({short: tensors[name] for short, name in wanted.items()}, like)
 
 
 def _read_manifest(path: Path, step: int) -> dict[str, Any]:

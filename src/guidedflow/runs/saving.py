@@ -23,10 +23,10 @@ class Saving:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._pending: Future[Path] | None = None
 
-    def save(self, folder: Path, step: int, state: Any, keep: int | None = None) -> None:
+    def save(self, folder: Path, step: int, state: Any, keep: int | None = None, beside: Any = None) -> None:
         """Begin to write `state` to `folder/STEP`, as `checkpoint.save` does; what went wrong before is raised here."""
         self.wait()
-        self._pending = self._thread.submit(checkpoint.save, folder, step, state, keep)
+        self._pending = self._thread.submit(checkpoint.save, folder, step, state, keep, beside)
 
     def check(self) -> None:
         """Raise the InputError of a checkpoint that could not be saved; waits for none."""

@@ -16,6 +16,8 @@
     shift          how far the actor leaves the data, and how much Q overestimates there
     sparse         GFP on fewer rewards, with n-step returns and chunks
     critic         what QGF and GFP gain from critics of graded accuracy
+    critics        success of one flow under the critics of several runs
+    width          success and milliseconds against the width of the networks, over several runs
 
 Each file is one study, and one row of a table below. This package does not know how studies are asked for.
 """
@@ -32,6 +34,7 @@ from guidedflow.studies.alpha import Alpha
 from guidedflow.studies.components import Components
 from guidedflow.studies.compute import Compute
 from guidedflow.studies.critic import Critic
+from guidedflow.studies.critics import Critics
 from guidedflow.studies.experiment import CarryOut, Setup
 from guidedflow.studies.exploitation import Exploitation
 from guidedflow.studies.finding import Finding
@@ -48,6 +51,7 @@ from guidedflow.studies.subject import Subject
 from guidedflow.studies.temperature import Temperature
 from guidedflow.studies.toy import Toy
 from guidedflow.studies.weight import Weight
+from guidedflow.studies.width import Width
 
 TOYS: dict[str, type[Any]] = {"toy": Toy, "scale": Scale, "robust": Robust}
 """Studies of nobody's run, by name: `measure()` is a `Finding`."""
@@ -58,6 +62,8 @@ OF_RUNS: dict[str, type[Any]] = {
     "weight": Weight,
     "compute": Compute,
     "methods": Methods,
+    "critics": Critics,
+    "width": Width,
 }
 """Studies of a run, by name: `measure(subject)` is a `Finding`."""
 

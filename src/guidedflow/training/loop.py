@@ -1,7 +1,7 @@
 """Train algorithms on a dataset: compiled intervals of updates, and what happens between them.
 
     interval    `log_interval` updates of every seed of every run in one compiled call: sampling, gradients, Adam
-    between     metrics, evaluation, checkpoint, in this order, so that a resumed run writes what any other does;
+    between     curriculum, metrics, evaluation, checkpoint, in this order, so that a resumed run writes the same;
                 the checkpoint is written while the next interval is computed
 
 `train` trains one run. `train_together` trains several that differ in seeds and float settings alone as one program;
@@ -31,6 +31,7 @@ from guidedflow.errors import InputError
 from guidedflow.results.intervals import first_unfinite
 from guidedflow.runs.saving import Saving
 from guidedflow.runs.trained import Trained
+from guidedflow.training.imitation import Course, Imitation
 from guidedflow.training.interruption import interruption
 from guidedflow.training.member import Member, Order, check_arguments, check_orders, cutting_of
 from guidedflow.training.plan import Plan
@@ -48,13 +49,15 @@ def train(
     recipe: Mapping[str, Any] | None = None,
     window: Window = WINDOW,
     rebalance: Rebalance | None = None,
+    curriculum: Imitation | None = None,
     normalize_observations: bool | None = None,
     simulators: Simulators | None = None,
     command: Sequence[str] | None = None,
 ) -> Trained:
     """Train `algorithm` on `dataset` into the run folder `out`, and return what it learned.
 
-    A dataset on disk is read a `window` after another. With `rebalance`, transitions are not drawn uniformly.
+    A dataset on disk is read a `window` after another. With `rebalance`, transitions are not drawn uniformly. With a
+    `curriculum`, the episodes that are drawn change as the policy learns, and training ends once all were cloned.
     Observations that are no images are brought to mean 0 and deviation 1 with `normalize_observations`, by default
     where the dataset is none of a suite's; a resumed run goes on as it was. `recipe` (`Recipe.record`) and `command`,
     by default the program's arguments, are kept in the configuration, to say where settings came from. Evaluations on
@@ -63,12 +66,16 @@ def train(
     in use or holds something, and a loss that is no longer finite; `Interrupted`, a SystemExit, after a signal.
     """
     check_arguments(algorithm, dataset, plan)
+    if curriculum is not None:
+        curriculum.check(algorithm, dataset, plan, rebalance)
+        plan = curriculum.aligned(plan)
     order = Order(algorithm, plan, Path(out).expanduser(), resume, overwrite, recipe, command)
     (result,) = train_together(
         [order],
         dataset,
         window=window,
         rebalance=rebalance,
+        curriculum=curriculum,
         normalize_observations=normalize_observations,
         simulators=simulators,
     )
@@ -83,6 +90,7 @@ def train_together(
     *,
     window: Window = WINDOW,
     rebalance: Rebalance | None = None,
+    curriculum: Imitation | None = None,
     normalize_observations: bool | None = None,
     simulators: Simulators | None = None,
 ) -> list[Trained | InputError]:
@@ -106,9 +114,12 @@ def train_together(
         )
         example = feed.example()
         check_data(orders[0].algorithm, example)
+        course = None
+        if curriculum is not None and isinstance(dataset, Dataset):
+            course = Course(curriculum, dataset, feed.at(0), plan.seed)
 
         # where it is written, and what watches it
-        members = [Member(order, dataset, example, cutting, window, rebalance) for order in orders]
+        members = [Member(order, dataset, example, cutting, window, rebalance, curriculum) for order in orders]
         for member in members:
             with caught.held():
                 member.run = stack.enter_context(member.claim())
@@ -129,17 +140,27 @@ def train_together(
         state = jax.tree.map(lambda *rows: jnp.concatenate(rows), *[state for _, state in restored])
         seeds = jnp.asarray([seed for member in members for seed in member.seeds], jnp.int32)
 
+        if course is not None:
+            members[0].restore_course(course, state, step)
+
         caught.at_once = step == 0
+        ended = course is not None and course.ended
         saving = stack.enter_context(Saving())
-        while step < plan.steps and any(member.error is None for member in members):
+        while step < plan.steps and not ended and any(member.error is None for member in members):
             end = plan.end_of_interval(step)
             with compiling() as clock:
                 start = time.perf_counter()
-                state, metrics = advance(algorithms, state, feed.at(step), seeds, step, end - step, plan.batch_size)
+                batches = feed.at(step) if course is None else course.drawn
+                state, metrics = advance(algorithms, state, batches, seeds, step, end - step, plan.batch_size)
                 numbers = {name: np.asarray(value) for name, value in metrics.items()}
                 seconds = time.perf_counter() - start - clock.seconds
             speed = (end - step) / max(seconds, 1e-9)
             caught.at_once = False
+            if course is not None:
+                numbers |= {name: np.asarray([number]) for name, number in course.metrics.items()}
+                if first_unfinite(numbers) is None:
+                    course.move(jax.tree.map(lambda leaf: leaf[0], state), end)
+                ended = course.ended
             for member, rows in zip(members, _rows_of(members), strict=True):
                 if member.error is not None:
                     continue
@@ -151,12 +172,15 @@ def train_together(
                 member.tracker.log(end, mine, speed)
                 member.tracker.advance(end, mine, speed)
                 own = jax.tree.map(lambda leaf, rows=rows: leaf[rows], state)
-                if plan.evaluates_at(end) and simulators is not None:
+                if (plan.evaluates_at(end) or ended) and simulators is not None:
                     member.evaluate(own, end, simulators)
-                if plan.saves_at(end) or caught.number is not None:
-                    saving.save(member.run.checkpoints, end, own, plan.kept)
+                if plan.saves_at(end) or ended or caught.number is not None:
+                    beside = None if course is None else course.progress
+                    saving.save(member.run.checkpoints, end, own, plan.kept, beside)
             step = end
             saving.check()
+            if ended:
+                members[0].tracker.note(f"every episode was cloned: the curriculum ended at step {step:,}")
             if caught.number is not None:
                 saving.wait()
                 members[0].tracker.note(f"interrupted: saved at step {step:,}; go on with --resume")

@@ -29,6 +29,7 @@ from guidedflow.runs.run import Run
 from guidedflow.runs.tracking import Tracker
 from guidedflow.runs.trained import Trained
 from guidedflow.settings import defaults_of, to_plain
+from guidedflow.training.imitation import Course, Imitation
 from guidedflow.training.plan import Plan
 from guidedflow.training.record import record
 from guidedflow.types import Transition
@@ -64,6 +65,7 @@ class Member:
         cutting: Cutting,
         window: Window,
         rebalance: Rebalance | None,
+        curriculum: Imitation | None = None,
     ) -> None:
         self.order, self.algorithm, self.plan, self.seeds = order, order.algorithm, order.plan, order.plan.each_seed
         self.error: InputError | None = None
@@ -77,6 +79,7 @@ class Member:
             recipe=order.recipe,
             window=window if isinstance(dataset, Mapped) else None,
             rebalance=rebalance,
+            curriculum=curriculum,
             command=order.command,
         ) | dict(order.beside)
 
@@ -105,6 +108,13 @@ class Member:
         like = jax.eval_shape(initial_state, self.algorithm, self._example, seeds)
         step, state = checkpoint.load(self.run.checkpoints, None, like)
         return step, jax.tree.map(jnp.asarray, state)
+
+    def restore_course(self, course: Course, state: Any, step: int) -> None:
+        """Bring a curriculum to where it was at a step, or let it pick for the first call."""
+        if step:
+            course.resume(checkpoint.load(self.run.checkpoints, step, course.progress, beside=True)[1])
+        else:
+            course.move(jax.tree.map(lambda leaf: leaf[0], state), step)
 
     def begin(self, step: int) -> None:
         """Write the configuration, and forget rows beyond the step that was restored; once."""

@@ -16,6 +16,7 @@ from guidedflow.processes import available_cores, sums_alike
 from guidedflow.runs.configuration import Configuration, name_of
 from guidedflow.runs.provenance import commit, versions
 from guidedflow.settings import to_plain
+from guidedflow.training.imitation import Imitation
 from guidedflow.training.plan import Plan
 
 
@@ -28,6 +29,7 @@ def record(
     recipe: Mapping[str, Any] | None = None,
     window: Window | None = None,
     rebalance: Rebalance | None = None,
+    curriculum: Imitation | None = None,
     command: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """The configuration as JSON's own types; what does not apply is left out."""
@@ -40,6 +42,7 @@ def record(
         "recipe": recipe,
         "window": to_plain(window),
         "rebalance": to_plain(rebalance),
+        "curriculum": to_plain(curriculum),
     }
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]] if command is None else list(command),

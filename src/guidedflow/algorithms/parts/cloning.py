@@ -1,6 +1,7 @@
-"""Cloning data with a flow: the loss that every method with a behaviour-cloned flow shares, and its noise.
+"""Cloning data: the loss that every method with a behaviour-cloned flow shares and its noise, and that of a Gaussian.
 
-    | v(s, (1 - t) x0 + t a, t) - (a - x0) |^2 / d,   x0 ~ N(0, I)
+    flow        | v(s, (1 - t) x0 + t a, t) - (a - x0) |^2 / d,   x0 ~ N(0, I)
+    Gaussian    -log pi(a | s)
 
 This module does not know who clones, nor what else is learned.
 """
@@ -14,6 +15,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.algorithms.parts.losses import flow_matching_error
 from guidedflow.networks import Field
+from guidedflow.networks.gaussians import GaussianActor
+from guidedflow.policies.density import density
 from guidedflow.settings import Choice
 from guidedflow.types import Metrics, Scalar, Transition
 
@@ -65,3 +68,9 @@ def flow_loss(flow: Field, data: Transition, noise: PathNoise) -> tuple[Scalar, 
     velocity = flow.given(data.observation)
     error = flow_matching_error(velocity, noise.flow_source, data.action, noise.flow_time)
     return error, {"flow_loss": error}
+
+
+def likelihood_loss(actor: GaussianActor, data: Transition) -> tuple[Scalar, Metrics]:
+    """The negative log-likelihood of one transition's action."""
+    log_likelihood = density(actor, data.observation).log_density(data.action)
+    return -log_likelihood, {"log_likelihood": log_likelihood}

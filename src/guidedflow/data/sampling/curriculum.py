@@ -9,11 +9,13 @@ policy: it is handed log-likelihoods.
 """
 
 import enum
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from guidedflow.settings import Choice
 
@@ -57,12 +59,42 @@ class Score(Choice):
     median = enum.member(middle)
 
 
-class Filter(enum.Enum):
-    """How the least return that stays moves."""
+def towards(tau: float, least: float, lowest: Sequence[float], recent: int) -> float:
+    """A running mean: towards the smallest return of the picks since the last epoch."""
+    return tau * least + (1 - tau) * min(lowest[-recent:])
 
-    running = "towards the smallest return of the last picks"
-    mean = "to the mean of the smallest returns of all picks"
-    none = "nowhere"
+
+def mean_of_all(tau: float, least: float, lowest: Sequence[float], recent: int) -> float:
+    """The mean over all picks of the smallest return of each."""
+    return float(np.mean(lowest))
+
+
+def everything(tau: float, least: float, lowest: Sequence[float], recent: int) -> float:
+    """No least return: every episode stays until it is picked."""
+    return -math.inf
+
+
+class Filter(Choice):
+    """How the least return that stays in the pool moves at the end of an epoch."""
+
+    running = enum.member(towards)
+    mean = enum.member(mean_of_all)
+    none = enum.member(everything)
+
+
+class Progress(NamedTuple):
+    """How far a curriculum has come, as arrays of fixed shapes: what a checkpoint holds of it."""
+
+    pool: Bool[np.ndarray, " episodes"]
+    """Episodes that are left."""
+    picked: Bool[np.ndarray, " episodes"]
+    """Episodes of the last pick."""
+    lowest: Float[np.ndarray, " episodes"]
+    """Smallest return of each pick so far, then NaN."""
+    recent: Int[np.ndarray, ""]
+    """Picks since the last epoch."""
+    least: Float[np.ndarray, ""]
+    """Least return that stays."""
 
 
 @dataclass
@@ -76,7 +108,10 @@ class Curriculum:
     least: float | None = None
     """m at the beginning: by default the smallest return, or 0 if that is larger; published for antmaze: -5."""
     pool: list[int] = field(init=False)
-    _picked: list[list[float]] = field(init=False, default_factory=list)
+    picked: list[int] = field(init=False, default_factory=list)
+    """Episodes of the last pick."""
+    _lowest: list[float] = field(init=False, default_factory=list)
+    _recent: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.pool = [int(i) for i in np.argsort(self.returns, kind="stable")]
@@ -86,20 +121,33 @@ class Curriculum:
     def pick(self, scores: Sequence[float]) -> Int[np.ndarray, " picks"]:
         """Take the episodes of largest score from the pool, a score each; of equals the lower return comes first."""
         order = np.argsort(-np.asarray(scores), kind="stable")[: self.picks]
-        chosen = [self.pool[i] for i in order]
-        self.pool = [episode for episode in self.pool if episode not in set(chosen)]
-        self._picked.append([float(self.returns[episode]) for episode in chosen])
-        return np.array(chosen, np.int64)
+        self.picked = [self.pool[i] for i in order]
+        self.pool = [episode for episode in self.pool if episode not in set(self.picked)]
+        self._lowest.append(min(float(self.returns[episode]) for episode in self.picked))
+        self._recent += 1
+        return np.array(self.picked, np.int64)
 
     def end_epoch(self) -> None:
-        """Move the least return by the picks since the last epoch, and drop what is below it."""
+        """Move the least return by the picks so far, and drop what is below it."""
         assert self.least is not None
-        if self.filter is Filter.none or not self._picked:
+        if not self._recent:
             return
-        lowest = [min(each) for each in self._picked]
-        if self.filter is Filter.mean:
-            self.least = float(np.mean(lowest))
-        else:
-            self.least = self.tau * self.least + (1 - self.tau) * min(lowest)
-            self._picked = []
+        self.least = self.filter(self.tau, self.least, self._lowest, self._recent)
+        self._recent = 0
         self.pool = [episode for episode in self.pool if self.returns[episode] >= self.least]
+
+    @property
+    def progress(self) -> Progress:
+        """How far it has come."""
+        every, lowest = np.arange(len(self.returns)), np.full(len(self.returns), np.nan)
+        lowest[: len(self._lowest)] = self._lowest
+        pool, picked = np.isin(every, self.pool), np.isin(every, self.picked)
+        return Progress(pool, picked, lowest, np.asarray(self._recent), np.asarray(self.least, np.float64))
+
+    def resume(self, progress: Progress) -> None:
+        """Go on from where a curriculum of the same returns had come to."""
+        ascending = np.argsort(self.returns, kind="stable")
+        self.pool = [int(i) for i in ascending if progress.pool[i]]
+        self.picked = [int(i) for i in np.flatnonzero(progress.picked)]
+        self._lowest = [float(x) for x in progress.lowest[~np.isnan(progress.lowest)]]
+        self._recent, self.least = int(progress.recent), float(progress.least)
