@@ -21,6 +21,7 @@ class Stream(enum.IntEnum):
     DATA = 4
     UPDATE = 5
     WINDOWS = 6
+    DIAGNOSTICS = 16
 
 
 def stream_key(seed: int | Int[Array, ""], stream: Stream, step: int | Int[Array, ""] = 0) -> PRNGKeyArray:

@@ -30,6 +30,7 @@ from guidedflow.errors import InputError
 from guidedflow.results.intervals import first_unfinite
 from guidedflow.runs import checkpoint
 from guidedflow.runs.trained import Trained
+from guidedflow.training.diagnosing import Doctor
 from guidedflow.training.interruption import interruption
 from guidedflow.training.member import Member, Order, check_arguments, check_orders, cutting_of
 from guidedflow.training.plan import Plan
@@ -128,6 +129,7 @@ def train_together(
         state = jax.tree.map(lambda *rows: jnp.concatenate(rows), *[state for _, state in restored])
         seeds = jnp.asarray([seed for member in members for seed in member.seeds], jnp.int32)
 
+        doctor = Doctor()
         caught.at_once = step == 0
         while step < plan.steps and any(member.error is None for member in members):
             end = plan.end_of_interval(step)
@@ -135,6 +137,7 @@ def train_together(
                 start = time.perf_counter()
                 state, metrics = advance(algorithms, state, feed.at(step), seeds, step, end - step, plan.batch_size)
                 numbers = {name: np.asarray(value) for name, value in metrics.items()}
+                figures = doctor.figures(algorithms, state, feed.at(step))
                 seconds = time.perf_counter() - start - clock.seconds
             speed = (end - step) / max(seconds, 1e-9)
             caught.at_once = False
@@ -146,7 +149,8 @@ def train_together(
                     member.error = _diverged(bad, step, end)
                     continue
                 member.begin(step)
-                member.tracker.log(end, mine, speed)
+                seen = {name: values[rows] for name, values in figures.items()}
+                member.tracker.log(end, mine | seen | member.warn(end, seen), speed)
                 member.tracker.advance(end, mine, speed)
                 own = jax.tree.map(lambda leaf, rows=rows: leaf[rows], state)
                 if plan.evaluates_at(end) and simulators is not None:

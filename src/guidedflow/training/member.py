@@ -9,6 +9,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
 
 from guidedflow import environments
 from guidedflow.algorithms.contract import Algorithm, initial_state
@@ -23,6 +25,8 @@ from guidedflow.errors import InputError
 from guidedflow.evaluation.rollout import evaluate
 from guidedflow.keys import Stream
 from guidedflow.policies.rescaled import in_units
+from guidedflow.results import diagnostics, intervals
+from guidedflow.results.intervals import Metrics
 from guidedflow.runs import checkpoint
 from guidedflow.runs.configuration import Configuration, Spaces
 from guidedflow.runs.run import Run
@@ -65,6 +69,7 @@ class Member:
     ) -> None:
         self.order, self.algorithm, self.plan, self.seeds = order, order.algorithm, order.plan, order.plan.each_seed
         self.error: InputError | None = None
+        self._watch = diagnostics.Watch(self.seeds)
         self._task, self._example, self._began = dataset.name, example, False
         self.configuration = _configuration(dataset, example, self.plan, cutting)
         self._config = record(
@@ -109,7 +114,15 @@ class Member:
         if not self._began:
             self.run.begin()
             self.tracker.rewind(step or None)
+            self._watch.replay(intervals.read(self.run.metrics))
         self._began = True
+
+    def warn(self, step: int, figures: Metrics) -> dict[str, Float[np.ndarray, " seeds"]]:
+        """Print the warnings that begin at a step, and return them as columns of its row."""
+        begun = self._watch.observe(step, figures)
+        for warning in begun:
+            self.tracker.note(warning.sentence)
+        return diagnostics.columns(begun, self.seeds)
 
     def check_simulators(self, simulators: Simulators) -> None:
         """Raises `InputError` where the dataset is of other sizes than the simulator, before anything is learned."""
