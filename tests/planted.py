@@ -3,12 +3,10 @@
 Episodes of 30 steps in a plane: the state moves by a fifth of the action, and each step costs 1 until the goal.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from guidedflow.algorithms import FQL, GFP
 from guidedflow.data.dataset import Dataset
 
 STEPS, REACH = 30, 0.25
@@ -29,7 +27,9 @@ def plane(episodes: int = 200, seed: int = 0, good: float | None = None) -> Data
             there = np.abs(after - goal).max() < REACH if good is None else (skilled and step > STEPS // 3)
             final = step == STEPS or (step > 0 and bool(columns["mask"][-1] == 0))
             for name, value in zip(
-                columns, (seen, action * (not final), 0.0 if final else float(there) - 1, float(not there), final), strict=True
+                columns,
+                (seen, action * (not final), 0.0 if final else float(there) - 1, float(not there), final),
+                strict=True,
             ):
                 columns[name].append(np.asarray(value))
             at = after

@@ -99,7 +99,11 @@ class IQL:
 
     def diagnostics(self, state: State, batch: Transition, key: PRNGKeyArray) -> Metrics:
         """The spread of the advantage weights, the share of them at their limit, and the target critic's distance."""
-        critic, value, combine = state.values.critic.network, state.values.value.network, self.ensemble.actor(Aggregate.min)
+        critic, value, combine = (
+            state.values.critic.network,
+            state.values.value.network,
+            self.ensemble.actor(Aggregate.min),
+        )
         lag = figures.target_lag(critic, state.values.target_critic, batch)
         if self.extraction is not Extraction.awr:
             return lag

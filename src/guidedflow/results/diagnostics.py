@@ -1,8 +1,7 @@
 """What the figures of a run mean: rules with thresholds and remedies, and the warnings that they give.
 
-A rule looks at one figure. Its warning begins where the figure is beyond the threshold in `patience` rows in a row, and it
-ends with the first row that is not. This module does not know how a figure is computed (`algorithms.parts.figures`), nor
-which algorithm a run trained.
+A rule looks at one figure. Its warning begins where the figure is beyond the threshold in `patience` rows in a
+row, and ends with the first row that is not. How a figure is computed stands in `algorithms.parts.figures`.
 """
 
 import math
@@ -90,7 +89,122 @@ class Warned:
         }
 
 
-RULES: tuple[Rule, ...] = ()
+RULES = (
+    Rule(
+        "overestimation", "overestimation", "above", 2.0,
+        "Two standard deviations of the data's returns; healthy runs stay below one.",
+        "The critic values the data's actions far above what followed them.",
+        "Raise the actor's --alpha, lower --learning-rate, or take --ensemble.target-aggregate min.",
+    ),
+    Rule(
+        "targets-outside", "targets_outside", "above", 0.1,
+        "No policy has such a value; a tenth of a batch is more than errors at the range's ends.",
+        "The critic's targets leave the range that the rewards allow.",
+        "Check rewards and terminations, lower --tau, or set --ensemble.ceiling.",
+    ),
+    Rule(
+        "target-follows", "target_lag", "below", 0.01,
+        "With the default tau the target is some hundred updates behind, a tenth of the values' deviation.",
+        "The target critic is all but the critic, so the critic chases itself.",
+        "Lower --tau towards 0.005.",
+    ),
+    Rule(
+        "members-disagree", "spread_ratio", "above", 4.0,
+        "Members agree equally well on actions that the data support; healthy runs stay below two.",
+        "The policy acts where the members of the critic were never trained.",
+        "Raise --alpha, or act by --ensemble.actor-aggregate min.",
+    ),
+    Rule(
+        "actor-leaves-flow", "actor_flow_ratio", "above", 2.0,
+        "Two samples of the flow are one such distance apart, so the actor's action is none of its samples.",
+        "The actor follows the critic away from the data: alpha is too small.",
+        "Raise --alpha tenfold.",
+    ),
+    Rule(
+        "actor-copies-flow", "actor_flow_ratio", "below", 0.1,
+        "Healthy actors are a third to one such distance away.",
+        "The actor imitates the flow and ignores the critic: alpha is too large.",
+        "Lower --alpha tenfold.",
+    ),
+    Rule(
+        "actions-at-edge", "edge_excess", "above", 0.35,
+        "A third more of the policy's numbers than of the data's lie at the edge of the box.",
+        "The policy saturates: it climbs a critic that has no maximum inside the box.",
+        "Raise --alpha tenfold; check the scale of the dataset's actions.",
+    ),
+    Rule(
+        "flow-collapsed", "diversity_ratio", "below", 0.1,
+        "Samples at one state are ten times closer than the data's actions at neighbouring states.",
+        "The flow has collapsed onto few actions.",
+        "Raise --temperature tenfold.",
+    ),
+    Rule(
+        "weights-sharp", "weight_undecided", "below", 0.01,
+        "Fewer than one weight in a hundred lies between 0.01 and 0.99.",
+        "The weights of cloning are zeros and ones: the temperature is too small.",
+        "Raise --temperature tenfold.",
+    ),
+    Rule(
+        "weights-flat", "weight_deviation", "below", 0.01,
+        "Weights that differ by less than a hundredth choose nothing.",
+        "The flow clones all data alike: the temperature is too large, or is 0.",
+        "Lower --temperature tenfold, towards 1e-3.",
+    ),
+    Rule(
+        "weights-few", "weight_effective", "below", 0.02,
+        "Of a batch of 256, as many as five transitions count.",
+        "A handful of transitions carries the loss of cloning.",
+        "Raise --temperature (GFP) or lower --alpha (IQL) tenfold.",
+    ),
+    Rule(
+        "weights-limited", "weight_limited", "above", 0.3,
+        "A weight at its limit no longer tells better from best.",
+        "Advantage weights stand at their limit of 100.",
+        "Lower --alpha tenfold, or scale the rewards down.",
+    ),
+    Rule(
+        "labels-one-sided", "labelled_better", "below", 0.01,
+        "The conditional flow then learns from fewer than three transitions of a batch of 256.",
+        "Almost no action is labelled better than expected.",
+        "Lower --expectile towards 0.7.",
+    ),
+    Rule(
+        "rewards-large", "return_magnitude", "above", 5000.0,
+        "Published tasks have mean discounted returns below 2,000, and Adam steps by 3e-4.",
+        "The rewards are so large that the critic cannot reach their values in time.",
+        "Divide the rewards; --normalize-q frees FQL's alpha from their scale.",
+        patience=1,
+    ),
+    Rule(
+        "actions-unrelated", "action_explained", "below", 0.02,
+        "On held-out rows a linear map from two neighbouring states explains less than 2 % of any action dimension.",
+        "Actions do not belong to their rows: they are shuffled, shifted by a step, or of another robot.",
+        "Check the order of the columns; guidedflow data validate looks for shifted ones.",
+        patience=1,
+    ),
+    Rule(
+        "few-good-episodes", "good_share", "below", 0.02,
+        "Fewer than five transitions of a batch of 256 have a return nearer to the best than to the median.",
+        "Good episodes are so rare that batches hardly hold them.",
+        "Draw by return: --rebalance return.",
+        patience=1,
+    ),
+    Rule(
+        "actions-small", "action_reach", "below", 0.2,
+        "99 of 100 numbers lie in a fifth of the box, so that noise of deviation 1 drowns them.",
+        "The actions are scaled wrongly.",
+        "Give --rescale-actions, or divide the actions by their range.",
+        patience=1,
+    ),
+    Rule(
+        "actions-clipped", "edge_data", "above", 0.5,
+        "Half of all numbers stand at the edge of the box.",
+        "The actions are scaled wrongly, and were clipped.",
+        "Give --rescale-actions in place of --clip-actions.",
+        patience=1,
+    ),
+)  # fmt: skip
+"""Every rule."""
 
 
 class Watch:

@@ -26,7 +26,7 @@ from guidedflow.keys import Stream
 from guidedflow.policies.policy import Policy
 from guidedflow.policies.rescaled import in_units
 from guidedflow.results import rows
-from guidedflow.runs import checkpoint, source, steering
+from guidedflow.runs import checkpoint, deaths, source, steering
 from guidedflow.runs.configuration import Configuration, algorithm_of, name_of
 from guidedflow.runs.run import CONFIG, Run
 from guidedflow.settings import to_plain
@@ -38,11 +38,14 @@ class Trained:
     def __init__(self, run: Run, algorithm: Algorithm[Any], state: Any, step: int, configuration: Configuration):
         self.run = run
         self.algorithm = algorithm
-        self.state = state
         self.step = step
         self.configuration = configuration
         self.task = configuration.task
-        self.seeds = configuration.each_seed
+        self.dead = deaths.at(deaths.read(run.path), step)
+        """Seeds that were not finite any more at this step; neither `seeds` nor `state` hold them."""
+        alive = deaths.healthy(configuration.each_seed, self.dead)
+        self.seeds = [configuration.each_seed[row] for row in alive]
+        self.state = jax.tree.map(lambda leaf: leaf[jnp.asarray(alive)], state) if self.dead and alive else state
         self.frame_stack = configuration.frame_stack
         self.action_scale = configuration.action_scale
 
@@ -96,6 +99,8 @@ class Trained:
         `sampler` and `critic_from` steer it as `steered` does.
         """
         seed = self.seeds[0] if seed is None else seed
+        if seed in self.dead:
+            raise InputError(f"Seed {seed} of {self.run.path} is dead: {self.dead[seed].sentence}; take another one.")
         if seed not in self.seeds:
             raise InputError(f"{self.run.path} has no seed {seed!r}; it was trained with {self.seeds}.")
         row = self.seeds.index(seed)

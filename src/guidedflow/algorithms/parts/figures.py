@@ -1,7 +1,7 @@
 """Figures that tell how a run does: of critic, actor, flow and weights, on one batch.
 
-    critic    Q of the data's actions minus their returns, Q of the policy's actions minus Q of the data's, spread of the
-              members at both, share of targets outside the range that rewards allow
+    critic    Q of the data's actions minus their returns, Q of the policy's actions minus Q of the data's,
+              spread of the members at both, share of targets outside the range that rewards allow
     actor     distance to the flow and to the data, share of actions at the edge of the box
     flow      distance of two samples at one state, beside that of the data's actions at neighbouring states
     weights   quantiles and effective sample size
@@ -49,6 +49,7 @@ def of_policies(
     actions = _act(main, acting.observation, noise)
     found: Metrics = {
         "edge_policy": edge_share(actions),
+        "edge_excess": edge_share(actions) - edge_share(acting.action),
         "policy_data_distance": _distance(actions, acting.action),
     }
     if main.critic is not None:

@@ -1,7 +1,7 @@
 """A fixed batch by which a run is diagnosed, with what the dataset knows of it: returns-to-go and the range of values.
 
-The batch has a stream of keys of its own, so training draws what it drew before. This module does not know which figures
-are computed from it.
+The batch has a stream of keys of its own, so training draws what it drew before. This module does not know which
+figures are computed from it.
 """
 
 from typing import NamedTuple
@@ -109,5 +109,3 @@ def explained(inputs: Float[np.ndarray, "rows inputs"], outputs: Float[np.ndarra
     guess = inputs[half:] @ np.linalg.solve(gram, inputs[:half].T @ outputs[:half])
     left, variance = np.mean((outputs[half:] - guess) ** 2, axis=0), outputs[half:].var(axis=0)
     return float(np.max(1 - left / np.maximum(variance, 1e-12)))
-
-
