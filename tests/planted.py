@@ -13,7 +13,7 @@ STEPS, REACH = 30, 0.25
 
 
 def plane(episodes: int = 200, seed: int = 0, good: float | None = None) -> Dataset:
-    """Noisy walks towards a goal that the observation holds; with `good`, that share of episodes, and else at random."""
+    """Noisy walks towards a goal that is observed; with `good`, that share of episodes, and the others at random."""
     random = np.random.default_rng(seed)
     columns: dict[str, list[np.ndarray]] = {name: [] for name in ("seen", "action", "reward", "mask", "last")}
     for episode in range(episodes):

@@ -1,4 +1,4 @@
-"""What rules promise: they fire once, name a remedy, stay silent on healthy figures, and say what they could not see."""
+"""What rules promise: they fire once, name a remedy, and say what they could not see."""
 
 import json
 import math
