@@ -54,10 +54,10 @@ class Demanding(Protocol):
 
 
 @runtime_checkable
-class Diagnosed(Protocol[State]):
+class Diagnosed(Protocol):
     """An algorithm with figures beyond those that its policies have (`parts.figures`)."""
 
-    def diagnostics(self, state: State, batch: Transition, key: PRNGKeyArray) -> Metrics:
+    def diagnostics(self, state: Any, batch: Transition, key: PRNGKeyArray) -> Metrics:
         """Single numbers that tell how the run does, on a fixed batch once a log interval; they change nothing."""
         ...
 

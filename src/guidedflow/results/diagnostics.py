@@ -121,10 +121,14 @@ RULES = (
         "Raise --alpha tenfold.",
     ),
     Rule(
-        "actor-copies-flow", "actor_flow_ratio", "below", 0.1,
+        "actor-copies-flow",
+        "actor_flow_ratio",
+        "below",
+        0.25,
         "Healthy actors are a third to one such distance away.",
         "The actor imitates the flow and ignores the critic: alpha is too large.",
         "Lower --alpha tenfold.",
+        patience=5,
     ),
     Rule(
         "actions-at-edge", "edge_excess", "above", 0.35,

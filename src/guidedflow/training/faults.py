@@ -103,5 +103,5 @@ def _first(
     start = jnp.asarray(step, jnp.int32)
     shapes = jax.eval_shape(update, state, start)
     nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes[1:])
-    _, step, bad_metrics, bad_leaves = jax.lax.while_loop(going, body, (state, start, *nothing))
-    return step, bad_metrics, bad_leaves
+    _, last, bad_metrics, bad_leaves = jax.lax.while_loop(going, body, (state, start, *nothing))
+    return last, bad_metrics, bad_leaves

@@ -113,7 +113,7 @@ def of_critic(
     return found
 
 
-def of_flow(flow: FlowPolicy, batch: Transition, key: PRNGKeyArray) -> Metrics:
+def of_flow(flow: Policy, batch: Transition, key: PRNGKeyArray) -> Metrics:
     """How far apart two samples of a flow at one state are, beside the data's actions at neighbouring states."""
     noise = jax.random.normal(key, (2, len(batch.reward), *flow.noise_shape))
     first, second = (_act(flow, batch.acting.observation, each) for each in noise)
