@@ -65,7 +65,8 @@ def _learned(dataset: Any, steps: int, algorithm: Any, name: str, chunk: int) ->
 def inputs(interface: Interface, random: int, seen: NDArray[Any] | None) -> Inputs:
     """Random observations, then those of the data, with noise and weights."""
     draw = np.random.default_rng(0)
-    observations = draw.standard_normal((random, *interface.observation_shape)).astype(np.float32)
+    shape, _ = interface.observation_layout
+    observations = draw.standard_normal((random, *shape)).astype(np.float32)
     if seen is not None:
         observations = np.concatenate([observations, seen])
     noise = draw.standard_normal((len(observations), *interface.noise_shape)).astype(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 from guidedflow.results import intervals, rows
 from guidedflow.results.intervals import Interval
 from guidedflow.results.rows import Episode, episode
-from guidedflow.runs.run import MARK
+from guidedflow.runs.mark import MARK
 
 TASK = "cube-single-noisy-singletask-task{}-v0"
 

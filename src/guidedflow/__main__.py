@@ -16,7 +16,7 @@ def main() -> NoReturn:
 
     The process ends without the interpreter's own end, which would race XLA's threads where a signal left some at work.
     """
-    signal.signal(signal.SIGINT, _leave)  # while modules are imported there is nothing to clean up
+    _leave_quietly()
     from guidedflow.cli.process import run
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -25,10 +25,24 @@ def main() -> NoReturn:
     os._exit(status)
 
 
+def _leave_quietly() -> None:
+    """Let Ctrl-C end the process at once with one line: while modules are imported there is nothing to clean up."""
+    signal.signal(signal.SIGINT, _leave)
+
+
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
     os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, b"guidedflow: interrupted\n")
     os._exit(128 + number)
 
+
+def _begins() -> bool:
+    """Whether this process runs the command line, and does not import it as a worker or a library."""
+    program = os.path.basename(sys.argv[0]) if sys.argv else ""
+    return "__mp_main__" not in sys.modules and (__name__ == "__main__" or program in ("guidedflow", "guidedflow.exe"))
+
+
+if _begins() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    _leave_quietly()  # a console script imports this module some time before it calls `main`
 
 if __name__ == "__main__":
     main()

@@ -21,6 +21,7 @@ class Stream(enum.IntEnum):
     DATA = 4
     UPDATE = 5
     WINDOWS = 6
+    JUDGING = 7
     DIAGNOSTICS = 16
 
 

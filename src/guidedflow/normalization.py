@@ -8,6 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32
 
+from guidedflow.packing import PartShapes, is_image
+from guidedflow.parts import Parts
+
 
 @dataclass(frozen=True)
 class ActionScale:
@@ -51,6 +54,7 @@ class ObservationScale:
     """Mean and deviation of each number of an observation, in the units of the data.
 
     A dimension that is constant in the data keeps its unit and is only centred. Goals of other sizes have their own.
+    Of an observation of several parts the numbers are those of its vectors, in the order of the parts' names.
     """
 
     mean: tuple[float, ...]
@@ -75,11 +79,32 @@ class ObservationScale:
         constant = deviation <= 1e-6 * np.maximum(np.abs(mean), 1e-6)
         return cls(tuple(mean.tolist()), tuple(np.where(constant, 1.0, deviation).tolist()), goal)
 
-    def __call__(self, observations: Float[Array, "*rows numbers"]) -> Float[Array, "*rows numbers"]:
-        """To mean 0 and deviation 1; frames, and a goal behind them, are each mapped as an observation is."""
+    def __call__(self, observations: Float[Array, "*rows numbers"] | Parts) -> Float[Array, "*rows numbers"] | Parts:
+        """To mean 0 and deviation 1; frames, and a goal behind them, are each mapped as an observation is.
+
+        Images beside vectors stay as they are.
+        """
+        if isinstance(observations, Parts):
+            return self._of_parts(observations)
         mean, deviation = self.each(observations.shape[-1])
         lead = (1,) * (observations.ndim - 1)
         return (observations - jnp.float32(mean).reshape(*lead, -1)) / jnp.float32(deviation).reshape(*lead, -1)
+
+    def _of_parts(self, observations: Parts) -> Parts:
+        """Each vector by its own part of the numbers."""
+        vectors = {name: part for name, part in observations.items() if part.dtype != jnp.uint8}
+        scales = self.parts(PartShapes.of({name: part.shape[-1:] for name, part in vectors.items()}))
+        return Parts(dict(observations) | {name: scales[name](part) for name, part in vectors.items()})
+
+    def parts(self, shapes: PartShapes) -> dict[str, "ObservationScale"]:
+        """The scale of each vector among parts, all its frames included; images have none."""
+        sizes = {name: shape[-1] for name, shape in shapes.items() if not is_image(shape)}
+        frames, found, begin = sum(sizes.values()) // len(self.mean), {}, 0
+        for name, size in sizes.items():
+            stop = begin + size // frames
+            found[name] = ObservationScale(self.mean[begin:stop] * frames, self.deviation[begin:stop] * frames)
+            begin = stop
+        return found
 
     def each(self, size: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and deviation of each of the `size` numbers that a policy sees: frames, and a goal behind them."""

@@ -1,4 +1,4 @@
-"""Processes of our own: how many, and the surroundings in which they start.
+"""Processes of our own: how many, the surroundings in which they start, and what makes their bits.
 
 This module does not know what they do.
 """
@@ -8,6 +8,9 @@ import os
 import sys
 import types
 from collections.abc import Iterator
+from importlib.metadata import version
+
+from guidedflow.errors import InputError
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -15,6 +18,32 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NU
 def available_cores() -> int:
     """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+SAME_SUMS = "--xla_cpu_experimental_ynn_fusion_type=-reduce"
+"""XLA's flag that takes sums away from YNNPACK, which alone splits them over the cores that there are."""
+
+KNOWS_SAME_SUMS = "0.10."
+"""Versions of jaxlib that were seen to know the flag; XLA ends the process for a flag that it does not know."""
+
+
+def sum_alike() -> None:
+    """Let every sum of this process have the same bits on any number of cores; call it before JAX computes anything.
+
+    Raises `InputError` for another jaxlib than those that are known to have the setting.
+    """
+    if not (found := version("jaxlib")).startswith(KNOWS_SAME_SUMS):
+        raise InputError(
+            f"the same bits on any number of cores need jaxlib {KNOWS_SAME_SUMS}x, but {found} is installed; pin the "
+            "process to one core instead, such as by taskset -c 0."
+        )
+    if not sums_alike():
+        os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), SAME_SUMS]).strip()
+
+
+def sums_alike() -> bool:
+    """Whether sums are to have the same bits on any number of cores."""
+    return SAME_SUMS in os.environ.get("XLA_FLAGS", "").split()
 
 
 @contextlib.contextmanager

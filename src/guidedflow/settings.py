@@ -11,7 +11,7 @@ import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, Literal, TypeVar, dataclass_transform
 
 import jax
 import numpy as np
@@ -19,6 +19,17 @@ import numpy as np
 from guidedflow.errors import InputError, did_you_mean
 
 T = TypeVar("T")
+
+AUTO = "auto"
+"""What stands in the place of a number that is found while training."""
+
+Automatic = float | Literal["auto"]
+"""The type of a setting that is a number, or is found while training; only the number is a leaf."""
+
+
+def is_auto(value: Any) -> bool:
+    """Whether a setting is found while training; a traced number cannot be compared with a word."""
+    return isinstance(value, str) and value == AUTO
 
 
 @dataclass_transform(frozen_default=True)
@@ -36,9 +47,9 @@ def hyperparameters(cls: type[T]) -> type[T]:
     static = [name for name in names if name not in traced]
 
     def flatten(settings: T) -> tuple[list[tuple[Any, Any]], tuple[tuple[str, Any], ...]]:
-        functions = [name for name in traced if _is_function(getattr(settings, name))]
-        leaves = [(jax.tree_util.GetAttrKey(name), getattr(settings, name)) for name in traced if name not in functions]
-        return leaves, tuple((name, getattr(settings, name)) for name in [*static, *functions])
+        fixed = [name for name in traced if _is_structure(getattr(settings, name))]
+        leaves = [(jax.tree_util.GetAttrKey(name), getattr(settings, name)) for name in traced if name not in fixed]
+        return leaves, tuple((name, getattr(settings, name)) for name in [*static, *fixed])
 
     def unflatten(structure: tuple[tuple[str, Any], ...], leaves: Iterable[Any]) -> T:
         settings = object.__new__(frozen)  # past the constructor, whose types a tracer does not have
@@ -60,9 +71,9 @@ def _is_traced(hint: Any) -> bool:
     return any(_is_traced(part) for part in _parts(hint))
 
 
-def _is_function(value: Any) -> bool:
-    """Whether a value is structure although its field may hold numbers: a function of one's own, which has none."""
-    return callable(value) and jax.tree_util.all_leaves([value])
+def _is_structure(value: Any) -> bool:
+    """Whether a value is structure although its field may hold numbers: a function of the user's own, or a word."""
+    return isinstance(value, str) or (callable(value) and jax.tree_util.all_leaves([value]))
 
 
 def check_ranges(settings: Any, **ranges: tuple[float, float]) -> None:
@@ -82,6 +93,8 @@ RANGES = {
     "alpha_critic": (0, math.inf),
     "candidates": (1, math.inf),
     "diffusion_steps": (1, math.inf),
+    "distance": (0, math.inf),
+    "effective_share": (0, 1),
     "expectile": (0, 1),
     "flow_steps": (1, math.inf),
     "hidden": (1, math.inf),
@@ -98,8 +111,12 @@ RANGES = {
 """Ranges of the settings that mean the same in every algorithm."""
 
 
-POSITIVE = ("learning_rate",)
-"""Settings that change nothing at the lower end of their range."""
+POSITIVE: Mapping[str, str] = {
+    "distance": "no alpha holds an actor so near",
+    "effective_share": "no temperature leaves so few",
+    "learning_rate": "nothing would be learned",
+}
+"""Settings that may not be at the lower end of their range, and why."""
 
 
 def check_settings(settings: Any, **ranges: tuple[float, float]) -> None:
@@ -114,11 +131,9 @@ def check_settings(settings: Any, **ranges: tuple[float, float]) -> None:
     check_types(settings)
     known = {name: limits for name, limits in RANGES.items() if name in _hints(type(settings))}
     check_ranges(settings, **known | ranges)
-    for name in POSITIVE:
+    for name, reason in POSITIVE.items():
         if name in known and isinstance(value := getattr(settings, name), int | float) and value == 0:
-            raise InputError(
-                f"{name.replace('_', '-')} must be greater than 0, but is {value}; nothing would be learned."
-            )
+            raise InputError(f"{name.replace('_', '-')} must be greater than 0, but is {value}; {reason}.")
     if empty := [name for name in known if isinstance(value := getattr(settings, name), tuple) and not value]:
         raise InputError(f"{empty[0].replace('_', '-')} must have at least one number, but is empty.")
 
@@ -169,6 +184,8 @@ def _fits(value: Any, hint: Any) -> bool:
 
 def _called(hint: Any) -> str:
     """A type in words."""
+    if hint == Automatic:
+        return f"a number or {AUTO}"
     if _parts(hint):
         return " or ".join(_called(part) for part in _parts(hint))
     if typing.get_origin(hint) is typing.Literal:
@@ -273,8 +290,9 @@ def _restore(hint: Any, value: Any, where: str) -> Any:
     if isinstance(value, Mapping):
         inner: Any = next(filter(dataclasses.is_dataclass, _parts(hint) or (hint,)), None)
         return value if inner is None else from_plain(inner, value)
-    if typing.get_origin(hint) is tuple and isinstance(value, list):
-        return tuple(_restore(typing.get_args(hint)[0], item, where) for item in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, list):
+        listed = next((part for part in _parts(hint) or (hint,) if typing.get_origin(part) is tuple), None)
+        return value if listed is None else tuple(_restore(typing.get_args(listed)[0], item, where) for item in value)
+    if (hint is float or hint == Automatic) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return value

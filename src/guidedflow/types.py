@@ -10,9 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
+from guidedflow.parts import Parts
+
 Action = Float[Array, " action"]
 Noise = Float[Array, " action"]
-Observation = Shaped[Array | np.ndarray, "*observation"]
+Observation = Shaped[Array | np.ndarray, "*observation"] | Parts
 Scalar = Float[Array, ""]
 Time = float | Float[Array, ""]
 
@@ -32,13 +34,13 @@ class Transition(NamedTuple):
     `actor_observation` stands where a policy learns from another observation than its critic: one with another goal.
     """
 
-    observation: Shaped[Array, "*batch_observation"]
+    observation: Shaped[Array, "*batch_observation"] | Parts
     action: Float[Array, "*batch action"]
     reward: Float[Array, "*batch"]
     discount: Float[Array, "*batch"]
-    next_observation: Shaped[Array, "*batch_observation"]
+    next_observation: Shaped[Array, "*batch_observation"] | Parts
     next_action: Float[Array, "*batch action"]
-    actor_observation: Shaped[Array, "*batch_observation"] | None = None
+    actor_observation: Shaped[Array, "*batch_observation"] | Parts | None = None
 
     @property
     def acting(self) -> "Transition":

@@ -13,7 +13,8 @@ from tiny_environment import Countdown, Diverging, Peaceful
 
 from guidedflow.environments.vector import Simulators
 from guidedflow.errors import InputError
-from guidedflow.evaluation.rollout import _even, episode_seeds, evaluate
+from guidedflow.evaluation.play import _even
+from guidedflow.evaluation.rollout import episode_seeds, evaluate
 from guidedflow.flows.sampling import Sampler
 from guidedflow.keys import Stream
 from guidedflow.networks import Aggregate, OneStepActor

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_data import line
 
-from guidedflow import CFGRL, DenoisedGradient, GradientAscent, JacobianGradient, Sampler
+from guidedflow import CFGRL, DenoisedGradient, GradientAscent, JacobianGradient, Sampler, files
 from guidedflow.results import rows
 from guidedflow.results.rows import COLUMNS, Episode, episode
 
@@ -21,7 +21,7 @@ def row(seed: int = 0, number: int = 0, **columns: Any) -> Episode:
 
 def test_a_row_has_every_column_in_its_own_type_and_null_where_none_applies(tmp_path: Path) -> None:
     rows.append(tmp_path / "rows.jsonl", [row(weight=1, success=True, replan=np.int64(2))])
-    (stored,) = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    (stored,) = files.read_rows(tmp_path / "rows.jsonl")
     assert list(stored) == list(COLUMNS)
     assert (stored["weight"], stored["success"], stored["replan"]) == (1.0, 1.0, 2)
     assert [type(stored[name]) for name in ("weight", "success", "replan")] == [float, float, int]
@@ -47,8 +47,7 @@ def test_a_value_of_another_type_is_refused(columns: dict[str, Any], sentence: s
 
 def test_a_broken_row_is_left_out_with_a_warning_and_the_others_are_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    rows.append(path, [row(0), row(1)])
-    path.write_text(path.read_text().replace('"seed": 0', '"seed": "zero"'))
+    files.append_rows(path, [{**row(0), "seed": "zero"}, row(1)])
     with pytest.warns(UserWarning, match=r"rows.jsonl: row 1 is left out: its seed must be int, but is 'zero'"):
         assert rows.read(path) == [row(1)]
 

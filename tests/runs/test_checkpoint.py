@@ -293,7 +293,7 @@ def test_a_file_larger_than_its_manifest_says_is_not_read(tmp_path: Path, monkey
 # A disk that refuses
 
 
-@pytest.mark.parametrize("call", ["open", "os.mkdir", "os.fsync", "os.rename"])
+@pytest.mark.parametrize("call", ["open", "os.mkdir", "os.fsync", "os.replace"])
 @pytest.mark.parametrize("nth", range(4))
 def test_a_save_that_the_disk_refuses_harms_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, nth: int
@@ -307,7 +307,7 @@ def test_a_save_that_the_disk_refuses_harms_nothing(
         told = str(error)
     monkeypatch.undo()
     # Pruning is not part of the promise of a save: where the disk refuses only that, the save has succeeded.
-    failed = calls() > nth and not (call == "os.rename" and nth == 1)
+    failed = calls() > nth and not (call == "os.replace" and nth == 1)
     assert ("could not be saved" in told and "No space left on device" in told) == failed
     assert not any(name.startswith(".") for name in names(tmp_path))
     # Where the last sync alone was refused, the new checkpoint is there beside the old one, and it is whole.

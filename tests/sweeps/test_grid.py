@@ -41,6 +41,14 @@ def test_the_command_of_a_run_is_read_as_that_run() -> None:
         assert "normalize_observations" in read.typed
 
 
+def test_a_grid_compares_what_finds_itself_with_numbers() -> None:
+    runs = expand(["gfp.temperature=auto,1e-3", "alpha=auto"], ("gfp",))[::2]
+    assert [run.algorithm.temperature for run in runs] == ["auto", 1e-3]  # type: ignore[attr-defined]
+    assert runs[0].out.parent.name == "gfp-temperature=auto-alpha=auto"
+    read = cli.parsed(shlex.split(shlex.join(runs[0].command()))[1:])
+    assert (read.algorithm.alpha, read.algorithm.temperature) == ("auto", "auto")
+
+
 def test_a_recipe_gives_way_to_the_grid_and_to_what_was_typed() -> None:
     plan = Plan(steps=50, log_interval=10)
     published = recipes.published("gfp", recipes.task(TASK)).settings["temperature"]
@@ -57,7 +65,8 @@ def test_a_recipe_gives_way_to_the_grid_and_to_what_was_typed() -> None:
         (["alfa=1"], r"no algorithm here has a setting 'alfa' \(did you mean 'alpha'\?\)"),
         (["gfp.expectile=1"], "no algorithm here has a setting 'expectile'"),
         (["iql.expectile=0.9"], "the grid names iql.expectile, but 'iql' is none of gfp, fql"),
-        (["alpha=big"], "alpha must be a number, but is 'big'"),
+        (["alpha=big"], "alpha must be a number or auto, but is 'big'"),
+        (["tau=auto"], "tau must be a number, but is 'auto'"),
         (["alpha=-1"], "alpha must be at least 0"),
         (["target=actr"], "expected one of actor, mean"),
     ],

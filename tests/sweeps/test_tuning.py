@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from guidedflow import environments
 from guidedflow.errors import InputError
+from guidedflow.evaluation.off_policy import Judge
 from guidedflow.evaluation.rollout import SOURCES
 from guidedflow.keys import Stream
 from guidedflow.recipes.protocols import PROTOCOLS, Protocol, protocol
 from guidedflow.results import rows
-from guidedflow.sweeps import grid
+from guidedflow.sweeps import grid, offline
 from guidedflow.sweeps.driver import Ended
 from guidedflow.sweeps.grid import Planned
 from guidedflow.sweeps.left import Judging
@@ -119,3 +121,54 @@ def test_what_cannot_be_tuned_is_one_sentence(tmp_path: Path) -> None:
     assert not environments.known("my-arm")
     with pytest.raises(InputError, match="has no simulator here"):
         tune([mine], Halving(), pretend([]))
+
+
+def test_without_a_simulator_a_criterion_ranks_and_no_episode_is_played(tmp_path: Path) -> None:
+    mine = study(tmp_path, protocol=Protocol((("alpha", (0.3, 1.0, 3.0)),)))
+    mine.base = replace(mine.base, task="my-arm")
+    mine.criterion = {"name": "made up"}
+    judged: list[int] = []
+
+    def carry_out(runs: Sequence[Planned], judging: Judging) -> Ended:
+        judged.append(judging.episodes)
+        return Ended(len(runs), len(runs), 0, {})
+
+    tune([mine], Halving(), carry_out, lambda runs, judging: -abs(vars(runs[0].algorithm)["alpha"] - 1.0))
+    assert mine.chosen == {"alpha": 1.0}
+    assert set(judged) == {0}
+    budget = mine.plain()
+    assert (budget["episodes"], budget["tried"], budget["criterion"]["name"]) == (0, 3, "made up")
+
+
+def test_settings_far_from_the_data_come_last_and_unfinished_runs_after_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The criterion of fitted Q evaluation, with the judge's answers in its place."""
+    run = grid.expand([TASK], ("gfp",), {}, PLAN, tmp_path)[0]
+    answers = {"near": (-80.0, 0.8), "good": (-60.0, 0.9), "far": (-10.0, 1.1), "farther": (-5.0, 1.3)}
+
+    class Answer:
+        def __init__(self, name: str) -> None:
+            self.judgement = SimpleNamespace(value=answers[name][0], distance=answers[name][1])
+            self.name = name
+
+        def plain(self) -> dict[str, Any]:
+            return {"run": self.name, "value": self.judgement.value, "other": 0}
+
+    monkeypatch.setattr(offline.checkpoint, "latest", lambda path: None if "unfinished" in str(path) else PLAN.steps)
+    fake = SimpleNamespace(policies=lambda: {"actor": 0}, steered=lambda name: 0)
+    monkeypatch.setattr(offline.Trained, "open", lambda out, step: SimpleNamespace(out=out, **vars(fake)))
+    monkeypatch.setattr(offline.Panel, "__call__", lambda self, trained, name, policies: [Answer(trained.out.name)])
+    criterion = offline.Offline(Judge())
+    names = ["near", "unfinished", "farther", "good", "far"]
+    scores = {name: criterion([replace(run, out=tmp_path / name)], Judging(0)) for name in names}
+    assert sorted(names, key=lambda name: scores[name], reverse=True) == [
+        "good",
+        "near",
+        "far",
+        "farther",
+        "unfinished",
+    ]
+    assert scores["good"] == -60
+    assert criterion.measured[0] == {"run": "near", "value": -80.0}
+    assert "not success" in criterion.plain()["limits"]

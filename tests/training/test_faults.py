@@ -1,91 +1,226 @@
-"""Numbers that are not finite: the update and the tensor are named, and other seeds go on with the same bits."""
+"""What a disk, a kill or another process does to a run: one sentence, and resuming ends with the undisturbed bits."""
 
+import contextlib
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_data import line
+from tiny_algorithm import small
+from tiny_data import film, line
 
-from guidedflow.algorithms.bc import BC, State
+from guidedflow import files
+from guidedflow.algorithms import ALGORITHMS, FQL
 from guidedflow.errors import InputError
-from guidedflow.results import intervals
-from guidedflow.results.diagnostics import FIGURE
-from guidedflow.runs import deaths
 from guidedflow.runs.trained import Trained
-from guidedflow.settings import hyperparameters
 from guidedflow.training.loop import train
 from guidedflow.training.plan import Plan
 
-PLAN = Plan(steps=20, seeds=2, batch_size=8, log_interval=10, checkpoint_interval=10)
-AT = 14
+TINY = FQL(hidden=(4,), flow_steps=1)
+PLAN = Plan(steps=8, batch_size=4, log_interval=4, checkpoint_interval=4)
+HERE = Path(__file__).parents[1]
 
 
-@hyperparameters
-class Fragile:
-    """BC whose parameters become infinite in one update, for the seeds of one sign of their first weight."""
-
-    poison: float = 1.0
-    inner: BC = BC(hidden=(8,), flow_steps=2)
-
-    def init(self, example: Any, key: Any) -> Any:
-        return jnp.zeros((), jnp.int32), jax.random.key_data(key)[-1] % 2, self.inner.init(example, key)
-
-    def update(self, state: Any, batch: Any, key: Any) -> Any:
-        count, odd, learned = state
-        learned, metrics = self.inner.update(learned, batch, key)
-        assert isinstance(learned, State)
-        hit = (count + 1 == AT) & (odd == 1) & (self.poison > 0)
-        network = jax.tree.map(lambda leaf: jnp.where(hit, jnp.inf, leaf), learned.flow.network)
-        return (count + 1, odd, State(learned.flow._replace(network=network))), metrics
-
-    def policies(self, state: Any) -> Any:
-        return self.inner.policies(state[2])
+def outcome(path: Path) -> tuple[list[bytes], list[dict[str, Any]]]:
+    """The bits of the newest checkpoint, and the metrics without what a clock says."""
+    rows = [{k: v for k, v in row.items() if "second" not in k} for row in files.read_rows(path / "metrics.jsonl")]
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(Trained.open(path).state)], rows
 
 
-def seeds() -> tuple[int, int]:
-    """A first seed such that one of two seeds dies, and which of them."""
-    from guidedflow.keys import Stream, stream_key
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(TINY, line(), PLAN, out=tmp_path_factory.mktemp("whole") / "run").run.path
 
-    odd = [int(jax.random.key_data(stream_key(seed, Stream.INIT))[-1] % 2) for seed in range(20)]
-    first = next(seed for seed in range(19) if odd[seed] != odd[seed + 1])
-    return first, first + odd[first + 1]
+
+class Refusing:
+    """Every call that writes, syncs, renames or makes a folder, counted; from the n-th on, the disk is full."""
+
+    CALLS: tuple[tuple[Any, str], ...] = (
+        *((os, name) for name in ("fsync", "rename", "replace", "mkdir", "ftruncate", "pwrite")),
+        (files, "open"),
+        (Path, "write_bytes"),
+    )
+
+    def __init__(self, patch: pytest.MonkeyPatch, nth: int, lasting: bool) -> None:
+        self.count, self.nth, self.lasting = 0, nth, lasting
+        for owner, name in self.CALLS:
+            patch.setattr(owner, name, self._refusing(getattr(owner, name, open)), raising=False)
+
+    def _refusing(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.count += 1
+            if self.count == self.nth or (self.lasting and self.count > self.nth):
+                raise OSError(28, "No space left on device")
+            return real(*args, **kwargs)
+
+        return call
+
+
+def attempt(out: Path) -> str | None:
+    """The sentence that training ends with, or None where it comes to its end."""
+    try:
+        train(TINY, line(), PLAN, out=out)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def refuse(whole: Path, tmp_path: Path, numbers: Iterator[int], lasting: bool) -> int:
+    """Train with the n-th call refused, then without; the number of calls that an undisturbed run makes."""
+    for nth in numbers:
+        out = tmp_path / str(nth)
+        with pytest.MonkeyPatch.context() as patch:
+            refusing = Refusing(patch, nth, lasting)
+            sentence = attempt(out)
+        if refusing.count < nth:
+            return refusing.count
+        assert sentence is None or re.fullmatch(r".*No space left on device.*", sentence), nth
+        with warnings.catch_warnings(action="error"):  # nothing damaged is passed over
+            train(TINY, line(), PLAN, out=out, resume=True)
+        assert outcome(out) == outcome(whole), nth
+    return 0
+
+
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
+def test_a_disk_that_refuses_a_write_costs_one_interval(whole: Path, tmp_path: Path, lasting: bool) -> None:
+    refuse(whole, tmp_path, iter((6, 17)), lasting)
 
 
 @pytest.mark.slow
-def test_a_dead_seed_is_named_and_the_other_goes_on_with_the_same_bits(tmp_path: Path) -> None:
-    first, dying = seeds()
-    plan = Plan(**{**vars(PLAN), "seed": first})
-    trained = train(Fragile(), line(), plan, out=tmp_path / "run")
-    other = 2 * first + 1 - dying
-    assert trained.seeds == [other]
-    death = trained.dead[dying]
-    assert death.update == AT
-    assert death.tensor is not None
-    assert ".network." in death.tensor
-    assert deaths.read(tmp_path / "run") == [death]
-    with pytest.raises(InputError, match=f"Seed {dying} .* is dead"):
-        trained.policy(seed=dying)
-    # nothing of it is averaged, and the checkpoint before it is whole
-    last = intervals.read(tmp_path / "run" / "metrics.jsonl")[-1]
-    index = list(last.seeds).index(dying)
-    assert all(values[index] is None for name, values in last.metrics.items() if not name.startswith(FIGURE))
-    assert Trained.open(tmp_path / "run", 10, Fragile).seeds == [first, first + 1]
-    again = Trained.open(tmp_path / "run", None, Fragile)
-    assert again.seeds == [other]
-    whole = train(Fragile(poison=-1.0), line(), plan, out=tmp_path / "whole")
-    row = whole.seeds.index(other)
-    for mine, theirs in zip(jax.tree.leaves(again.state), jax.tree.leaves(whole.state), strict=True):
-        np.testing.assert_array_equal(np.asarray(mine)[0], np.asarray(theirs)[row])
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
+def test_a_disk_that_refuses_any_write_costs_one_interval(whole: Path, tmp_path: Path, lasting: bool) -> None:
+    assert refuse(whole, tmp_path, iter(range(1, 200)), lasting) > 20
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 256 kB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        pytest.skip("this system lets nobody mount a disk")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True, timeout=30)
+
+
+def fill(path: Path) -> None:
+    """Take all room of a disk."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+
+
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_room(whole: Path, small_disk: Path) -> None:
+    out, filler = small_disk / "run", small_disk / "filler"
+    train(TINY, line(), replace(PLAN, steps=4), out=out)
+    fill(filler)
+    with pytest.warns(UserWarning, match="steps 4 -> 8"), pytest.raises(InputError, match="No space left on device"):
+        train(TINY, line(), PLAN, out=out, resume=True)
+    assert Trained.open(out).step == 4
+    filler.unlink()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*resumed with changes")
+        train(TINY, line(), PLAN, out=out, resume=True)
+    assert outcome(out) == outcome(whole)
+
+
+def test_a_disk_that_becomes_read_only_is_one_sentence(whole: Path, small_disk: Path) -> None:
+    out = small_disk / "run"
+    train(TINY, line(), replace(PLAN, steps=4), out=out)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True, timeout=30)
+    with pytest.raises(InputError, match="cannot be a run folder: Read-only file system"):
+        train(TINY, line(), PLAN, out=out, resume=True)
+    assert Trained.open(out).step == 4
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True, timeout=30)
+    with pytest.warns(UserWarning, match="steps 4 -> 8"):
+        train(TINY, line(), PLAN, out=out, resume=True)
+    assert outcome(out) == outcome(whole)
+
+
+@pytest.mark.parametrize("damage", ["torn", "lost", "misdirected", "flipped"])
+def test_a_damaged_checkpoint_costs_its_interval(damage: str, whole: Path, tmp_path: Path) -> None:
+    """The newest one is passed over with one warning, and training from the one before ends with the same bits."""
+    out = tmp_path / "run"
+    train(TINY, line(), PLAN, out=out)
+    newest, before = (out / "checkpoints" / str(step) / "state.safetensors" for step in (8, 4))
+    data = newest.read_bytes()
+    match damage:
+        case "torn":
+            newest.write_bytes(data[: len(data) // 2])
+        case "lost":
+            newest.write_bytes(data[:512] + bytes(len(data) - 512))
+        case "misdirected":
+            newest.write_bytes(before.read_bytes())
+        case _:
+            newest.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.warns(UserWarning, match="8 is damaged") as told:
+        train(TINY, line(), PLAN, out=out, resume=True)
+    (sentence,) = [str(each.message) for each in told]
+    assert sentence.endswith("Using checkpoint 4 instead.")
+    assert outcome(out) == outcome(whole)
+
+
+def start(name: str, out: Path, cache: Path) -> "subprocess.Popen[bytes]":
+    told = {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    command = [sys.executable, str(HERE / "train_and_die.py"), name, str(out)]
+    return subprocess.Popen(command, env={**os.environ, **told}, cwd=HERE, stderr=subprocess.DEVNULL)
 
 
 @pytest.mark.slow
-def test_a_run_whose_seeds_are_all_dead_stops_and_keeps_its_checkpoint(tmp_path: Path) -> None:
-    _, dying = seeds()
-    plan = Plan(**{**vars(PLAN), "seed": dying, "seeds": 1})
-    with pytest.raises(InputError, match=rf"between steps 10 and 20: .* after update {AT} of seed {dying}"):
-        train(Fragile(), line(), plan, out=tmp_path / "run")
-    assert Trained.open(tmp_path / "run", None, Fragile).step == 10
-    assert deaths.read(tmp_path / "run")[0].update == AT
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", ["gfp", "fql", "qgf", "rebrac", "iql"])
+def test_killed_at_twenty_random_moments_it_ends_with_the_same_bits(name: str, tmp_path: Path) -> None:
+    cache, draw, killed = tmp_path / "compiled", random.Random(name), 0
+    assert start(name, tmp_path / "first", cache).wait(timeout=300) == 0  # compiles
+    began = time.monotonic()
+    assert start(name, tmp_path / "whole", cache).wait(timeout=300) == 0
+    takes = time.monotonic() - began
+    while killed < 20:
+        process = start(name, tmp_path / f"broken-{killed}", cache)
+        time.sleep(draw.uniform(0.3, 1.0) * takes)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        killed += 1
+        assert start(name, tmp_path / f"broken-{killed - 1}", cache).wait(timeout=300) == 0
+        assert outcome(tmp_path / f"broken-{killed - 1}") == outcome(tmp_path / "whole")
+
+
+VARIANTS: dict[str, tuple[Any, dict[str, Any]]] = {
+    **{name: (small(cls), {}) for name, cls in ALGORITHMS.items()},
+    "gfp auto": (replace(small(ALGORITHMS["gfp"]), alpha="auto", temperature="auto"), {}),
+    "gfp chunks": (small(ALGORITHMS["gfp"]), {"horizon": 3, "chunk": True}),
+    "gfp seeds": (small(ALGORITHMS["gfp"]), {"seeds": 3}),
+    "fql pixels": (FQL(hidden=(8,), flow_steps=2), {"frame_stack": 2, "augment": 0.5}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_thousand_updates_are_ten_times_a_hundred(name: str, tmp_path: Path) -> None:
+    algorithm, changes = VARIANTS[name]
+    data = film() if "pixels" in name else line()
+    plan = Plan(**{"steps": 1000, "batch_size": 8, "log_interval": 100, "checkpoint_interval": 100, **changes})
+    train(algorithm, data, plan, out=tmp_path / "whole")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*resumed with changes")
+        for steps in range(100, 1100, 100):
+            train(algorithm, data, replace(plan, steps=steps), out=tmp_path / "parts", resume=True)
+    assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")

@@ -20,6 +20,7 @@ import pytest
 from tiny_data import line
 from tiny_environment import Peaceful
 
+from guidedflow import files
 from guidedflow.algorithms import BC, FQL, GFP, IQL
 from guidedflow.algorithms.contract import Algorithm
 from guidedflow.algorithms.parts.ensemble import Ensemble
@@ -60,7 +61,7 @@ def assert_same_bits(a: list[np.ndarray], b: list[np.ndarray]) -> None:
 
 def rows(path: Path) -> list[dict[str, Any]]:
     """The metrics of a run, without what a clock says."""
-    found = [json.loads(text) for text in (path / "metrics.jsonl").read_text().splitlines()]
+    found = files.read_rows(path / "metrics.jsonl")
     return [{name: value for name, value in row.items() if "second" not in name} for row in found]
 
 
@@ -187,7 +188,7 @@ def test_what_a_run_leaves_on_disk(tmp_path: Path) -> None:
     assert config["algorithm"] == {
         "name": "gfp", "alpha": 1.0, "temperature": 1e-3, "aggregate": "mean", "target": "actor", "reference": "actor",
         "weight": "softmax", "tau": 0.005, "learning_rate": 3e-4, "flow_steps": 2, "hidden": [8, 8],
-        "ensemble": to_plain(Ensemble()),
+        "ensemble": to_plain(Ensemble()), "distance": 0.5, "effective_share": 0.5,
     }  # fmt: skip
     assert config["dataset"]["fingerprint"] == line().fingerprint
     assert config["versions"]["jax"] == jax.__version__

@@ -11,34 +11,23 @@ the policy's chunk is the first l = h / `ratio`. Rewards are 1 at the goal and 0
 Updates agree with the authors' code (ColinQiyangLi/dqc, df89825) number by number.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import PRNGKeyArray
 
-from guidedflow.algorithms.learner import Learner, polyak
-from guidedflow.algorithms.parts.chunks import check_goals, first_part
+from guidedflow.algorithms.learner import polyak
+from guidedflow.algorithms.parts import chunks
+from guidedflow.algorithms.parts.chunks import State, check_goals, first_part
 from guidedflow.algorithms.parts.cloning import Noise, draw, flow_loss
 from guidedflow.algorithms.parts.ensemble import Ensemble
-from guidedflow.algorithms.parts.probabilities import Regression, cross_entropy, upper
+from guidedflow.algorithms.parts.probabilities import Regression, cross_entropy, reached, upper
 from guidedflow.flows.sampling import Sampler
-from guidedflow.networks import NORMED, Aggregate, Critic, PartialField, RawTime, StateValue, VelocityField
+from guidedflow.networks import Aggregate, Critic, StateValue
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.policies.policy import Policy
 from guidedflow.settings import hyperparameters
 from guidedflow.types import Metrics, Scalar, Transition
-
-
-class State(NamedTuple):
-    """Networks and optimiser states of DQC."""
-
-    flow: Learner[PartialField]
-    chunk_critic: Learner[Critic] | None
-    critic: Learner[Critic]
-    target_critic: Critic
-    value: Learner[StateValue]
 
 
 @hyperparameters
@@ -80,19 +69,8 @@ class DQC:
         check_goals(example, self.ratio, self.goal_size)
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
-        shape, hidden, members = example.observation.shape, self.hidden, self.ensemble.members
-        flow_key, chunk_key, critic_key, value_key = jax.random.split(key, 4)
-        seen, short = (shape[0] - self.goal_size, *shape[1:]), first_part(example, self.ratio).action.size
-        field = VelocityField(seen, short, hidden, RawTime(), style=NORMED, key=flow_key)
-        chunk_critic = Critic(shape, example.action.size, hidden, size=members, key=chunk_key)
-        critic = Critic(shape, short, hidden, size=members, key=critic_key)
-        return State(
-            Learner.init(PartialField(field, shape), self.optimizer),
-            Learner.init(chunk_critic, self.optimizer) if self.chunk_critic else None,
-            Learner.init(critic, self.optimizer),
-            critic,
-            Learner.init(StateValue(shape, hidden, key=value_key), self.optimizer),
-        )
+        goals = self.ratio, self.goal_size
+        return chunks.init(example, *goals, self.hidden, self.optimizer, self.ensemble, key, whole=self.chunk_critic)
 
     def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
         return self.step(state, batch, draw(first_part(batch, self.ratio), key))
@@ -113,7 +91,7 @@ class DQC:
         for_target, short = self.ensemble.target(self.aggregate), first_part(batch, self.ratio)
 
         def outcome(data: Transition) -> Scalar:
-            return jnp.clip(data.reward + data.discount * jax.nn.sigmoid(value(data.next_observation)), 0, 1)
+            return reached(data.reward, data.discount, value(data.next_observation))
 
         def chunk_loss(critic: Critic, data: Transition) -> tuple[Scalar, Metrics]:
             loss = jnp.mean(cross_entropy(critic.given(data.observation)(data.action), outcome(data)))

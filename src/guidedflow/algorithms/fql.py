@@ -15,7 +15,8 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from guidedflow.algorithms.learner import polyak
-from guidedflow.algorithms.parts import distillation, figures
+from guidedflow.algorithms.parts import automatic, distillation, figures
+from guidedflow.algorithms.parts.automatic import Found
 from guidedflow.algorithms.parts.cloning import flow_loss
 from guidedflow.algorithms.parts.distillation import Noise, State
 from guidedflow.algorithms.parts.ensemble import Ensemble
@@ -23,7 +24,7 @@ from guidedflow.algorithms.parts.losses import squared_error, value_scale
 from guidedflow.flows.path import clip, integrate
 from guidedflow.networks import Aggregate, Critic, OneStepActor, RawTime
 from guidedflow.policies.policy import Policy
-from guidedflow.settings import hyperparameters
+from guidedflow.settings import Automatic, hyperparameters
 from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
 
 
@@ -31,8 +32,8 @@ from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
 class FQL:
     """Flow Q-Learning: a one-step actor that climbs the critic while it stays near a flow cloned from the data."""
 
-    alpha: float = 10.0
-    """Weight of the distance to the flow; its scale is that of Q, and published values span 1 to 30000."""
+    alpha: Automatic = 10.0
+    """Weight of the distance to the flow, or auto; its scale is that of Q, and published values span 1 to 30000."""
     normalize_q: bool = False
     """Divide the actor's Q by its mean absolute value over the batch; then start with alpha from 0.03 to 10."""
     aggregate: Aggregate = Aggregate.mean
@@ -47,11 +48,14 @@ class FQL:
     """Sizes of the hidden layers of every network."""
     ensemble: Ensemble = Ensemble()
     """Members of the critic, and how their values become one."""
+    distance: float = 0.5
+    """With alpha auto: the actor's root mean square distance to the flow, in standard deviations of the flow."""
 
     shown = ("critic_loss", "flow_loss", "distillation_loss", "q_loss")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
-        return distillation.init(example, self.hidden, RawTime(), self.optimizer, self.ensemble, key)
+        found = Found.begin(alpha=(self.alpha, 10.0))
+        return distillation.init(example, self.hidden, RawTime(), self.optimizer, self.ensemble, key, found)
 
     def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
         return self.step(state, batch, distillation.draw(batch, key))
@@ -75,6 +79,7 @@ class FQL:
         )  # fmt: skip
 
         for_target, for_actor = self.ensemble.target(self.aggregate), self.ensemble.actor(Aggregate.mean)
+        alpha = state.found.alpha(self.alpha)
 
         def act(observation: Observation, noise: Array) -> Action:
             return clip(actor.given(observation)(noise))
@@ -106,12 +111,16 @@ class FQL:
             action = actor.given(data.observation)(noise.action)
             distillation = squared_error(action, imitation)
             q_loss = -scale * value(data.observation, clip(action))
-            loss = self.alpha * distillation + q_loss
+            loss = alpha * distillation + q_loss
             return loss, {"actor_loss": loss, "distillation_loss": distillation, "q_loss": q_loss}
 
         actor_learner, actor_metrics = state.actor.step(self.optimizer, actor_loss, acting, noise, imitations)
         flow_learner, flow_metrics = state.flow.step(self.optimizer, flow_loss, acting, noise)
         critic_learner, critic_metrics = state.critic.step(self.optimizer, critic_loss, batch, noise)
+        found, found_metrics = state.found.after(
+            alpha=automatic.spacing(imitate, acting, imitations, noise.action, actor_metrics, self.distance)
+        )
         # The target follows the critic of before this step, as in the published code.
-        next_state = State(actor_learner, flow_learner, critic_learner, polyak(target_critic, critic, self.tau))
-        return next_state, {**critic_metrics, **flow_metrics, **actor_metrics}
+        target = polyak(target_critic, critic, self.tau)
+        next_state = State(actor_learner, flow_learner, critic_learner, target, found)
+        return next_state, {**critic_metrics, **flow_metrics, **actor_metrics, **found_metrics}

@@ -20,7 +20,8 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.algorithms.learner import polyak
-from guidedflow.algorithms.parts import distillation, figures
+from guidedflow.algorithms.parts import automatic, distillation, figures
+from guidedflow.algorithms.parts.automatic import Found
 from guidedflow.algorithms.parts.distillation import Noise, State
 from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.algorithms.parts.losses import (
@@ -34,7 +35,7 @@ from guidedflow.algorithms.parts.losses import (
 from guidedflow.flows.path import clip, integrate
 from guidedflow.networks import Aggregate, Critic, OneStepActor, SinusoidalTime, VelocityField
 from guidedflow.policies.policy import Policy
-from guidedflow.settings import Choice, hyperparameters
+from guidedflow.settings import Automatic, Choice, hyperparameters
 from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
 
 Act = Callable[[Observation, Array], Action]
@@ -103,10 +104,10 @@ class Weight(Choice):
 class GFP:
     """Guided Flow Policy: a one-step actor, and the flow that clones only what the critic prefers to the actor."""
 
-    alpha: float = 1.0
-    """Weight of the actor's distance to the flow, against a Q of mean absolute value 1; published: 0.01 to 10."""
-    temperature: float = 1e-3
-    """Sharpness (eta) of the choice between data and actor; 0 clones everything; published: 1e-6 to 0.1."""
+    alpha: Automatic = 1.0
+    """Weight of the actor's distance to the flow, against Q of mean absolute value 1, or auto; published 0.01 to 10."""
+    temperature: Automatic = 1e-3
+    """Sharpness (eta) of the choice between data and actor, or auto; 0 clones everything; published: 1e-6 to 0.1."""
     aggregate: Aggregate = Aggregate.mean
     """How the ensemble's values become one, everywhere."""
     target: Target = Target.actor
@@ -125,11 +126,16 @@ class GFP:
     """Sizes of the hidden layers of every network."""
     ensemble: Ensemble = Ensemble()
     """Members of the critic, and how their values become one."""
+    distance: float = 0.5
+    """With alpha auto: the actor's root mean square distance to the flow, in standard deviations of the flow."""
+    effective_share: float = 0.5
+    """With temperature auto: the effective sample size of the weights of cloning, as a share of the batch."""
 
     shown = ("critic_loss", "flow_loss", "distillation_loss", "q_loss")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
-        return distillation.init(example, self.hidden, SinusoidalTime(), self.optimizer, self.ensemble, key)
+        found = Found.begin(alpha=(self.alpha, 1.0), temperature=(self.temperature, 1e-3))
+        return distillation.init(example, self.hidden, SinusoidalTime(), self.optimizer, self.ensemble, key, found)
 
     def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
         return self.step(state, batch, distillation.draw(batch, key))
@@ -149,7 +155,8 @@ class GFP:
             return combine(q(data.action)), reference, combine(online(proposal))
 
         q, reference, proposed = jax.vmap(advantages)(data, noise)
-        weights = jax.vmap(self.weight, (0, 0, None, None))(q, reference, value_scale(proposed), self.temperature)
+        temperature = state.found.temperature(self.temperature)
+        weights = jax.vmap(self.weight, (0, 0, None, None))(q, reference, value_scale(proposed), temperature)
         return figures.of_weights(weights) | figures.target_lag(state.critic.network, state.target_critic, batch)
 
     @property
@@ -164,6 +171,7 @@ class GFP:
         )  # fmt: skip
 
         for_target, for_actor = self.ensemble.target(self.aggregate), self.ensemble.actor(self.aggregate)
+        alpha, temperature = state.found.alpha(self.alpha), state.found.temperature(self.temperature)
 
         def act(observation: Observation, noise: Array) -> Action:
             return clip(actor.given(observation)(noise))
@@ -187,12 +195,15 @@ class GFP:
             loss = squared_error(values, data.reward + data.discount * bootstrap)
             return loss, {"critic_loss": loss, "q": jnp.mean(values)}
 
+        def compare(data: Transition, proposal: Action, imitation: Action) -> tuple[Scalar, Scalar]:
+            q = target_critic.given(data.observation)
+            return for_actor(q(data.action)), self.reference(lambda action: for_actor(q(action)), proposal, imitation)
+
         def flow_loss(
             flow: VelocityField, data: Transition, noise: Noise, proposal: Action, imitation: Action
         ) -> tuple[Scalar, Metrics]:
-            q = target_critic.given(data.observation)
-            reference = self.reference(lambda action: for_actor(q(action)), proposal, imitation)
-            weight = self.weight(for_actor(q(data.action)), reference, scale, self.temperature)
+            q, reference = compare(data, proposal, imitation)
+            weight = self.weight(q, reference, scale, temperature)
             velocity = flow.given(data.observation)
             loss = weight * flow_matching_error(velocity, noise.flow_source, data.action, noise.flow_time)
             return loss, {"flow_loss": loss, "weight": weight, "q_reference": reference}
@@ -203,12 +214,23 @@ class GFP:
             action = actor.given(data.observation)(noise.action)
             distillation = squared_error(action, imitation)
             q_loss = -scale * value(data.observation, clip(action))
-            loss = self.alpha * distillation + q_loss
+            loss = alpha * distillation + q_loss
             return loss, {"actor_loss": loss, "distillation_loss": distillation, "q_loss": q_loss}
 
         actor_learner, actor_metrics = state.actor.step(self.optimizer, actor_loss, acting, noise, imitations)
         flow_learner, flow_metrics = state.flow.step(self.optimizer, flow_loss, acting, noise, proposals, imitations)
         critic_learner, critic_metrics = state.critic.step(self.optimizer, critic_loss, batch, noise)
+
+        def weigh(temperature: Scalar) -> tuple[Array, Array]:
+            q, reference = jax.vmap(compare)(acting, proposals, imitations)
+            weights = jax.vmap(self.weight, (0, 0, None, None))(q, reference, scale, temperature)
+            return weights, scale * (q - reference)
+
+        found, found_metrics = state.found.after(
+            alpha=automatic.spacing(imitate, acting, imitations, noise.action, actor_metrics, self.distance),
+            temperature=automatic.sharpness(weigh, self.effective_share),
+        )
         # The target follows the critic of before this step, as in the published code.
-        next_state = State(actor_learner, flow_learner, critic_learner, polyak(target_critic, critic, self.tau))
-        return next_state, {**critic_metrics, **flow_metrics, **actor_metrics}
+        target = polyak(target_critic, critic, self.tau)
+        next_state = State(actor_learner, flow_learner, critic_learner, target, found)
+        return next_state, {**critic_metrics, **flow_metrics, **actor_metrics, **found_metrics}

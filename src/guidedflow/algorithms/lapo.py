@@ -10,38 +10,24 @@ the gradient passes through D' into rho. Order and copies follow the authors' co
 This file does not know of horizons and discounts: they are in the data.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from guidedflow.algorithms.learner import Learner, polyak
-from guidedflow.algorithms.parts.ensemble import Ensemble, Members, first
-from guidedflow.algorithms.parts.losses import squared_error
-from guidedflow.algorithms.parts.value_range import check_limits, within
+from guidedflow.algorithms.learner import polyak
+from guidedflow.algorithms.parts.ensemble import Members, first
+from guidedflow.algorithms.parts.latent_policy import LatentPolicy, Sizes, State
+from guidedflow.algorithms.parts.smoothing import smoothing
+from guidedflow.algorithms.parts.value_range import within
 from guidedflow.algorithms.parts.variational import evidence
-from guidedflow.flows.sampling import Sampler
-from guidedflow.networks import Aggregate, Critic, Decoded, StateValue
-from guidedflow.networks.vae import RELU, ConditionalVAE, LatentActor
-from guidedflow.policies.kinds import ActorPolicy
+from guidedflow.networks import Decoded
+from guidedflow.networks.vae import ConditionalVAE, LatentActor
 from guidedflow.policies.policy import Policy
-from guidedflow.settings import check_settings, hyperparameters
+from guidedflow.settings import hyperparameters
 from guidedflow.types import Metrics, Observation, Scalar, Transition
-
-
-class State(NamedTuple):
-    """Networks and optimiser states of LAPO."""
-
-    actor: Learner[LatentActor]
-    target_actor: LatentActor
-    vae: Learner[ConditionalVAE]
-    target_vae: ConditionalVAE
-    critic: Learner[Critic]
-    target_critic: Critic
-    value: Learner[StateValue]
 
 
 class Noise(NamedTuple):
@@ -54,7 +40,7 @@ class Noise(NamedTuple):
 
 
 @hyperparameters
-class LAPO:
+class LAPO(LatentPolicy):
     """Latent-variable policy optimization: a value-weighted CVAE, and a policy of its latent that climbs the critic."""
 
     expectile: float = 0.9
@@ -71,52 +57,26 @@ class LAPO:
     """Where that noise is cut."""
     value_range: tuple[float, ...] = ()
     """Smallest and largest value that is possible, which V's target is clipped to; published: 0 100 for antmaze."""
-    tau: float = 0.005
-    """Rate at which the copies follow."""
     learning_rate: float = 2e-4
     """Step size of Adam, for all networks."""
     hidden: tuple[int, ...] = (256, 256, 256)
     """Sizes of the hidden layers of every network."""
-    ensemble: Ensemble = Ensemble()
-    """Members of the critic, and how their values become one."""
 
     shown = ("critic_loss", "value_loss", "vae_loss", "actor_loss")
 
     def __post_init__(self) -> None:
-        check_settings(self, pessimism=(0, 1), smoothing=(0, 10), smoothing_limit=(0, 10), latent_bound=(0, 100))
-        check_limits(self.value_range)
+        self.check(pessimism=(0, 1), smoothing_limit=(0, 10), latent_bound=(0, 100))
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
-        shape, size = example.observation.shape, example.action.size
-        actor_key, vae_key, critic_key, value_key = jax.random.split(key, 4)
-        actor = LatentActor(shape, 2 * size, self.hidden, key=actor_key)
-        vae = ConditionalVAE(shape, size, self.hidden, latent_size=2 * size, key=vae_key)
-        critic = Critic(shape, size, self.hidden, size=self.ensemble.members, style=RELU, key=critic_key)
-        value = StateValue(shape, self.hidden, style=RELU, key=value_key)
-        return State(
-            actor=Learner.init(actor, self.optimizer),
-            target_actor=actor,
-            vae=Learner.init(vae, self.optimizer),
-            target_vae=vae,
-            critic=Learner.init(critic, self.optimizer),
-            target_critic=critic,
-            value=Learner.init(value, self.optimizer),
-        )
+        return self.begin(example, key, Sizes(self.hidden, self.hidden, self.hidden), copied=True)
 
     def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
         rows, size = batch.action.shape
         return self.step(state, batch, Noise(*jax.random.normal(key, (2, rows, 2 * size))))
 
     def policies(self, state: State) -> dict[str, Policy]:
-        actor = Decoded(state.actor.network, state.target_vae, Partial(jnp.multiply, jnp.asarray(self.latent_bound)))
-        aggregate = self.ensemble.acting(Aggregate.min)
-        judge: dict[str, Any] = {"critic": state.target_critic, "aggregate": aggregate, "sampler": Sampler()}
-        return {"actor": ActorPolicy(actor=actor, **judge)}
-
-    @property
-    def optimizer(self) -> optax.GradientTransformation:
-        """Adam, one state a network."""
-        return optax.adam(self.learning_rate)
+        actor = Decoded(state.actor.network, state.decoder, Partial(jnp.multiply, jnp.asarray(self.latent_bound)))
+        return self.acting_by(actor, state.target_critic)
 
     def cautious(self, values: Members) -> Scalar:
         """k min + (1 - k) max."""
@@ -124,35 +84,29 @@ class LAPO:
 
     def step(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
         """One update with the given noise."""
-        target_actor, target_vae, target_critic = state.target_actor, state.target_vae, state.target_critic
-        nothing = jnp.zeros(target_vae.latent_size)
+        before, vae_copy, nothing = state, state.decoder, jnp.zeros(state.decoder.latent_size)
         for_target, for_actor = self.ensemble.target(self.cautious), self.ensemble.actor(first)
 
+        def latent(actor: LatentActor, observation: Observation) -> Array:
+            return self.latent_bound * actor.given(observation)(nothing)
+
         def q(observation: Observation, noise: Array) -> Scalar | Members:
-            smoothing = jnp.clip(self.smoothing * noise, -self.smoothing_limit, self.smoothing_limit)
-            latent = self.latent_bound * target_actor.given(observation)(nothing) + smoothing
-            values = target_critic.given(observation)(target_vae.given(observation)(latent))
-            return for_target(values)
+            smoothed = smoothing(noise, self.smoothing, self.smoothing_limit)
+            action = vae_copy.given(observation)(latent(before.target_actor, observation) + smoothed)
+            return for_target(before.target_critic.given(observation)(action))
 
-        before = state.value.network
+        def ahead(data: Transition) -> Scalar:
+            return data.reward + data.discount * before.value.network(data.next_observation)
 
-        def critic_loss(critic: Critic, data: Transition) -> tuple[Scalar, Metrics]:
-            values = critic.given(data.observation)(data.action)
-            loss = jnp.sum(jnp.square(values - (data.reward + data.discount * before(data.next_observation))))
-            return loss, {"critic_loss": loss, "q": jnp.mean(values)}
+        def here(data: Transition, noise: Array) -> Scalar | Members:
+            return within(q(data.observation, noise), self.value_range)
 
-        def value_loss(value: StateValue, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
-            target = within(q(data.observation, noise.latent), self.value_range)
-            v = value(data.observation)
-            loss = squared_error(v, target)
-            return loss, {"value_loss": loss, "v": v}
-
-        critic, critic_metrics = state.critic.step(self.optimizer, critic_loss, batch)
-        value, value_metrics = state.value.step(self.optimizer, value_loss, batch, noise)
+        state, value_metrics = self.regress(state, batch, jax.vmap(ahead)(batch), jax.vmap(here)(batch, noise.latent))
+        critic, value = state.critic.network, state.value.network
 
         def advantage(data: Transition) -> Scalar:
-            ahead = jnp.mean(q(data.next_observation, nothing))
-            return data.reward + data.discount * ahead - value.network(data.observation)
+            q_ahead = jnp.mean(q(data.next_observation, nothing))
+            return data.reward + data.discount * q_ahead - value(data.observation)
 
         def vae_loss(vae: ConditionalVAE, data: Transition, noise: Noise, advantage: Scalar) -> tuple[Scalar, Metrics]:
             errors, kl = evidence(vae, data, noise.vae, lambda log_variance: log_variance / 2)
@@ -161,21 +115,13 @@ class LAPO:
             return loss, {"vae_loss": loss, "weight": weight, "kl": jnp.sum(kl)}
 
         def actor_loss(actor: LatentActor, data: Transition) -> tuple[Scalar, Metrics]:
-            latent = self.latent_bound * actor.given(data.observation)(nothing)
-            action = target_vae.given(data.observation)(latent)
-            loss = -for_actor(critic.network.given(data.observation)(action))
+            action = vae_copy.given(data.observation)(latent(actor, data.observation))
+            loss = -for_actor(critic.given(data.observation)(action))
             return loss, {"actor_loss": loss}
 
         advantages = jax.vmap(advantage)(batch)
         vae, vae_metrics = state.vae.step(self.optimizer, vae_loss, batch.acting, noise, advantages)
         actor, actor_metrics = state.actor.step(self.optimizer, actor_loss, batch.acting)
-        after = State(
-            actor=actor,
-            target_actor=polyak(target_actor, actor.network, self.tau),
-            vae=vae,
-            target_vae=polyak(target_vae, vae.network, self.tau),
-            critic=critic,
-            target_critic=polyak(target_critic, critic.network, self.tau),
-            value=value,
-        )
-        return after, {**critic_metrics, **value_metrics, **vae_metrics, **actor_metrics}
+        target_vae = polyak(vae_copy, vae.network, self.tau)
+        after = self.follow(state._replace(actor=actor, vae=vae, target_vae=target_vae), self.tau)
+        return after, {**value_metrics, **vae_metrics, **actor_metrics}

@@ -6,7 +6,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 from guidedflow.types import Metrics, Scalar
 
@@ -51,6 +51,10 @@ class Learner(NamedTuple, Generic[Network]):
         gradient, metrics = self.gradient(loss, *data)
         return self.descend(optimizer, gradient), metrics
 
+    def unless(self, frozen: Bool[Array, ""], before: "Learner[Network]") -> "Learner[Network]":
+        """The learner, or the one of `before` where `frozen`."""
+        return jax.tree.map(lambda new, old: jnp.where(frozen, old, new), self, before)
+
     def step_every(
         self,
         interval: int,
@@ -73,7 +77,7 @@ class Learner(NamedTuple, Generic[Network]):
         )
         after = self.descend(optimizer, direction)
         if not coasting:
-            after = jax.tree.map(lambda new, old: jnp.where(due, new, old), after, self)
+            after = after.unless(~due, self)
         return after, {name: metric * interval for name, metric in metrics.items()}
 
 
@@ -81,6 +85,12 @@ def clip_together(limit: float | Scalar, *gradients: Any) -> tuple[Any, ...]:
     """Gradients of several networks, scaled by one factor where their joint norm exceeds `limit`."""
     clipped, _ = optax.clip_by_global_norm(limit).update(gradients, optax.EmptyState())
     return tuple(clipped)
+
+
+def finite_or_zero(gradients: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The gradients, or zeros for all of them where one number is not finite."""
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradients)]))
+    return jax.tree.map(lambda leaf: jnp.where(finite, leaf, 0.0), gradients)
 
 
 def polyak(target: Network, online: Network, tau: float | Scalar) -> Network:

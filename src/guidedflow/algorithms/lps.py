@@ -9,44 +9,24 @@ weight of cloning is needed. The actor's loss reaches neither G nor Q. Networks 
 code (jellyho/LPS, c87dee0). This file does not know of chunks and discounts: they are in the data.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
-from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from guidedflow.algorithms.learner import Learner, polyak
-from guidedflow.algorithms.parts import one_step_flow
+from guidedflow.algorithms.learner import polyak
+from guidedflow.algorithms.parts import latent_actor, one_step_flow, regression
 from guidedflow.algorithms.parts.ensemble import Ensemble
+from guidedflow.algorithms.parts.latent_actor import Extraction, Sizes, State, steer
 from guidedflow.algorithms.parts.losses import squared_error, value_scale
 from guidedflow.algorithms.parts.one_step_flow import Generator
 from guidedflow.flows.meanflow import Prediction
-from guidedflow.flows.sampling import Sampler
 from guidedflow.flows.sources import Latent
-from guidedflow.networks import Actor, Aggregate, Critic, Decoded, JumpField, MeanActor, OneStepActor
-from guidedflow.policies.kinds import ActorPolicy
+from guidedflow.networks import Aggregate, Critic, JumpField, MeanActor, OneStepActor
 from guidedflow.policies.policy import Policy
-from guidedflow.settings import Choice, check_settings, hyperparameters
-from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
-
-
-class Extraction(Choice):
-    """What the actor learns from."""
-
-    ddpg = "value"
-    onestep = "value, and the distance to the generator's action from the same noise"
-    published_onestep = "as onestep, of the latent minus the action, where the release acts by the action"
-
-
-class State(NamedTuple):
-    """Networks and optimiser states of LPS."""
-
-    actor: Learner[MeanActor | OneStepActor]
-    flow: Learner[JumpField]
-    critic: Learner[Critic]
-    target_critic: Critic
+from guidedflow.settings import check_settings, hyperparameters
+from guidedflow.types import Action, Metrics, Scalar, Transition
 
 
 class Noise(NamedTuple):
@@ -94,16 +74,8 @@ class LPS:
         check_settings(self, instant_share=(0, 1))
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
-        shape, size = example.observation.shape, example.action.size
-        actor_key, flow_key, critic_key = jax.random.split(key, 3)
-        kind = MeanActor if self.extraction is Extraction.ddpg else OneStepActor
-        critic = Critic(shape, size, self.critic_hidden, size=self.ensemble.members, key=critic_key)
-        return State(
-            actor=Learner.init(kind(shape, size, self.actor_hidden, key=actor_key), self.optimizer),
-            flow=Learner.init(JumpField(shape, size, self.hidden, key=flow_key), self.optimizer),
-            critic=Learner.init(critic, self.optimizer),
-            target_critic=critic,
-        )
+        sizes = Sizes(self.actor_hidden, self.hidden, self.critic_hidden)
+        return latent_actor.init(example, sizes, self.extraction, self.optimizer, self.ensemble, key)
 
     def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
         flow_key, *keys = jax.random.split(key, 3)
@@ -112,22 +84,13 @@ class LPS:
         return self.step(state, batch, Noise(flow, *(source.draw(key, batch.action.shape) for key in keys)))
 
     def policies(self, state: State) -> dict[str, Policy]:
-        def policy(actor: Actor) -> Policy:
-            aggregate, source = self.ensemble.acting(self.aggregate), self.latent.value.source
-            judge: dict[str, Any] = {"critic": state.target_critic, "aggregate": aggregate, "sampler": Sampler()}
-            return ActorPolicy(actor=actor, source=source, **judge)
-
         generator = Generator(state.flow.network, self.prediction)
-        return {"actor": policy(self.steer(state.actor.network, generator)), "behaviour": policy(generator)}
+        return latent_actor.policies(state, generator, self.latent, self.ensemble.acting(self.aggregate))
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
         """Adam, one state a network."""
         return optax.adam(self.learning_rate)
-
-    def steer(self, actor: MeanActor | OneStepActor, generator: Generator) -> Decoded:
-        """G(s, pi(s))."""
-        return Decoded(actor, generator, Partial(self.latent.value.bound))
 
     def step(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
         """One update with the given noise."""
@@ -135,40 +98,32 @@ class LPS:
         generator = Generator(state.flow.network, self.prediction)
         for_target, for_actor = self.ensemble.target(self.aggregate), self.ensemble.actor(Aggregate.mean)
 
-        def proposal(actor: MeanActor | OneStepActor, observation: Observation, noise: Array) -> Action:
-            action = self.steer(actor, generator).given(observation)(noise)
-            if self.extraction is not Extraction.published_onestep:
-                return action
-            return self.latent.value.bound(actor.given(observation)(noise)) - action
+        def propose(actor: MeanActor | OneStepActor, data: Transition, noise: Array) -> tuple[Action, Scalar]:
+            action = self.extraction.proposal(steer(actor, generator, self.latent), data.observation, noise)
+            return action, for_actor(critic.given(data.observation)(action))
 
-        def value(observation: Observation, action: Action) -> Scalar:
-            return for_actor(critic.given(observation)(action))
-
-        acting = batch.acting
-        proposals = jax.vmap(proposal, in_axes=(None, 0, 0))(actor, acting.observation, noise.latent)
-        scale = value_scale(jax.vmap(value)(acting.observation, proposals))
+        _, values = jax.vmap(propose, in_axes=(None, 0, 0))(actor, batch.acting, noise.latent)
+        scale = value_scale(values)
 
         def critic_loss(critic: Critic, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
-            next_action = self.steer(actor, generator).given(data.next_observation)(noise.next_latent)
+            next_action = steer(actor, generator, self.latent).given(data.next_observation)(noise.next_latent)
             next_value = for_target(target_critic.given(data.next_observation)(next_action))
-            values = critic.given(data.observation)(data.action)
-            loss = squared_error(values, data.reward + data.discount * next_value)
-            return loss, {"critic_loss": loss, "q": jnp.mean(values)}
+            return regression.critic_loss(critic, data, data.reward + data.discount * next_value)
 
         def flow_loss(flow: JumpField, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
             return one_step_flow.flow_loss(flow, data, noise.flow, self.prediction)
 
         def actor_loss(actor: MeanActor | OneStepActor, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
-            action = proposal(actor, data.observation, noise.latent)
-            q_loss = -scale * value(data.observation, action)
+            action, value = propose(actor, data, noise.latent)
+            q_loss = -scale * value
             if self.extraction is Extraction.ddpg:
                 return self.alpha * q_loss, {"actor_loss": self.alpha * q_loss}
             distance = squared_error(action, generator.given(data.observation)(noise.latent))
             loss = q_loss + self.alpha * distance
             return loss, {"actor_loss": loss, "q_loss": q_loss, "distillation_loss": distance}
 
-        actor_learner, actor_metrics = state.actor.step(self.optimizer, actor_loss, acting, noise)
-        flow_learner, flow_metrics = state.flow.step(self.optimizer, flow_loss, acting, noise)
+        actor_learner, actor_metrics = state.actor.step(self.optimizer, actor_loss, batch.acting, noise)
+        flow_learner, flow_metrics = state.flow.step(self.optimizer, flow_loss, batch.acting, noise)
         critic_learner, critic_metrics = state.critic.step(self.optimizer, critic_loss, batch, noise)
         # The target follows the critic of before this step, as in the published code.
         next_state = State(actor_learner, flow_learner, critic_learner, polyak(target_critic, critic, self.tau))

@@ -11,36 +11,23 @@ and networks follow the authors' code (sail-sg/MISA, bd350e5). This file does no
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from guidedflow.algorithms.learner import Learner, polyak
+from guidedflow.algorithms.parts import regression, soft_actor
 from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.algorithms.parts.gap import information_gap
-from guidedflow.flows import hmc
-from guidedflow.flows.sampling import Sampler
-from guidedflow.networks import Aggregate, Critic, Style
-from guidedflow.networks.gaussians import Deviation, GaussianActor
-from guidedflow.policies.density import DensityPolicy, density
+from guidedflow.algorithms.parts.soft_actor import State
+from guidedflow.networks import ELU, Aggregate, Critic
+from guidedflow.networks.gaussians import GaussianActor
+from guidedflow.policies.density import density
 from guidedflow.policies.policy import Policy
 from guidedflow.settings import check_settings, hyperparameters
 from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
-
-ELU = Style(activation=jax.nn.elu)
-"""Of the critic."""
-
-
-class State(NamedTuple):
-    """Networks and optimiser states of MISA."""
-
-    actor: Learner[GaussianActor]
-    log_alpha: Learner[Array]
-    critic: Learner[Critic]
-    target_critic: Critic
 
 
 class Noise(NamedTuple):
@@ -92,49 +79,24 @@ class MISA:
         )  # fmt: skip
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
-        shape, size = example.observation.shape, example.action.size
-        actor_key, critic_key = jax.random.split(key)
-        actor = GaussianActor(shape, size, self.hidden, deviation=Deviation(), key=actor_key)
-        critic = Critic(shape, size, self.hidden, size=self.ensemble.members, style=ELU, key=critic_key)
-        return State(
-            actor=Learner.init(actor, self.actor_optimizer),
-            log_alpha=Learner.init(jnp.zeros(()), self.actor_optimizer),
-            critic=Learner.init(critic, self.optimizer),
-            target_critic=critic,
-        )
+        return soft_actor.init(example, self.hidden, ELU, self.optimizers, self.ensemble, key)
 
     def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
         *keys, chain_key = jax.random.split(key, 4)
         rows, size = batch.action.shape
         action, next_action = (jax.random.normal(k, (rows, size)) for k in keys[:2])
         current = jax.random.normal(keys[2], (rows, self.samples, size))
-        chains = jax.vmap(self.chain, in_axes=(None, 0, 0))(state, batch.acting, jax.random.split(chain_key, rows))
+        combine, chain_keys = self.ensemble.actor(Aggregate.min), jax.random.split(chain_key, rows)
+        chains = soft_actor.chains(state, combine, batch.acting, chain_keys, self.samples, self.hmc_step)
         return self.step(state, batch, Noise(action, next_action, current, chains))
 
     def policies(self, state: State) -> dict[str, Policy]:
-        aggregate = self.ensemble.acting(Aggregate.min)
-        judge: dict[str, Any] = {"critic": state.target_critic, "aggregate": aggregate, "sampler": Sampler()}
-        return {"actor": DensityPolicy(network=state.actor.network, **judge)}
+        return soft_actor.policies(state, self.ensemble.acting(Aggregate.min))
 
     @property
-    def optimizer(self) -> optax.GradientTransformation:
-        """Adam, of the critic."""
-        return optax.adam(self.learning_rate)
-
-    @property
-    def actor_optimizer(self) -> optax.GradientTransformation:
-        """Adam, one state each for actor and alpha."""
-        return optax.adam(self.actor_learning_rate)
-
-    def chain(self, state: State, data: Transition, key: PRNGKeyArray) -> Float[Array, "samples action"]:
-        """a^: actions of the density that the bound's partition function integrates."""
-        pi, values = density(state.actor.network, data.observation), state.critic.network.given(data.observation)
-        value = self.ensemble.actor(Aggregate.min)
-
-        def log_density(action: Action) -> Scalar:
-            return pi.log_density(action) + value(values(action))
-
-        return hmc.chain(log_density, data.action, key, samples=self.samples, step_size=self.hmc_step)
+    def optimizers(self) -> soft_actor.Optimizers:
+        """Adam, one state a network."""
+        return soft_actor.Optimizers(optax.adam(self.actor_learning_rate), optax.adam(self.learning_rate))
 
     def step(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
         """One update with the given noise."""
@@ -148,11 +110,10 @@ class MISA:
         def critic_loss(critic: Critic, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
             next_action = act(data.next_observation, noise.next_action)
             target = data.reward + data.discount * for_target(target_critic.given(data.next_observation)(next_action))
-            values = critic.given(data.observation)
+            error, metrics = regression.critic_loss(critic, data, target, jnp.sum)
             proposals = jax.vmap(lambda noise: act(data.observation, noise))(noise.current_actions)
-            q, gaps = values(data.action), information_gap(values, data.action, proposals, self.temperature)
-            error = jnp.sum(jnp.square(q - target))
-            return error + self.gap * jnp.sum(gaps), {"critic_loss": error, "gap": jnp.mean(gaps), "q": jnp.mean(q)}
+            gaps = information_gap(critic.given(data.observation), data.action, proposals, self.temperature)
+            return error + self.gap * jnp.sum(gaps), {**metrics, "gap": jnp.mean(gaps)}
 
         def actor_loss(actor: GaussianActor, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
             pi = density(actor, data.observation)
@@ -164,14 +125,5 @@ class MISA:
             metrics = {"actor_loss": loss, "q_loss": -q, "log_likelihood": log_likelihood, "log_density": log_density}
             return loss + unbiased, metrics
 
-        def alpha_loss(log_alpha: Array, data: Transition, noise: Array) -> tuple[Scalar, Metrics]:
-            log_density = density(actor, data.observation).draw(noise)[1]
-            loss = -log_alpha * (log_density - data.action.size)
-            return loss, {"alpha": jnp.exp(log_alpha)}
-
-        critic_learner, metrics = state.critic.step(self.optimizer, critic_loss, batch, noise)
-        actor_learner, actor_metrics = state.actor.step(self.actor_optimizer, actor_loss, batch.acting, noise)
-        log_alpha, alpha_metrics = state.log_alpha.step(self.actor_optimizer, alpha_loss, batch.acting, noise.action)
-        followed = polyak(target_critic, critic_learner.network, self.tau)
-        after = State(actor_learner, log_alpha, critic_learner, followed)
-        return after, {**metrics, **actor_metrics, **alpha_metrics}
+        losses = soft_actor.Losses(actor_loss, critic_loss)
+        return soft_actor.step(state, self.optimizers, losses, batch, noise, self.tau)

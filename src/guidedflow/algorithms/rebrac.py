@@ -17,15 +17,17 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner, polyak
 from guidedflow.algorithms.parts import figures
+from guidedflow.algorithms.parts.ascent import ascent
 from guidedflow.algorithms.parts.ensemble import Ensemble
-from guidedflow.algorithms.parts.losses import squared_error, value_scale
+from guidedflow.algorithms.parts.losses import squared_error
+from guidedflow.algorithms.parts.smoothing import smoothing
 from guidedflow.flows.path import clip
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Aggregate, Critic, MeanActor, Style, glorot
 from guidedflow.policies.kinds import ActorPolicy
 from guidedflow.policies.policy import Policy
 from guidedflow.settings import check_settings, hyperparameters
-from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
+from guidedflow.types import Metrics, Scalar, Transition
 
 
 class State(NamedTuple):
@@ -102,8 +104,8 @@ class ReBRAC:
         for_target, for_actor = self.ensemble.target(self.aggregate), self.ensemble.actor(self.aggregate)
 
         def critic_loss(critic: Critic, data: Transition, noise: Array) -> tuple[Scalar, Metrics]:
-            smoothing = jnp.clip(self.smoothing * noise, -self.smoothing_limit, self.smoothing_limit)
-            next_action = clip(target_actor(data.next_observation) + smoothing)
+            smoothed = smoothing(noise, self.smoothing, self.smoothing_limit)
+            next_action = clip(target_actor(data.next_observation) + smoothed)
             distance = jnp.sum(jnp.square(next_action - data.next_action))
             next_value = for_target(target_critic.given(data.next_observation)(next_action))
             target = data.reward + data.discount * (next_value - self.alpha_critic * distance)
@@ -111,23 +113,16 @@ class ReBRAC:
             loss = squared_error(values, target)
             return loss, {"critic_loss": loss, "q": jnp.mean(values)}
 
-        def value(observation: Observation, action: Action) -> Scalar:
-            return for_actor(critic.given(observation)(action))
+        def measure(actor: MeanActor, data: Transition) -> tuple[Scalar, Scalar]:
+            action = actor(data.observation)
+            return for_actor(critic.given(data.observation)(action)), jnp.sum(jnp.square(action - data.action))
 
-        def actor_gradient() -> tuple[MeanActor, Metrics]:
-            scale = value_scale(jax.vmap(lambda s: value(s, actor(s)))(batch.acting.observation))
-
-            def actor_loss(actor: MeanActor, data: Transition) -> tuple[Scalar, Metrics]:
-                action = actor(data.observation)
-                q_loss, distance = -scale * value(data.observation, action), jnp.sum(jnp.square(action - data.action))
-                loss = self.alpha_actor * distance + q_loss
-                return loss, {"actor_loss": loss, "q_loss": q_loss, "distance": distance}
-
-            return state.actor.gradient(actor_loss, batch.acting)
+        def gradient() -> tuple[MeanActor, Metrics]:
+            return state.actor.gradient(ascent(actor, measure, batch.acting, price=self.alpha_actor), batch.acting)
 
         every, updates = self.actor_interval, state.updates
         critic_learner, critic_metrics = state.critic.step(self.optimizer, critic_loss, batch, noise)
-        actor_learner, metrics = state.actor.step_every(every, updates, self.optimizer, actor_gradient, coasting=True)
+        actor_learner, metrics = state.actor.step_every(every, updates, self.optimizer, gradient, coasting=True)
         tau = jnp.where(updates % every == 0, self.tau, 0.0)
         target_actor, target_critic = polyak(target_actor, actor, tau), polyak(target_critic, critic, tau)
         after = State(actor_learner, target_actor, critic_learner, target_critic, updates + 1)

@@ -10,81 +10,23 @@ and off it. No gradient of the generator's loss reaches student or critic. Netwo
 authors' code (MIT-REALM/reform, f8a7875). This file does not know of horizons and discounts: they are in the data.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
-from guidedflow.algorithms.learner import Learner, clip_together, polyak
+from guidedflow.algorithms.learner import clip_together, finite_or_zero, polyak
+from guidedflow.algorithms.parts import reflected_noise, regression
 from guidedflow.algorithms.parts.cloning import flow_loss
 from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.algorithms.parts.losses import squared_error, value_scale
+from guidedflow.algorithms.parts.reflected_noise import Noise, Reflected, State
 from guidedflow.flows.path import clip, integrate
-from guidedflow.flows.reflection import Reflection, integrate_reflected
-from guidedflow.flows.sampling import Sampler
-from guidedflow.flows.sources import ball
-from guidedflow.networks import Aggregate, Critic, OneStepActor, RawTime, VelocityField
-from guidedflow.policies.kinds import ActorPolicy, FlowPolicy
+from guidedflow.flows.reflection import Reflection
+from guidedflow.networks import Aggregate, Critic, OneStepActor, VelocityField
 from guidedflow.policies.policy import Policy
 from guidedflow.settings import hyperparameters
 from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
-
-
-class Reflected(eqx.Module):
-    """The student's action at the generator's noise: an actor whose own noise is a point of the ball."""
-
-    generator: VelocityField
-    student: OneStepActor
-    steps: int = eqx.field(static=True)
-    reflection: Reflection = eqx.field(static=True)
-
-    @property
-    def observation_shape(self) -> tuple[int, ...]:
-        return self.student.observation_shape
-
-    @property
-    def action_size(self) -> int:
-        return self.student.action_size
-
-    @property
-    def deterministic(self) -> bool:
-        """False: the noise is moved, and becomes the action."""
-        return False
-
-    def given(self, observation: Observation) -> Callable[[Array], Action]:
-        """The clipped action as a function of a point in the ball."""
-        velocity, student = self.generator.given(observation), self.student.given(observation)
-        how = self.steps, self.action_size**0.5, self.reflection
-        return lambda noise: clip(student(integrate_reflected(velocity, noise, *how)))
-
-
-class State(NamedTuple):
-    """Networks and optimiser states of ReFORM."""
-
-    generator: Learner[VelocityField]
-    student: Learner[OneStepActor]
-    flow: Learner[VelocityField]
-    critic: Learner[Critic]
-    target_critic: Critic
-
-
-class Noise(NamedTuple):
-    """Every random number of one update, points being of the ball; rows are transitions."""
-
-    next_action: Float[Array, "*batch action"]
-    """Where the reflected flow of the critic's target begins."""
-    flow_source: Float[Array, "*batch action"]
-    """x0, where flow matching starts."""
-    flow_time: Float[Array, "*batch"]
-    """t in [0, 1), of flow matching."""
-    distillation: Float[Array, "*batch action"]
-    """z, shared by the student and the flow that it is distilled from."""
-    generator: Float[Array, "*batch action"]
-    """Where the reflected flow of the generator's loss begins."""
 
 
 @hyperparameters
@@ -115,34 +57,14 @@ class ReFORM:
     shown = ("critic_loss", "flow_loss", "distillation_loss", "q_loss")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State:
-        shape, size = example.observation.shape, example.action.size
-        generator_key, student_key, flow_key, critic_key = jax.random.split(key, 4)
-        critic = Critic(shape, size, self.hidden, size=self.ensemble.members, key=critic_key)
-        return State(
-            generator=Learner.init(self._flow(example, generator_key), self.optimizer),
-            student=Learner.init(OneStepActor(shape, size, self.hidden, key=student_key), self.optimizer),
-            flow=Learner.init(self._flow(example, flow_key), self.optimizer),
-            critic=Learner.init(critic, self.optimizer),
-            target_critic=critic,
-        )
-
-    def _flow(self, example: Transition, key: PRNGKeyArray) -> VelocityField:
-        return VelocityField(example.observation.shape, example.action.size, self.hidden, RawTime(), key=key)
+        return reflected_noise.init(example, self.hidden, self.optimizer, self.ensemble, key)
 
     def update(self, state: State, batch: Transition, key: PRNGKeyArray) -> tuple[State, Metrics]:
-        *keys, time_key = jax.random.split(key, 5)
-        next_action, source, distillation, generator = (ball.draw(key, batch.action.shape) for key in keys)
-        time = jax.random.uniform(time_key, batch.reward.shape)
-        return self.step(state, batch, Noise(next_action, source, time, distillation, generator))
+        return self.step(state, batch, reflected_noise.draw(batch, key))
 
     def policies(self, state: State) -> dict[str, Policy]:
-        aggregate = self.ensemble.acting(self.aggregate)
-        judge: dict[str, Any] = {"critic": state.target_critic, "aggregate": aggregate, "source": ball}
         actor = self.steer(state.generator.network, state.student.network)
-        return {
-            "actor": ActorPolicy(actor=actor, sampler=Sampler(), **judge),
-            "flow": FlowPolicy(flow=state.flow.network, sampler=Sampler(self.flow_steps), **judge),
-        }
+        return reflected_noise.policies(state, actor, self.ensemble.acting(self.aggregate), self.flow_steps)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -183,9 +105,7 @@ class ReFORM:
         def critic_loss(critic: Critic, data: Transition, noise: Noise) -> tuple[Scalar, Metrics]:
             next_action = act(state.generator.network, data.next_observation, noise.next_action)
             next_value = for_target(target_critic.given(data.next_observation)(next_action))
-            values = critic.given(data.observation)(data.action)
-            loss = squared_error(values, data.reward + data.discount * next_value)
-            return loss, {"critic_loss": loss, "q": jnp.mean(values)}
+            return regression.critic_loss(critic, data, data.reward + data.discount * next_value)
 
         generator, generator_metrics = state.generator.gradient(generator_loss, batch.acting, noise)
         taught, student_metrics = state.student.gradient(student_loss, batch.acting, noise)
@@ -201,9 +121,3 @@ class ReFORM:
             target_critic=polyak(target_critic, critic, self.tau),
         )
         return after, {**critic_metrics, **flow_metrics, **student_metrics, **generator_metrics}
-
-
-def finite_or_zero(gradients: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The gradients, or zeros for all of them where one number is not finite."""
-    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradients)]))
-    return jax.tree.map(lambda leaf: jnp.where(finite, leaf, 0.0), gradients)

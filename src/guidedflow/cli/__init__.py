@@ -17,7 +17,7 @@ import jax
 import tyro
 
 from guidedflow import recipes
-from guidedflow.cli import catalogue, origins, resuming
+from guidedflow.cli import catalogue, origins, rehearsing, resuming
 from guidedflow.cli.data import Data
 from guidedflow.cli.diagnose import Diagnose
 from guidedflow.cli.evaluate import Evaluate
@@ -48,6 +48,8 @@ class Demo:
     plan: demo.Demo
     print_config: bool = False
     """Print every setting with where it came from, and do nothing."""
+    dry_run: bool = False
+    """List what would be made and what is there already, with an estimate of hours, and do nothing."""
 
     typed: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     """Names of the flags that were typed."""
@@ -58,6 +60,8 @@ class Demo:
                 name: str(value) if isinstance(value, Path) else value for name, value in vars(self.plan).items()
             }
             print(origins.listing({"demo": settings}, Origins(now=self.typed)))
+        elif self.dry_run:
+            print(rehearsing.of_demo(self.plan))
         else:
             demo.run(self.plan)
 

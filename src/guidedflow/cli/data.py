@@ -5,18 +5,17 @@ This module does not know how arguments are read, nor what is in a file.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
 import tyro
 from rich.console import Console
 
-from guidedflow.data.actions import Outside
-from guidedflow.data.cleaning import Cleaning, clean, split
-from guidedflow.data.convert import Format, convert
-from guidedflow.data.dataset import Dataset
+from guidedflow.cli.data_changes import Clean, Split, Weigh
+from guidedflow.cli.data_origin import located, origin_of
+from guidedflow.data.convert import Format, convert, convert_mixture
+from guidedflow.data.formats import making
 from guidedflow.data.formats.arrays import Arrays
 from guidedflow.data.formats.columns import Columns, UnnamedColumns
 from guidedflow.data.formats.opening import open_arrays
@@ -25,13 +24,12 @@ from guidedflow.data.obtain.collect import collect
 from guidedflow.data.obtain.download import download
 from guidedflow.data.obtain.inventory import folders, inventory
 from guidedflow.data.ondisk.mapped import Mapped
-from guidedflow.data.sources import SOURCES, Origin, locate, named
+from guidedflow.data.sources import SOURCES, Origin
 from guidedflow.data.summary import described, draw, lines, summarize
 from guidedflow.data.validation import validate
 from guidedflow.errors import InputError
 from guidedflow.progress import arrivals
 from guidedflow.results import tables
-from guidedflow.training.advantages import Advantages
 
 if TYPE_CHECKING:
     SourceName = str
@@ -55,9 +53,22 @@ class Collect:
     """Folder, or a file whose name ends in .npz; by default the suite's own folder."""
     overwrite: bool = False
     """Replace existing files."""
+    random_actions: float | None = None
+    """Probability that an action is drawn at random, 0 to 1: how bad the data are; by default as published."""
+    noise: float | None = None
+    """Deviation of the noise on the oracle's actions, 0 to 1; of noisy data the largest of an episode."""
 
     def run(self) -> None:
-        for path in collect(self.name, self.episodes, self.workers, self.seed, self.out, overwrite=self.overwrite):
+        for path in collect(
+            self.name,
+            self.episodes,
+            self.workers,
+            self.seed,
+            self.out,
+            overwrite=self.overwrite,
+            random_actions=self.random_actions,
+            noise=self.noise,
+        ):
             print(path)
 
 
@@ -118,7 +129,7 @@ class Show:
     def run(self) -> None:
         origin = None
         try:
-            origin = _origin(self)
+            origin = origin_of(self)
             self._tell(origin)
         except UnnamedColumns as unnamed:
             opened = None if origin is None else origin.source.open
@@ -140,7 +151,8 @@ class Show:
             told = Mapped.open(origin.path, origin.task).summary()
         else:
             dataset = origin.read()
-            told = summarize(dataset)
+            made = making.read(origin.path)
+            told = summarize(dataset) | ({} if made is None else {"made": made})
             if self.plot is not None:
                 told["plot"] = str(draw(dataset, self.plot))
         if self.json:
@@ -203,12 +215,19 @@ class Validate:
 
 @dataclass(frozen=True)
 class Convert:
-    """Write a dataset in another format: npz, HDF5, a folder of Minari's, or one to be trained on beyond memory."""
+    """Write a dataset in another format: npz, HDF5, a folder of Minari's, or one to be trained on beyond memory.
 
-    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]
-    """File, folder, or name of a task; a folder of OGBench's shards needs --task too."""
-    destination: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DST")]
-    """File, or folder, that is not there yet."""
+    With --mix, whole episodes of several datasets become one: data convert A B OUT --mix 0.9 0.1.
+    """
+
+    places: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SRC [SRC ...] DST")]
+    """File, folder, or name of a task (a folder of OGBench's shards needs --task too), and what is not there yet."""
+    mix: tuple[float, ...] = ()
+    """Shares of the episodes that come from each source, which add up to 1."""
+    episodes: int | None = None
+    """Episodes of a mixture; by default as many as the sources allow without repeating one."""
+    seed: int = 0
+    """Chooses the episodes of a mixture."""
     origin: Annotated[SourceName | None, tyro.conf.arg(name="from")] = None
     """Which source it is; by default found out."""
     to: Format | None = None
@@ -219,124 +238,22 @@ class Convert:
     """Which column of your own file is what, as for train."""
 
     def run(self) -> None:
-        origin = _origin(self, self.origin)
-        print(convert(read_parts(origin), self.destination, self.to, str(origin.path)))
-
-
-@dataclass(frozen=True)
-class Clean:
-    """Write a dataset without what cannot or should not be learned from, and tell what was taken out."""
-
-    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]
-    """File, folder, or name of a task."""
-    destination: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DST")]
-    """File, or folder, that is not there yet."""
-    nan: Literal["drop", "cut"] = "drop"
-    """Drop episodes with NaN or infinity, or cut them before the first such row."""
-    trim_idle: bool = False
-    """Cut the end of an episode where no observation changes any more, but no step that ended the task."""
-    drop_repeated: bool = False
-    """Keep the first of episodes with the same beginning, actions and rewards."""
-    clip_actions: bool = False
-    """Clip actions that lie outside [-1, 1]."""
-    rescale_actions: bool = False
-    """Map the range of each dimension of the actions to [-1, 1]; the file does not tell the old range."""
-    to: Format | None = None
-    """Format; by default told by the suffix."""
-    task: str | None = None
-    """Task, if the file's name does not tell it."""
-    columns: tuple[str, ...] = ()
-    """Which column of your own file is what, as for train."""
-    json: bool = False
-    """Print one JSON object on standard output."""
-
-    def run(self) -> None:
-        outside = Outside.of(self.clip_actions, self.rescale_actions)
-        origin = _origin(self)
-        dataset, done = clean(origin, Cleaning(self.nan, self.trim_idle, self.drop_repeated, outside))
-        path = convert(dataset, self.destination, self.to, str(origin.path))
-        if self.json:
-            print(json.dumps({"path": str(path), **done}))
+        sources = max(len(self.mix), 1)
+        if len(self.places) != sources + 1:
+            known = f"--mix has {sources} shares" if self.mix else "there is no --mix"
+            raise InputError(
+                f"data convert takes {sources} SRC and a DST, since {known}, but got {len(self.places)} places."
+            )
+        if not self.mix and (self.episodes is not None or self.seed):
+            raise InputError("--episodes and --seed change nothing without --mix.")
+        *given, last = self.places
+        destination = Path(last)
+        origins = [located(self, source, self.origin) for source in given]
+        if self.mix:
+            print(convert_mixture(origins, self.mix, destination, self.to, seed=self.seed, episodes=self.episodes))
             return
-        bad = done["not_finite"]
-        print(f"not finite: {bad['episodes']} episodes, {bad['rows']} rows taken out")
-        print(f"idle: {done['idle_steps']} steps cut; repeated: {done['repeated_episodes']} episodes taken out")
-        print(f"{path}: {done['episodes']:,} episodes, {done['transitions']:,} transitions")
-
-
-@dataclass(frozen=True)
-class Split:
-    """Write the episodes of a dataset into two files: to train on, and held out."""
-
-    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]
-    """File, folder, or name of a task."""
-    train: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TRAIN")]
-    """File, or folder, for the episodes to train on; not there yet."""
-    held_out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="HELD-OUT")]
-    """File, or folder, for the others; not there yet."""
-    share: float = 0.1
-    """Share of the episodes that is held out."""
-    seed: int = 0
-    """Chooses them; the same seed chooses the same."""
-    task: str | None = None
-    """Task, if the file's name does not tell it."""
-    columns: tuple[str, ...] = ()
-    """Which column of your own file is what, as for train."""
-    json: bool = False
-    """Print one JSON object on standard output."""
-
-    def run(self) -> None:
-        origin = _origin(self)
-        dataset = read_parts(origin)
-        if not isinstance(dataset, Dataset):
-            raise InputError(f"{origin.path} comes in parts that may exceed memory; hold out some of its files instead")
-        told = {}
-        for path, part in zip((self.train, self.held_out), split(dataset, self.share, self.seed), strict=True):
-            made = convert(part, path, None, str(origin.path))
-            told[str(made)] = {"episodes": part.episodes, "transitions": len(part)}
-        if self.json:
-            print(json.dumps(told))
-        else:
-            for name, sizes in told.items():
-                print(f"{name}: {sizes['episodes']:,} episodes, {sizes['transitions']:,} transitions")
-
-
-@dataclass(frozen=True)
-class Weigh:
-    """Write a dataset with a column of weights by advantage, for `train --rebalance weights` (ODPR-A)."""
-
-    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]
-    """File, folder, or name of a task."""
-    destination: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DST")]
-    """File that is not there yet, npz or HDF5."""
-    advantages: Annotated[Advantages, tyro.conf.arg(name="")] = Advantages()  # noqa: RUF009
-    """How the weights are found."""
-    discount: float = 0.99
-    """Discount (gamma) of one environment step."""
-    horizon: int = 1
-    """Environment steps of a transition: its reward is their discounted sum; published for kitchen and pen: 5."""
-    seed: int = 0
-    """Of the values and of the batches that they are fitted to."""
-    task: str | None = None
-    """Task, if the file's name does not tell it."""
-    columns: tuple[str, ...] = ()
-    """Which column of your own file is what, as for train."""
-
-    def run(self) -> None:
-        origin = _origin(self)
-        dataset = read_parts(origin)
-        if not isinstance(dataset, Dataset):
-            raise InputError(f"{origin.path} comes in parts that may exceed memory; weigh some of its files instead")
-        transitions = dataset.cut(self.discount, self.horizon)
-        weights = np.zeros(len(dataset.last), np.float32)
-        weights[np.asarray(transitions.starts)] = self.advantages.weigh(transitions, self.seed)
-        print(convert(replace(dataset, weights=weights), self.destination, None, str(origin.path)))
-
-
-def _origin(command: Show | Convert | Clean | Split | Weigh, source: str | None = None) -> Origin:
-    """The data that a command names by its file or its task."""
-    name, path = named(command.source)
-    return locate(command.task or name, path, Columns.parse(command.columns) if command.columns else None, source)
+        path = origins[0].path
+        print(convert(read_parts(origins[0]), destination, self.to, str(path), making.read(path)))
 
 
 @dataclass(frozen=True)

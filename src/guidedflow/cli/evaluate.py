@@ -15,12 +15,14 @@ from jaxtyping import Array, Shaped
 from rich.console import Console
 
 from guidedflow import environments, files
+from guidedflow.cli import judging
 from guidedflow.cli.named import algorithm_class, environment
 from guidedflow.cli.steering import GuidanceName, ScheduleName
 from guidedflow.data.formats.columns import Columns
 from guidedflow.environments.vector import open_simulators
 from guidedflow.environments.worker import Success
 from guidedflow.errors import InputError
+from guidedflow.evaluation.off_policy import Judge
 from guidedflow.evaluation.selection import WEIGHTS, Selection, by_dataset, by_episodes
 from guidedflow.flows.guidance import GUIDANCE, guidance_of
 from guidedflow.flows.improvement import CFPI, IMPROVEMENTS
@@ -28,11 +30,13 @@ from guidedflow.flows.realtime import check_delay
 from guidedflow.flows.sampling import GradientAscent, Sampler
 from guidedflow.flows.schedules import WeightSchedule
 from guidedflow.keys import Stream, stream_key
+from guidedflow.parts import Parts
 from guidedflow.policies.controls import ValueName, under_value
 from guidedflow.policies.improved import improved
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.policies.policy import Policy
 from guidedflow.results import plots, rows, tables
+from guidedflow.runs.judged import Panel
 from guidedflow.runs.steering import warn_of_differences
 from guidedflow.runs.trained import Trained
 from guidedflow.settings import check_ranges
@@ -106,8 +110,26 @@ class Evaluate:
     """Episodes of each weight and training seed in that choice."""
     select_offline: bool = False
     """Choose among the weights from the dataset alone; without a simulator that choice is all that is told."""
+    off_policy: bool = False
+    """Estimate returns from held-out episodes by fitted Q evaluation, and rank; too high where no data covers actions.
+
+    No simulator is needed. RUN may be a folder of runs, --policy all judges every policy of a run. The value is a
+    discounted return at the first states of the episodes. Short recordings and long horizons blur it, and a bias of
+    the method is not in its interval. The critics are new ones, never those that steer."""
+    compare: tuple[Path, ...] = ()
+    """More runs, or folders of runs, to rank beside this one by --off-policy."""
+    importance: bool = False
+    """Also give the importance-weighted return by --off-policy, of Gaussian policies that act at random."""
+    judge_steps: int = Judge.steps
+    """Updates of the critics of --off-policy."""
+    judge_members: int = Judge.members
+    """Critics of --off-policy, each with its own resample of the episodes."""
+    judge_transitions: int = Judge.transitions
+    """Held-out transitions of --off-policy, at most."""
+    judge_hidden: tuple[int, ...] = Judge.hidden
+    """Sizes of the hidden layers of the critics of --off-policy."""
     dataset: Path | None = None
-    """Dataset file for that choice, if it is not in the suite's own folder."""
+    """Dataset file for --select-offline, if not in the suite's own folder, or held-out episodes for --off-policy."""
     columns: tuple[str, ...] = ()
     """Which column of that file is what, as for train, if their names are not kept beside it."""
     replan: int | None = None
@@ -135,9 +157,10 @@ class Evaluate:
         self._refuse_idle()
         if self.task is not None:
             environments.parse(self.task)
-        trained = Trained.open(
-            self.path, self.step, None if self.algorithm is None else algorithm_class(self.algorithm)
-        )
+        if self.off_policy:
+            self._judge()
+            return
+        trained = self._open(self.path)
         own = None if self.env is None else environment(self.env, trained.frame_stack, self.episode_steps)
         task = self.task or trained.task
         simulated = own is not None or environments.known(task)
@@ -196,6 +219,26 @@ class Evaluate:
             summary["video"] = str(film)
         self._tell(summaries, plot)
 
+    def _open(self, path: Path) -> Trained:
+        return Trained.open(path, self.step, None if self.algorithm is None else algorithm_class(self.algorithm))
+
+    def _judge(self) -> None:
+        """Rank policies without a simulator."""
+        usual = Evaluate(self.path)
+        changed = {
+            f"--{name.replace('_', '-')}": getattr(self, name) != getattr(usual, name) for name in judging.SIMULATED
+        }
+        judging.refuse(changed)
+        judge = Judge(self.judge_members, self.judge_steps, self.judge_transitions, self.judge_hidden, seed=self.seed)
+        columns = Columns.parse(self.columns) if self.columns else None
+        panel = Panel(judge, self.dataset, columns, self.importance)
+
+        def policies(trained: Trained, name: str | None) -> tuple[str, dict[float | None, Policy]]:
+            return replace(self, policy=name)._policies(trained)
+
+        found = judging.judge(panel, (self.path, *self.compare), self.policy, policies, self._open)
+        judging.tell(found, panel, self.json)
+
     def _choice(
         self, task: str, name: str, policies: dict[float | None, Policy], selection: Selection
     ) -> dict[str, Any]:
@@ -207,6 +250,7 @@ class Evaluate:
     def _refuse_idle(self) -> None:
         """Raise InputError for a flag that would change nothing."""
         gradient = self.guidance in GUIDANCE and self.guidance != "none"
+        offline = self.select_offline or self.off_policy
         refinement = self.refine_sign or self.refine_size != Evaluate.refine_size
         for flag, given, works, needs in (
             ("--weight", self.weight, self.guidance not in (None, "none"), "a guidance, such as --guidance denoised"),
@@ -219,8 +263,14 @@ class Evaluate:
             ("--realtime", self.realtime, self.delay is not None, "--delay, the steps until a chunk arrives"),
             ("--refine-size and --refine-sign", refinement, self.refine_steps, "--refine-steps"),
             ("--episode-steps", self.episode_steps is not None, self.env, "--env"),
-            ("--dataset", self.dataset is not None, self.select_offline, "--select-offline"),
-            ("--columns", self.columns, self.select_offline, "--select-offline"),
+            ("--dataset", self.dataset is not None, offline, "--select-offline or --off-policy"),
+            ("--columns", self.columns, offline, "--select-offline or --off-policy"),
+            ("--compare", self.compare, self.off_policy, "--off-policy"),
+            ("--importance", self.importance, self.off_policy, "--off-policy"),
+            ("--judge-steps", self.judge_steps != Judge.steps, self.off_policy, "--off-policy"),
+            ("--judge-members", self.judge_members != Judge.members, self.off_policy, "--off-policy"),
+            ("--judge-transitions", self.judge_transitions != Judge.transitions, self.off_policy, "--off-policy"),
+            ("--judge-hidden", self.judge_hidden != Judge.hidden, self.off_policy, "--off-policy"),
             (
                 "--select-episodes",
                 self.select_episodes != Evaluate.select_episodes,
@@ -269,7 +319,7 @@ class Evaluate:
         if self.realtime and not isinstance(policy, FlowPolicy):
             raise InputError("Real-time chunking pulls a flow to the chunk before, and this policy is no flow.")
 
-    def _observations(self, trained: Trained) -> Shaped[Array, " states *observation"]:
+    def _observations(self, trained: Trained) -> Shaped[Array, " states *observation"] | Parts:
         """Some observations of the run's dataset, as its policy saw them."""
         columns = Columns.parse(self.columns) if self.columns else None
         batches = trained.cut(trained.load(self.dataset, columns))

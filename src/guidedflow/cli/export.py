@@ -18,6 +18,8 @@ from guidedflow.cli.steering import Steering
 from guidedflow.data.formats.columns import Columns
 from guidedflow.errors import InputError
 from guidedflow.keys import Stream, stream_key
+from guidedflow.packing import pack
+from guidedflow.parts import Parts
 from guidedflow.runs import source
 from guidedflow.runs.trained import Trained
 from guidedflow.serving.export import TOLERANCE, check_export, write_export
@@ -104,7 +106,12 @@ class Export:
         dataset = trained.load(self.dataset, Columns.parse(self.columns) if self.columns else None)
         transitions = source.cut(replace(trained.configuration, observation_scale=None), dataset)
         drawn = transitions.sample(stream_key(0, Stream.SELECTION_EPISODES), OBSERVATIONS)
-        return np.asarray(drawn.acting.observation)
+        seen = drawn.acting.observation
+        return (
+            pack({name: np.asarray(part) for name, part in seen.items()})
+            if isinstance(seen, Parts)
+            else np.asarray(seen)
+        )
 
     def _tell(self, manifest: Manifest, differences: dict[str, float]) -> None:
         told = {

@@ -16,6 +16,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.errors import InputError, did_you_mean
+from guidedflow.settings import AUTO, Automatic, is_auto
 from guidedflow.studies import STUDIES
 
 WORDS = frozenset(
@@ -52,7 +53,8 @@ LANGUAGE = ConstructorRegistry()
 
 @LANGUAGE.primitive_rule
 def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    parse = {int: _whole, float: _real}.get(info.type)
+    parsers: dict[Any, Callable[[str], Any]] = {int: _whole, float: _real}
+    parse = parsers.get(info.type)
     if parse is None:
         return None
     return PrimitiveConstructorSpec(
@@ -60,6 +62,19 @@ def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
         metavar="INT" if info.type is int else "FLOAT",
         instance_from_str=lambda words: parse(words[0]),
         is_instance=lambda value: isinstance(value, info.type if info.type is int else int | float),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+@LANGUAGE.primitive_rule
+def _automatic(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    if info.type != Automatic:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="FLOAT|auto",
+        instance_from_str=lambda words: AUTO if words[0] == AUTO else _real(words[0], " or auto"),
+        is_instance=lambda value: isinstance(value, int | float) or is_auto(value),
         str_from_instance=lambda value: [str(value)],
     )
 
@@ -87,11 +102,11 @@ def _split(word: str) -> list[str]:
     return [part for part in re.split(r"[,\s]+", word.strip("[]()")) if part] or [word]
 
 
-def _real(word: str) -> float:
+def _real(word: str, others: str = "") -> float:
     try:
         return float(word)
     except ValueError:
-        raise ValueError(f"must be a number, but is {word!r}") from None
+        raise ValueError(f"must be a number{others}, but is {word!r}") from None
 
 
 def _whole(word: str) -> int:

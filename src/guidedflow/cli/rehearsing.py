@@ -1,4 +1,4 @@
-"""What `train --dry-run` prints: the dataset, the networks, memory and time.
+"""What `train --dry-run` and `demo --dry-run` print: the dataset, the networks, memory and time.
 
 This module does not know how any of it is measured.
 """
@@ -6,7 +6,11 @@ This module does not know how any of it is measured.
 from pathlib import Path
 from typing import Any
 
+from guidedflow.parts import Parts
 from guidedflow.progress import duration
+from guidedflow.studies import demo
+from guidedflow.sweeps.estimate import estimate
+from guidedflow.sweeps.grid import Planned
 from guidedflow.training.plan import Plan
 from guidedflow.training.rehearsal import Rehearsal
 
@@ -19,7 +23,10 @@ def tell(found: Rehearsal, dataset: Any, plan: Plan, out: Path) -> None:
     speed = 1 / found.seconds_an_update
     lines = {
         "dataset": f"{dataset.name}: {len(dataset):,} transitions, {dataset.episodes:,} episodes",
-        "observation": f"{'x'.join(map(str, seen.shape))} numbers of {seen.dtype}",
+        "observation": " and ".join(
+            f"{f'{name}: ' if name else ''}{'x'.join(map(str, part.shape))} numbers of {part.dtype}"
+            for name, part in (seen if isinstance(seen, Parts) else {"": seen}).items()
+        ),
         "action": f"{taken.size} numbers" + (f", a chunk of {plan.horizon} steps" if plan.chunk else ""),
         "networks": ", ".join(f"{name} {count:,}" for name, count in found.parameters.items())
         + f": {total:,} parameters a seed",
@@ -31,6 +38,26 @@ def tell(found: Rehearsal, dataset: Any, plan: Plan, out: Path) -> None:
         "run": f"{out}, not written: this was a dry run",
     }
     print("\n".join(f"{name:<12} {told}" for name, told in lines.items()))
+
+
+def of_demo(plan: demo.Demo) -> str:
+    """What the demo would make and what is there already, a line each, with an estimate of hours."""
+    data, runs = demo.dataset_file(plan), list(demo.runs(plan))
+    left = [run for run in runs if not run.done]
+    planned = [
+        Planned(run.task, run.algorithm, Plan(steps=plan.steps, seed=seed), run.out)
+        for run in left
+        for seed in range(plan.seeds)
+    ]
+    hours = estimate(planned, 1).hours
+    there = "is there already" if data.exists() else f"would be collected, {plan.episodes:,} episodes of 1,000 steps"
+    lines = [f"{data} {there}"]
+    lines += [f"{run.out} {'is there already' if run.done else f'{plan.steps:,} updates'}" for run in runs]
+    lines.append(
+        f"{len(left)} of {len(runs)} runs are left: about {hours:,.2f} hours of updates, {plan.seeds} seed(s), without "
+        "data and evaluations; nothing was written, this was a dry run"
+    )
+    return "\n".join(lines)
 
 
 def _size(count: float) -> str:

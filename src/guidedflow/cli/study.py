@@ -1,10 +1,11 @@
-"""`guidedflow study`: an analysis of the QGF paper, on a toy or on a run.
+"""`guidedflow study`: an analysis of the QGF paper, on a toy or on a run, or an experiment that trains runs.
 
 This module does not know how arguments are read, nor what a study computes.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, Union
 
@@ -12,10 +13,17 @@ import tyro
 from rich.console import Console
 
 from guidedflow import studies
+from guidedflow.cli.sweep import Local
 from guidedflow.data.formats.columns import Columns
 from guidedflow.settings import to_plain
-from guidedflow.studies import OF_RUNS, TOYS
+from guidedflow.studies import EXPERIMENTS, OF_RUNS, TOYS
+from guidedflow.studies.experiment import CarryOut, Setup
 from guidedflow.studies.subject import Subject
+from guidedflow.sweeps import local
+from guidedflow.sweeps.board import Board
+from guidedflow.sweeps.driver import Ended, sweep
+from guidedflow.sweeps.grid import Planned
+from guidedflow.sweeps.left import Judging
 
 console = Console(stderr=True)
 
@@ -39,6 +47,16 @@ class OfRun(Generic[Settings]):
     """Checkpoint; by default the newest."""
 
 
+@dataclass(frozen=True)
+class OfRuns(Generic[Settings]):
+    """A study that trains runs of its own: what is done is not repeated, so the same command goes on."""
+
+    study: Settings
+    setup: Setup
+    processes: int | None = None
+    """Processes that train; by default one a core, or one an accelerator."""
+
+
 if TYPE_CHECKING:
     AnyStudy = Any
 else:  # one subcommand a row of the tables of studies
@@ -47,17 +65,21 @@ else:  # one subcommand a row of the tables of studies
         + tuple(
             Annotated[OfRun[cls], tyro.conf.subcommand(name, description=cls.__doc__)] for name, cls in OF_RUNS.items()
         )
+        + tuple(
+            Annotated[OfRuns[cls], tyro.conf.subcommand(name, description=cls.__doc__)]
+            for name, cls in EXPERIMENTS.items()
+        )
     ]
 
 
 @dataclass(frozen=True)
 class Study:
-    """Repeat an analysis of the QGF paper, on a toy or on a run: a table and a picture."""
+    """Repeat an analysis of the QGF paper on a toy or a run, or train an experiment: a table and a picture."""
 
     study: AnyStudy
     """What is studied, and how."""
     out: Path | None = None
-    """The picture, a PNG; by default study-NAME.png in the run's folder, or in the working folder."""
+    """The picture, a PNG; by default study-NAME.png in the folder of the run or runs, or in the working folder."""
     json: bool = False
     """Print one JSON object on standard output."""
 
@@ -67,7 +89,14 @@ class Study:
             columns = Columns.parse(study.columns) if study.columns else None
             subject = Subject.open(study.path, study.dataset, study.policy, study.step, columns)
             study = study.study
-        finding, picture = studies.conduct(study, subject, self.out)
+        if isinstance(study, OfRuns):
+            asked, study = study, study.study
+            setup = replace(asked.setup, runs=asked.setup.runs / f"{studies.name_of(study)}-{asked.setup.task}")
+            finding, picture = studies.conduct_experiment(
+                study, setup, _carried_out(setup, asked.processes), self.out, setup.plan.workers
+            )
+        else:
+            finding, picture = studies.conduct(study, subject, self.out)
         if self.json:
             settings = to_plain(study)
             told = {"study": studies.name_of(study), "settings": settings, **finding.plain(), "picture": str(picture)}
@@ -75,3 +104,14 @@ class Study:
         else:
             Console().print(finding.table())
             console.print(f"picture: {picture}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _carried_out(setup: Setup, processes: int | None) -> CarryOut:
+    """Carries runs out on this machine, as a sweep does."""
+    backend = Local(local.slots(processes), setup.runs / "logs")
+
+    def carry_out(runs: Sequence[Planned], judging: Judging) -> Ended:
+        with Board(console) as board:
+            return sweep(runs, judging, backend, board.begun, board.report, board.watch)
+
+    return carry_out

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +10,10 @@ import tyro
 from rich.console import Console
 
 from guidedflow import recipes
+from guidedflow.cli import origins
+from guidedflow.cli.origins import Origins
 from guidedflow.errors import InputError
+from guidedflow.settings import to_plain
 from guidedflow.sweeps import cluster, grid, local
 from guidedflow.sweeps.board import Board
 from guidedflow.sweeps.driver import Backend, claimed, sweep
@@ -95,9 +98,23 @@ class Many:
     """Accelerators of a pack on a Ray cluster; a fraction gets that fraction of the memory."""
     json: bool = False
     """Print one JSON object on standard output."""
+    print_config: bool = False
+    """Print every setting with where it came from, and train nothing."""
 
     typed: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     """Names of the flags that were typed."""
+
+    def configuration(self) -> str:
+        """Every setting, with where it came from."""
+        hidden = {"plan", "typed", "print_config", "dry_run", "print_commands"}
+        settings = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in hidden}
+        own = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
+        if "normalize_observations" not in self.typed:
+            own["normalize_observations"] = None
+        plan = to_plain(self.plan)
+        if "eval_episodes" not in self.typed:
+            plan["eval_episodes"] = EPISODES
+        return origins.listing({type(self).__name__.lower(): own, "plan": plan}, Origins(self.typed, None, self.typed))
 
     @property
     def names(self) -> list[str]:
@@ -140,7 +157,7 @@ class Sweep(Many):
     """
 
     grid: tuple[str, ...] = ()
-    """Values to try, such as alpha=0.3,1,3 temperature=1e-4,1e-3, or of one algorithm fql.alpha=10,30."""
+    """Values to try, such as alpha=0.3,1,3 hidden=64x64,256x256, or of one algorithm fql.alpha=10,30."""
     grid_file: Path | None = None
     """The same from a TOML file: alpha = [0.3, 1], and a table [fql] for one algorithm."""
     dry_run: bool = False
@@ -151,6 +168,9 @@ class Sweep(Many):
     """Print one self-contained line a run, for Slurm arrays and GNU parallel, and train nothing."""
 
     def run(self) -> None:
+        if self.print_config:
+            print(self.configuration())
+            return
         values = {**(grid.read(self.grid_file) if self.grid_file else {}), **grid.parse(self.grid)}
         runs, judging = self.runs(values), Judging(self.episodes, self.episode_seed)
         if self.print_commands:

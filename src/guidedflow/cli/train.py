@@ -17,6 +17,7 @@ from guidedflow import environments, recipes
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.algorithms.contract import Algorithm
 from guidedflow.cli import origins, rehearsing
+from guidedflow.cli.idle import refuse_idle
 from guidedflow.cli.named import environment, is_name
 from guidedflow.cli.origins import Origins
 from guidedflow.data import actions
@@ -32,6 +33,7 @@ from guidedflow.data.validation import Problems, check
 from guidedflow.environments.vector import open_simulators
 from guidedflow.environments.worker import Success
 from guidedflow.errors import InputError
+from guidedflow.processes import sum_alike
 from guidedflow.recipes import Recipe
 from guidedflow.runs.configuration import class_name
 from guidedflow.runs.run import Run
@@ -100,6 +102,8 @@ class Train(Generic[Learns]):
     """Go on from the newest checkpoint of an existing run."""
     overwrite: bool = False
     """Replace an existing run, with all that is in its folder."""
+    deterministic: bool = False
+    """Compute the same bits on any number of cores of a CPU; they are not those of a run without."""
     print_config: bool = False
     """Print every setting with where it came from, and train nothing."""
     dry_run: bool = False
@@ -114,6 +118,8 @@ class Train(Generic[Learns]):
         if self.print_config:
             print(origins.listing(self._groups(), self.origins))
             return
+        if self.deterministic:
+            sum_alike()
         Run.check(self.out, self.resume, self.overwrite)
         own = None if self.env is None else environment(self.env, self.plan.frame_stack, self.episode_steps)
         if self.plan.eval_interval and own is None:
@@ -207,20 +213,7 @@ class Train(Generic[Learns]):
 
     def refuse_idle(self, beyond: bool = False) -> None:
         """Raise InputError for a flag that would change nothing; `beyond` memory, data are trained on from disk."""
-        plan, folder = self.plan, "a folder of data convert --to mapped"
-        for flag, given, works, needs in (
-            ("--chunk", plan.chunk, plan.horizon > 1, "--horizon 2 or more"),
-            ("--rebalance-base", self.rebalance_base != Train.rebalance_base, self.rebalance, "--rebalance"),
-            ("--window", self.window != Train.window, beyond, folder),
-            ("--window-updates", self.window_updates != Train.window_updates, beyond, folder),
-            ("--env", self.env is not None, plan.eval_interval, "--eval-interval"),
-            ("--success", self.success != Train.success, plan.eval_interval, "--eval-interval"),
-            ("--episode-steps", self.episode_steps is not None, self.env, "--env"),
-            ("--eval-episodes", plan.eval_episodes != Plan.eval_episodes, plan.eval_interval, "--eval-interval"),
-            ("--keep-checkpoints", plan.keep_checkpoints, plan.checkpoint_interval, "--checkpoint-interval"),
-        ):
-            if given and not works:
-                raise InputError(f"{flag} changes nothing without {needs}.")
+        refuse_idle(self, beyond)
 
     def _load(self, origin: Origin) -> Dataset | Mapped:
         """The dataset, whose columns' names are kept once nothing was found wrong with it."""

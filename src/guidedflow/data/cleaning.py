@@ -15,10 +15,11 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from guidedflow.data.actions import Outside, inside
-from guidedflow.data.dataset import Dataset, first_unfinite_row
+from guidedflow.data.dataset import Dataset, UnfiniteColumn, first_unfinite_row
 from guidedflow.data.formats.recording import Recording
 from guidedflow.data.sources import Origin
 from guidedflow.errors import InputError
+from guidedflow.packing import as_matrix, finite_rows
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def clean(origin: Origin, how: Cleaning) -> tuple[Dataset, dict[str, Any]]:
     """The clean dataset, and what was done to it, for JSON. Raises `InputError` where nothing would be left."""
     record = origin.record()
     if record is None:
-        dataset, told = origin.read(), {"episodes": 0, "rows": 0}
+        dataset, told = _whole(origin), {"episodes": 0, "rows": 0}
     else:
         record, told = finite(record, how.nan)
         dataset = record.to_dataset(origin.task)
@@ -55,12 +56,23 @@ def clean(origin: Origin, how: Cleaning) -> tuple[Dataset, dict[str, Any]]:
     return dataset, {**done, "episodes": dataset.episodes, "transitions": len(dataset)}
 
 
+def _whole(origin: Origin) -> Dataset:
+    """A dataset that only its own loader can read. Raises `InputError` where a number of it is not finite."""
+    try:
+        return origin.read()
+    except UnfiniteColumn as error:
+        raise InputError(
+            f"{error}: {origin.path} is read by the rules of {origin.source.name}, whose published files have no such "
+            "number, so it is damaged; get it again, or name its columns by --columns to clean it as a file of your own"
+        ) from error
+
+
 def finite(record: Recording, nan: Literal["drop", "cut"]) -> tuple[Recording, dict[str, int]]:
     """A recording without rows that are not finite, and how many episodes and rows had to go."""
     bad = np.zeros(len(record.ends), bool)
     for column in record.columns():
         if first_unfinite_row(column) is not None:
-            bad |= ~np.isfinite(column.reshape(len(column), -1)).all(axis=1)
+            bad |= ~finite_rows(column)
     if not bad.any():
         return record, {"episodes": 0, "rows": 0}
     episode = np.append(0, np.cumsum(record.ends)[:-1])
@@ -94,7 +106,7 @@ def without_tails(dataset: Dataset) -> tuple[Dataset, int]:
 
 def idle_tails(dataset: Dataset) -> Int64[np.ndarray, " episodes"]:
     """How many steps at the end of each episode change no observation, and come after its last mask of 0."""
-    observations = dataset.observations.reshape(len(dataset.last), -1)
+    observations = as_matrix(dataset.observations)
     ends = np.flatnonzero(dataset.last)
     begins = np.concatenate([[0], ends[:-1] + 1])
     moves = np.zeros(len(observations), bool)

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float32, Shaped
 from guidedflow.data.transitions import Cut, Transitions, no_transition
 from guidedflow.errors import InputError
 from guidedflow.normalization import ActionScale
+from guidedflow.packing import PartShapes, Shape, dtype_of, pack, shape_of, type_of, unpacked
 
 TOLERANCE = 1e-6
 """An action outside [-1, 1] by no more than this is rounded, and counts as inside."""
@@ -47,7 +48,8 @@ class Dataset:
 
     The final row of an episode, where `last` is True, only holds its last observation: reward and mask of that row
     belong to no transition, and its action is at most a next action. `masks` is 0 where the value of the next
-    observation must not count. Observations are float32, or uint8 for images. `weights`, where there are any, are for
+    observation must not count. Observations are float32, or uint8 for images; those of several named parts are one
+    structured column, as `guidedflow.packing.pack` makes it. `weights`, where there are any, are for
     drawing steps more often or less. Columns of JAX's are taken to the host. Raises `InputError` for columns that are
     no arrays or of another length, for a number that is not finite, for a mask outside [0, 1], for a weight below 0,
     and for an episode that does not end.
@@ -131,9 +133,9 @@ class Dataset:
         return self.goals is not None
 
     @property
-    def observation_shape(self) -> tuple[int, ...]:
+    def observation_shape(self) -> Shape:
         """Shape of one observation."""
-        return self.observations.shape[1:]
+        return shape_of(self.observations.shape[1:], self.observations.dtype)
 
     @property
     def observation_dtype(self) -> np.dtype[Any]:
@@ -150,7 +152,7 @@ class Dataset:
         """SHA-256 of the contents, shapes and types in hexadecimal digits; the name does not count."""
         digest = hashlib.sha256()
         for key, column in self._columns().items():
-            digest.update(f"{key} {column.dtype.str} {column.shape}\n".encode())
+            digest.update(f"{key} {type_of(column.dtype)} {column.shape}\n".encode())
             digest.update(np.ascontiguousarray(column).data)
         return digest.hexdigest()
 
@@ -173,6 +175,10 @@ class Dataset:
     def with_goals(self, itself: bool) -> "Dataset":
         """The dataset with its observations as goals, or without goals; no column is checked a second time."""
         return self._derived(goals=self.observations if itself else None)
+
+    def with_rewards(self, rewards: Float32[np.ndarray, " rows"]) -> "Dataset":
+        """The dataset with other rewards, which must be finite; no column is checked a second time."""
+        return self._derived(rewards=rewards)
 
     def _derived(self, **changes: Any) -> "Dataset":
         """A copy with changes that need no check."""
@@ -218,6 +224,8 @@ def _plain(name: str, key: str, column: Any) -> np.ndarray:
             row = int(np.argmax(masked))
             raise InputError(f"dataset {name!r}: {key} is masked in row {row}; fill it in, or leave that episode out")
         column = column.data
+    if key == "observations" and column.dtype.names is not None:
+        return _packed(name, column) if _is_foreign(column.dtype) else column
     if key in ("observations", "goals"):
         if column.dtype.kind not in "bfiu":
             raise InputError(f"dataset {name!r}: {key} must be numbers, but are {column.dtype}")
@@ -225,8 +233,22 @@ def _plain(name: str, key: str, column: Any) -> np.ndarray:
     return column if column.dtype.isnative else column.astype(column.dtype.newbyteorder("="))
 
 
+def _packed(name: str, column: np.ndarray) -> np.ndarray:
+    """A structured column with its parts as networks take them. Raises `InputError` for parts that none takes."""
+    return pack({part: _plain(name, "observations", own) for part, own in unpacked(column).items()})
+
+
+def _is_foreign(dtype: np.dtype[Any]) -> bool:
+    """Whether a structured type is not the one of its parts."""
+    shape = shape_of((), dtype)
+    return not isinstance(shape, PartShapes) or dtype != dtype_of(shape)
+
+
 def first_unfinite_row(column: np.ndarray) -> int | None:
     """Index of the first row with a NaN or an infinity; block by block, so that no second copy is made."""
+    if column.dtype.names is not None:
+        rows = [row for part in unpacked(column).values() if (row := first_unfinite_row(part)) is not None]
+        return min(rows, default=None)
     if column.dtype.kind != "f":
         return None
     block = max(1, 2**20 // max(1, column[:1].size))

@@ -40,6 +40,8 @@ class Source:
     name: str
     read: "Callable[[Path, str], Dataset] | None" = None
     """The dataset of a task, with its actions as they were recorded, where a source has no named columns."""
+    raw: Callable[[Path, str], Recording] | None = None
+    """What was recorded of a task, whatever its numbers are, where a source has no named columns but can tell it."""
     open: Callable[[Path], Arrays] | None = None
     """Its named columns."""
     record: Callable[[Arrays, Roles, str], Recording] = lambda file, roles, task: own.record(file, roles.columns)
@@ -103,7 +105,9 @@ class Origin:
         return self.source.parts(self.path, self.task)
 
     def record(self) -> Recording | None:
-        """What was recorded, whatever its numbers are; None where a source has no named columns."""
+        """What was recorded, whatever its numbers are; None where a source cannot tell it."""
+        if self.source.raw is not None:
+            return self.source.raw(self.path, self.task)
         if self.source.open is None or self.source.read is not None:
             return None
         with self._opened() as file:
@@ -258,6 +262,7 @@ SOURCES = {
         Source(
             "minari",
             read=minari.load,
+            raw=minari.record,
             holds=minari.is_minari,
             claims=minari.claims,
             home=minari.home,

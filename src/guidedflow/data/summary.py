@@ -14,6 +14,7 @@ from guidedflow.data.dataset import Dataset
 from guidedflow.data.formats.arrays import Arrays
 from guidedflow.errors import InputError
 from guidedflow.files import reason
+from guidedflow.packing import unpacked
 
 _MOST = 200
 """Dimensions that are told one by one."""
@@ -28,18 +29,12 @@ def summarize(dataset: Dataset) -> dict[str, Any]:
     actions, rewards, masks = dataset.actions[steps], dataset.rewards[steps], dataset.masks[steps]
     lengths, returns = episodes(dataset)
     share, row, _ = dataset.actions_outside
-    shape = list(dataset.observations.shape[1:])
     return {
         "name": dataset.name,
         "fingerprint": dataset.fingerprint,
         "episodes": dataset.episodes,
         "transitions": len(dataset),
-        "observations": {
-            "shape": shape,
-            "type": str(dataset.observations.dtype),
-            **_range(dataset.observations),
-            **_dimensions(dataset.observations),
-        },
+        "observations": _observations(dataset.observations),
         **({} if dataset.goals is None else {"goals": {"shape": list(dataset.goals.shape[1:])}}),
         "actions": {
             "size": int(dataset.actions.shape[1]),
@@ -124,6 +119,13 @@ def draw(dataset: Dataset, out: Path) -> Path:
     except ValueError as error:
         raise InputError(f"{out} cannot be drawn: {error}; end its name with .png, .pdf or .svg") from error
     return out
+
+
+def _observations(column: NDArray[Any]) -> dict[str, Any]:
+    """Shape, type and range, also of each of several parts."""
+    if column.dtype.names is not None:
+        return {name: _observations(part) for name, part in unpacked(column).items()}
+    return {"shape": list(column.shape[1:]), "type": str(column.dtype), **_range(column), **_dimensions(column)}
 
 
 def _range(column: NDArray[Any]) -> dict[str, float | None]:

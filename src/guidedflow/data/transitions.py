@@ -17,6 +17,7 @@ from guidedflow.data.drawing import UNIFORM, Drawing
 from guidedflow.data.sampling.crops import crop_batch
 from guidedflow.data.sampling.goals import Goals, Mixture
 from guidedflow.errors import InputError
+from guidedflow.parts import Parts, on_device
 from guidedflow.types import Scalar, Transition
 
 
@@ -63,7 +64,7 @@ class Cut(NamedTuple):
 class Transitions(eqx.Module):
     """Transitions on the device: a pytree, so that a compiled update takes it as an argument and draws from it."""
 
-    observations: Shaped[Array, " rows *observation"]
+    observations: Shaped[Array, " rows *observation"] | Parts
     actions: Float[Array, "rows action"]
     rewards: Float[Array, " transitions"]
     discounts: Float[Array, " transitions"]
@@ -87,7 +88,7 @@ class Transitions(eqx.Module):
     @classmethod
     def of(
         cls,
-        observations: Shaped[Array | np.ndarray, " rows *observation"],
+        observations: Shaped[Array | np.ndarray, " rows *observation"] | Parts,
         actions: Float32[Array | np.ndarray, "rows action"],
         cut: Cut,
         chunk: int = 1,
@@ -98,7 +99,7 @@ class Transitions(eqx.Module):
     ) -> "Transitions":
         """On the device, from rows on the host."""
         needed = {name: jnp.asarray(column) for name, column in cut._asdict().items() if name != "firsts" or frames > 1}
-        rows = jnp.asarray(observations), jnp.asarray(actions)
+        rows = on_device(observations), jnp.asarray(actions)
         return cls(*rows, **needed, chunk=chunk, frames=frames, drawing=drawing, goals=goals, crops=crops)
 
     def __len__(self) -> int:
@@ -146,14 +147,18 @@ class Transitions(eqx.Module):
 
     def _observations(
         self, indices: Int[Array, " batch"], rows: Int[Array, " batch"]
-    ) -> Shaped[Array, " batch *observation"]:
+    ) -> Shaped[Array, " batch *observation"] | Parts:
         """The observations of these rows, each behind those before it; before an episode's first row it is repeated."""
         if self.firsts is None:
-            return self.observations[rows]
+            return jax.tree.map(lambda column: column[rows], self.observations)
         ages = jnp.arange(self.frames - 1, -1, -1, dtype=rows.dtype)
         frames = jnp.maximum(rows[:, None] - ages[None, :], self.firsts[indices][:, None])
-        stacked = jnp.moveaxis(self.observations[frames], 1, -2)
-        return stacked.reshape(*stacked.shape[:-2], -1)
+
+        def stacked(column: Shaped[Array, " rows *part"]) -> Shaped[Array, " batch *frames"]:
+            found = jnp.moveaxis(column[frames], 1, -2)
+            return found.reshape(*found.shape[:-2], -1)
+
+        return jax.tree.map(stacked, self.observations)
 
     def _actions(self, indices: Int[Array, " batch"], rows: Int[Array, " batch"]) -> Float[Array, "batch action"]:
         """The actions from these rows on, a chunk as one; at an episode's end its final row is repeated."""

@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium
 from numpy.typing import NDArray
 
-from guidedflow.environments.wrappers import stacked
+from guidedflow.environments.wrappers import has_images, in_parts, stacked
 from guidedflow.errors import InputError
 
 LONGEST = 10_000
@@ -46,8 +46,11 @@ class Own:
         env = self.function(render_mode="rgb_array") if render and "render_mode" in takes else self.function()
         if not isinstance(env, gymnasium.Env):
             raise InputError(f"{self.name} must make a gymnasium.Env, but made a {type(env).__name__}.")
-        if not isinstance(env.observation_space, gymnasium.spaces.Box):
-            raise InputError(f"{self.name}: observations must be one array, but its space is {env.observation_space}.")
+        space = env.observation_space
+        if isinstance(space, gymnasium.spaces.Dict):
+            env = in_parts(env) if has_images(space) else gymnasium.wrappers.FlattenObservation(env)
+        elif not isinstance(space, gymnasium.spaces.Box):
+            raise InputError(f"{self.name}: observations must be one array, or a Dict of arrays, but are {space}.")
         if self.episode_steps is not None:
             env = gymnasium.wrappers.TimeLimit(env, self.episode_steps)
         elif not _has_limit(env):

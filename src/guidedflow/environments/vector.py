@@ -14,7 +14,7 @@ import contextlib
 import multiprocessing
 import selectors
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -30,7 +30,9 @@ from numpy.typing import NDArray
 from guidedflow import environments
 from guidedflow.environments.own import Own
 from guidedflow.environments.worker import Board, Cast, Failure, Success, serve
+from guidedflow.environments.wrappers import layout
 from guidedflow.errors import InputError
+from guidedflow.packing import Shape, shape_of
 from guidedflow.processes import available_cores, launching
 
 
@@ -48,6 +50,7 @@ class Steps(NamedTuple):
 class Simulators(gymnasium.vector.VectorEnv):
     """`number` environments in `workers` spawned processes; environment i lives in worker i modulo `workers`.
 
+    Observations of a dictionary space are rows of a structured array (`guidedflow.packing`).
     `factory` is called in the workers and must be importable by name: a function of a module, or
     `functools.partial(guidedflow.environments.make, task)`. Observations of floating point are float32.
     `graphics` is the workers' `MUJOCO_GL`, by default as it is here.
@@ -58,7 +61,7 @@ class Simulators(gymnasium.vector.VectorEnv):
     fails, a worker dies, or one is silent for `timeout` seconds; then every worker is stopped first.
     """
 
-    single_observation_space: Box
+    single_observation_space: gymnasium.Space[Any]
     single_action_space: Box
 
     def __init__(
@@ -118,6 +121,16 @@ class Simulators(gymnasium.vector.VectorEnv):
         for worker in range(self.workers):
             self._answer(worker)
         self._board.unlink()  # The memory lives as long as its users, and nothing is left behind if they are killed.
+
+    @property
+    def observation_shape(self) -> Shape:
+        """The shape of one observation, or of each of its parts."""
+        return shape_of(*layout(self.single_observation_space))
+
+    @property
+    def observation_layout(self) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """Shape and type of the array that holds one observation; parts are the fields of a structured type."""
+        return layout(self.single_observation_space)
 
     def _hand_over(self, worker: int, factory: Callable[[], gymnasium.Env[Any, Any]]) -> None:
         try:
@@ -289,6 +302,14 @@ class Simulators(gymnasium.vector.VectorEnv):
         raise error from None
 
 
+def factory_of(task: str, frame_stack: int = 1, own: Own | None = None) -> Callable[..., gymnasium.Env[Any, Any]]:
+    """What makes an environment of a task, or of `own`; raises `InputError` for a task that cannot be simulated."""
+    if own is not None:
+        return own
+    environments.simulated(task)
+    return partial(environments.make, task, frame_stack=frame_stack)
+
+
 def open_simulators(
     task: str,
     workers: int | None = None,
@@ -302,8 +323,18 @@ def open_simulators(
 
     Each takes 100 to 200 MB. With `own` they are of that environment in the place of the task's.
     """
-    if own is None:
-        environments.simulated(task)
+    factory = factory_of(task, frame_stack, own)
     workers = workers or available_cores()
-    factory = partial(environments.make, task, frame_stack=frame_stack) if own is None else own
     return Simulators(factory, min(5 * workers, episodes or 5 * workers), workers, success=success)
+
+
+@contextlib.contextmanager
+def given_or_opened(
+    simulators: Simulators | None, task: str, episodes: int, frame_stack: int = 1
+) -> Iterator[Simulators]:
+    """Simulators that were given, or else those of a task for so many episodes, which are closed at the end."""
+    if simulators is not None:
+        yield simulators
+        return
+    with open_simulators(task, None, episodes, frame_stack) as made:
+        yield made

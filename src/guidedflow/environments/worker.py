@@ -15,9 +15,10 @@ from typing import Any, Literal
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Dict
 from numpy.typing import DTypeLike, NDArray
 
+from guidedflow.environments.wrappers import layout
 from guidedflow.errors import InputError
 
 _LINE = 64  # Bytes of a cache line: columns start on one.
@@ -29,12 +30,12 @@ class Board:
     def __init__(
         self,
         number: int,
-        observation_space: Box,
+        observation_space: gymnasium.Space[Any],
         action_space: Box,
         name: str | None = None,
     ) -> None:
         columns: list[tuple[tuple[int, ...], DTypeLike]] = [
-            (observation_space.shape, observation_space.dtype),
+            layout(observation_space),
             ((), np.float64),
             ((), np.bool_),
             ((), np.bool_),
@@ -70,7 +71,7 @@ class Board:
 class Cast:
     """What the parent must know of a worker's environments, which are all alike."""
 
-    observation_space: Box
+    observation_space: gymnasium.Space[Any]
     action_space: Box
     metadata: dict[str, Any]
     render_mode: str | None
@@ -98,12 +99,19 @@ class Environments:
         self.doing = "making an environment"
         self._any = success == "any"
         self._environments = {number: factory() for number in numbers}
+        self._parts = False
 
     def cast(self) -> Cast:
-        """Their spaces, with observations of floating point as float32. Raises `InputError` unless both are boxes."""
+        """Their spaces, with observations of floating point as float32. Raises `InputError` unless both are boxes.
+
+        Observations may also be a dictionary of boxes, as `in_parts` makes it.
+        """
         environment = next(iter(self._environments.values()))
-        observation = _box(environment.observation_space, "observations")
         action = _box(environment.action_space, "actions")
+        if isinstance(environment.observation_space, Dict):
+            self._parts = True
+            return Cast(environment.observation_space, action, dict(environment.metadata), environment.render_mode)
+        observation = _box(environment.observation_space, "observations")
         if np.issubdtype(observation.dtype, np.floating):
             low, high = (bound.astype(np.float32) for bound in (observation.low, observation.high))
             observation = Box(low, high, dtype=np.float32)
@@ -119,7 +127,7 @@ class Environments:
         for number in steps:
             self.doing = f"stepping environment {number}"
             observation, reward, terminated, truncated, info = self._environments[number].step(board.actions[number])
-            board.observations[number] = observation
+            self._see(number, observation)
             board.rewards[number] = reward if type(reward) is float else _one_number(reward)
             board.terminated[number] = terminated
             board.truncated[number] = truncated
@@ -127,10 +135,18 @@ class Environments:
             board.success[number] = np.fmax(board.success[number], success) if self._any else success
         for number, seed in resets.items():
             self.doing = f"resetting environment {number} with seed {seed}"
-            board.observations[number] = self._environments[number].reset(seed=seed, options=options)[0]
+            self._see(number, self._environments[number].reset(seed=seed, options=options)[0])
             board.rewards[number] = 0.0
             board.terminated[number] = board.truncated[number] = False
             board.success[number] = math.nan
+
+    def _see(self, number: int, observation: Any) -> None:
+        """Put an observation, or each of its parts, on the board."""
+        if not self._parts:
+            self._board.observations[number] = observation
+            return
+        for name, part in observation.items():
+            self._board.observations[name][number] = part
 
     def render(self) -> list[Any]:
         self.doing = "drawing an environment"

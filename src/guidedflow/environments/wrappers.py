@@ -6,6 +6,7 @@ This module does not know of any suite.
 import contextlib
 import ctypes.util
 import io
+import math
 import os
 import sys
 import warnings
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidedflow.errors import InputError
+from guidedflow.packing import PartShapes, dtype_of, flat, is_image
 
 
 class Repeatable(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -136,13 +138,72 @@ def drawing(task: str) -> Iterator[None]:
 def stacked(env: gymnasium.Env[Any, Any], number: int) -> gymnasium.Env[Any, Any]:
     """The last `number` observations as one, the oldest first, along the last axis; a reset fills all places."""
     space = env.observation_space
+    frames = gymnasium.wrappers.FrameStackObservation(env, number, padding_type="reset")
+    if isinstance(space, gymnasium.spaces.Dict):
+        boxes: dict[str, gymnasium.Space[Any]] = {name: _repeated(box, number) for name, box in space.spaces.items()}
+        return gymnasium.wrappers.TransformObservation(
+            frames,
+            lambda parts: {name: np.concatenate(part, axis=-1) for name, part in parts.items()},
+            gymnasium.spaces.Dict(boxes),
+        )
+    return gymnasium.wrappers.TransformObservation(
+        frames, lambda frames: np.concatenate(frames, axis=-1), _repeated(space, number)
+    )
+
+
+def _repeated(space: gymnasium.Space[Any], number: int) -> gymnasium.spaces.Box:
+    """A box with its last axis repeated."""
     assert isinstance(space, gymnasium.spaces.Box)
     low, high = (np.concatenate([bound] * number, axis=-1) for bound in (space.low, space.high))
-    return gymnasium.wrappers.TransformObservation(
-        gymnasium.wrappers.FrameStackObservation(env, number, padding_type="reset"),
-        lambda frames: np.concatenate(frames, axis=-1),
-        gymnasium.spaces.Box(low, high, dtype=space.dtype.type),
-    )
+    return gymnasium.spaces.Box(low, high, dtype=space.dtype.type)
+
+
+def in_parts(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    """An environment whose observations are one dictionary of boxes, vectors in single precision.
+
+    Parts of inner dictionaries are called OUTER/INNER. Raises `InputError` for spaces that are neither images in bytes
+    nor numbers.
+    """
+    found: dict[str, gymnasium.Space[Any]] = {}
+    for name, box in _boxes(env.observation_space).items():
+        if isinstance(box, gymnasium.spaces.Box) and box.dtype == np.uint8 and is_image(box.shape):
+            found[name] = box
+        elif isinstance(box, gymnasium.spaces.Box) and box.dtype != np.uint8 and len(box.shape) <= 1:
+            found[name] = gymnasium.spaces.Box(-np.inf, np.inf, (math.prod(box.shape),), np.float32)
+        else:
+            raise InputError(
+                f"the part {name!r} of an environment's observations must be numbers, or an image in bytes (uint8, "
+                f"height, width, channels), but its space is {box}"
+            )
+
+    def transformed(observation: Any) -> dict[str, NDArray[Any]]:
+        told = flat(observation)
+        return {name: np.asarray(told[name], box.dtype).reshape(box.shape or ()) for name, box in found.items()}
+
+    return gymnasium.wrappers.TransformObservation(env, transformed, gymnasium.spaces.Dict(found))
+
+
+def has_images(space: gymnasium.Space[Any]) -> bool:
+    """Whether a space is an image in bytes, or nested dictionaries with one inside."""
+    return any(box.dtype == np.uint8 and is_image(box.shape or ()) for box in _boxes(space).values())
+
+
+def _boxes(space: gymnasium.Space[Any], prefix: str = "") -> dict[str, gymnasium.Space[Any]]:
+    """The spaces of nested dictionaries by name."""
+    if not isinstance(space, gymnasium.spaces.Dict):
+        return {prefix: space}
+    found: dict[str, gymnasium.Space[Any]] = {}
+    for name, inner in space.spaces.items():
+        found |= _boxes(inner, f"{prefix}/{name}" if prefix else name)
+    return found
+
+
+def layout(space: gymnasium.Space[Any]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of the array that holds one observation: of a dictionary, one structured number."""
+    if isinstance(space, gymnasium.spaces.Dict):
+        return (), dtype_of(PartShapes.of({name: box.shape for name, box in space.spaces.items()}))  # type: ignore[misc]
+    assert isinstance(space, gymnasium.spaces.Box)
+    return space.shape, np.dtype(space.dtype)
 
 
 def _single_precision(space: gymnasium.Space[Any]) -> gymnasium.spaces.Box:

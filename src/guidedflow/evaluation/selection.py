@@ -22,6 +22,7 @@ from guidedflow.evaluation.rollout import Evaluation
 from guidedflow.flows.sampling import Sampler
 from guidedflow.keys import Stream
 from guidedflow.networks import Extrapolation
+from guidedflow.parts import Parts
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.policies.policy import Policy
 from guidedflow.results.rows import mean, measure
@@ -65,7 +66,7 @@ def by_episodes(policies: Mapping[float, Policy], evaluate: Callable[..., Evalua
 
 def by_dataset(
     policies: Mapping[float, Policy],
-    observations: Shaped[Array, " states *observation"],
+    observations: Shaped[Array, " states *observation"] | Parts,
     *,
     samples: int = 16,
     seed: int = 0,

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import PyTree, UInt8
 from numpy.typing import NDArray
 
+from guidedflow import files
 from guidedflow.environments.vector import Simulators
 from guidedflow.errors import InputError
 from guidedflow.evaluation.rollout import Evaluation, evaluate
@@ -105,13 +106,9 @@ def drawing_simulator(factory: Callable[[], gymnasium.Env[Any, Any]]) -> Simulat
 
 def write(path: Path, frames: Sequence[UInt8[np.ndarray, "height width 3"]], frames_per_second: int) -> None:
     """Write a film beside `path`, then put it in its place; an MP4 loses an odd last row or column."""
-    beside = path.with_name(f".{path.stem}.partial{path.suffix}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        (_write_mp4 if path.suffix.lower() == ".mp4" else _write_gif)(beside, frames, frames_per_second)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with files.replacing(path, suffix=path.suffix) as part:
+        (_write_mp4 if path.suffix.lower() == ".mp4" else _write_gif)(part, frames, frames_per_second)
 
 
 def _write_mp4(path: Path, frames: Sequence[UInt8[np.ndarray, "height width 3"]], frames_per_second: int) -> None:

@@ -32,6 +32,7 @@ from guidedflow.flows.jacobians import (
     OrthogonalisedGradient,
     RegularisedGradient,
     SmoothedGradient,
+    through,
 )
 from guidedflow.flows.path import clip, integrate_from, landing
 from guidedflow.flows.schedules import WeightSchedule, scaled
@@ -102,13 +103,8 @@ class JacobianGradient:
 
     def __call__(self, velocity: Velocity, value: Value) -> Velocity:
         def guided(point: Action, t: Time) -> Action:
-            def landing_and_speed(point: Action) -> tuple[Action, Action]:
-                speed = velocity(point, t)
-                return landing(point, speed, t), speed
-
-            clean, pull_back, speed = jax.vjp(landing_and_speed, point, has_aux=True)
-            (gradient,) = pull_back(jax.grad(value)(clean, 1.0))
-            return speed + scaled(gradient, self.weight, self.normalize)
+            speed, _, pulled_back = through(velocity, value, point, t)
+            return speed + scaled(pulled_back, self.weight, self.normalize)
 
         return guided
 

@@ -57,6 +57,25 @@ def no_jump() -> InputError:
     )
 
 
+def one_jump(velocity: Velocity, point: Action, speed: Action, t: Time) -> Action:
+    """Where one clipped jump to t = 1 lands."""
+    return landing(point, speed, t)
+
+
+def through(
+    velocity: Velocity, value: Value, point: Action, t: Time, land: Callable[..., Action] = one_jump
+) -> tuple[Action, Action, Action]:
+    """The velocity at a point, the value's gradient where it lands, and that gradient pulled back to the point."""
+
+    def end_and_speed(point: Action) -> tuple[Action, Action]:
+        speed = velocity(point, t)
+        return land(velocity, point, speed, t), speed
+
+    end, pull_back, speed = jax.vjp(end_and_speed, point, has_aux=True)
+    gradient = jax.grad(value)(end, 1.0)
+    return speed, gradient, pull_back(gradient)[0]
+
+
 @hyperparameters
 class ChainGradient:
     """v + weight * grad q(a1, 1) at a1 = clip(the flow's own end from a): the whole rollout, its Jacobian dropped."""
@@ -108,13 +127,8 @@ class DistilledJacobianGradient:
 
     def __call__(self, velocity: Velocity, value: Value) -> Velocity:
         def guided(point: Action, t: Time) -> Action:
-            def end_and_speed(point: Action) -> tuple[Action, Action]:
-                speed = velocity(point, t)
-                return distilled_landing(velocity, point, speed, t), speed
-
-            end, pull_back, speed = jax.vjp(end_and_speed, point, has_aux=True)
-            (gradient,) = pull_back(jax.grad(value)(end, 1.0))
-            return speed + scaled(gradient, self.weight, self.normalize)
+            speed, _, pulled_back = through(velocity, value, point, t, distilled_landing)
+            return speed + scaled(pulled_back, self.weight, self.normalize)
 
         return guided
 
@@ -192,13 +206,7 @@ class RegularisedGradient:
 
     def __call__(self, velocity: Velocity, value: Value) -> Velocity:
         def guided(point: Action, t: Time) -> Action:
-            def landing_and_speed(point: Action) -> tuple[Action, Action]:
-                speed = velocity(point, t)
-                return landing(point, speed, t), speed
-
-            clean, pull_back, speed = jax.vjp(landing_and_speed, point, has_aux=True)
-            gradient = jax.grad(value)(clean, 1.0)
-            (pulled_back,) = pull_back(gradient)
+            speed, gradient, pulled_back = through(velocity, value, point, t)
             mixed = (1 - self.pull) * pulled_back + self.pull * gradient
             return speed + scaled(mixed, self.weight, self.normalize)
 

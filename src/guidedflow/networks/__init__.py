@@ -17,7 +17,7 @@ from guidedflow.networks.critics import (
     StateValues,
     Values,
 )
-from guidedflow.networks.encoders import Encoder, Impala, Unencoded, encoder_of
+from guidedflow.networks.encoders import Encoder, Impala, Joined, Unencoded, encoder_of
 from guidedflow.networks.fields import (
     ConditionalField,
     Extrapolation,
@@ -28,11 +28,13 @@ from guidedflow.networks.fields import (
     VelocityField,
 )
 from guidedflow.networks.mlp import (
+    ELU,
     FLOW_NORM_FIRST,
     MLP,
     NORM_FIRST,
     NORMED,
     PLAIN,
+    RELU,
     LayerNorm,
     Linear,
     Norm,
@@ -42,11 +44,13 @@ from guidedflow.networks.mlp import (
 from guidedflow.networks.times import RawTime, SinusoidalTime, SwiftTime, TimeEmbedding
 
 __all__ = [
+    "ELU",
     "FLOW_NORM_FIRST",
     "MLP",
     "NORMED",
     "NORM_FIRST",
     "PLAIN",
+    "RELU",
     "Actor",
     "Aggregate",
     "Combine",
@@ -59,6 +63,7 @@ __all__ = [
     "Extrapolation",
     "Field",
     "Impala",
+    "Joined",
     "JumpField",
     "LayerNorm",
     "Linear",

@@ -10,8 +10,10 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from guidedflow.networks.encoders import Encoder, encoder_of
-from guidedflow.networks.mlp import MLP, PLAIN, Style
+from guidedflow.networks.encoders import Encoder
+from guidedflow.networks.mlp import PLAIN, Style
+from guidedflow.networks.observing import Observing
+from guidedflow.packing import Shape
 from guidedflow.types import Action, Noise, Observation
 
 
@@ -20,7 +22,7 @@ class Actor(Protocol):
     """What an actor policy asks: a network, or several in a row."""
 
     @property
-    def observation_shape(self) -> tuple[int, ...]: ...
+    def observation_shape(self) -> Shape: ...
     @property
     def action_size(self) -> int: ...
     @property
@@ -33,27 +35,21 @@ class Actor(Protocol):
         ...
 
 
-class OneStepActor(eqx.Module):
+class OneStepActor(Observing):
     """mu(observation, z): from noise to an action in one evaluation; unbounded: callers decide where to clip."""
-
-    encoder: Encoder
-    mlp: MLP
-    observation_shape: tuple[int, ...] = eqx.field(static=True)
-    action_size: int = eqx.field(static=True)
 
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         action_size: int,
         hidden: Sequence[int],
         *,
         encoder: Encoder | None = None,
         key: PRNGKeyArray,
     ):
-        self.encoder = encoder or encoder_of(observation_shape, key)
-        self.mlp = MLP(self.encoder.size + action_size, hidden, action_size, key=key)
-        self.observation_shape = observation_shape
-        self.action_size = action_size
+        super().__init__(
+            observation_shape, action_size, hidden, beside=action_size, outputs=action_size, encoder=encoder, key=key
+        )
 
     @property
     def deterministic(self) -> bool:
@@ -66,18 +62,14 @@ class OneStepActor(eqx.Module):
         return lambda noise: self.mlp(jnp.concatenate([features, noise]))
 
 
-class MeanActor(eqx.Module):
+class MeanActor(Observing):
     """mu(observation): a deterministic actor; through tanh if `squash`."""
 
-    encoder: Encoder
-    mlp: MLP
-    observation_shape: tuple[int, ...] = eqx.field(static=True)
-    action_size: int = eqx.field(static=True)
     squash: bool = eqx.field(static=True)
 
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         action_size: int,
         hidden: Sequence[int],
         *,
@@ -86,10 +78,10 @@ class MeanActor(eqx.Module):
         encoder: Encoder | None = None,
         key: PRNGKeyArray,
     ):
-        self.encoder = encoder or encoder_of(observation_shape, key)
-        self.mlp = MLP(self.encoder.size, hidden, action_size, style=style, key=key)
-        self.observation_shape = observation_shape
-        self.action_size = action_size
+        super().__init__(
+            observation_shape, action_size, hidden, beside=0, outputs=action_size,
+            style=style, encoder=encoder, key=key,
+        )  # fmt: skip
         self.squash = squash
 
     @property
@@ -130,7 +122,7 @@ class Decoded(eqx.Module):
     bound: Callable[[Noise], Noise]
 
     @property
-    def observation_shape(self) -> tuple[int, ...]:
+    def observation_shape(self) -> Shape:
         return self.actor.observation_shape
 
     @property

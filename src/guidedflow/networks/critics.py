@@ -14,7 +14,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.networks.encoders import Encoder, encoder_of
 from guidedflow.networks.mlp import MLP, NORMED, Style
+from guidedflow.networks.observing import Observing, members_of
 from guidedflow.networks.times import TimeEmbedding
+from guidedflow.packing import Shape
 from guidedflow.settings import Choice
 from guidedflow.types import Action, Observation, Scalar, Time
 
@@ -34,7 +36,7 @@ class StateValue(eqx.Module):
 
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         hidden: Sequence[int],
         *,
         style: Style = NORMED,
@@ -56,7 +58,7 @@ class StateValues(eqx.Module):
 
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         hidden: Sequence[int],
         *,
         size: int = 2,
@@ -65,8 +67,7 @@ class StateValues(eqx.Module):
         key: PRNGKeyArray,
     ):
         self.encoder = encoder or encoder_of(observation_shape, key)
-        keys = jax.random.split(key, size)
-        self.members = tuple(MLP(self.encoder.size, hidden, 1, style=style, key=key) for key in keys)
+        self.members = members_of(self.encoder.size, hidden, size=size, style=style, key=key)
 
     def __call__(self, observation: Observation) -> Float[Array, " members"]:
         features = self.encoder(observation)
@@ -82,12 +83,12 @@ class Critic(eqx.Module):
 
     encoder: Encoder
     members: tuple[MLP, ...]
-    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    observation_shape: Shape = eqx.field(static=True)
     action_size: int = eqx.field(static=True)
 
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         action_size: int,
         hidden: Sequence[int],
         *,
@@ -97,8 +98,7 @@ class Critic(eqx.Module):
         key: PRNGKeyArray,
     ):
         self.encoder = encoder or encoder_of(observation_shape, key)
-        inputs = self.encoder.size + action_size
-        self.members = tuple(MLP(inputs, hidden, 1, style=style, key=key) for key in jax.random.split(key, size))
+        self.members = members_of(self.encoder.size + action_size, hidden, size=size, style=style, key=key)
         self.observation_shape = observation_shape
         self.action_size = action_size
 
@@ -113,18 +113,14 @@ class Critic(eqx.Module):
         return values
 
 
-class NoisyCritic(eqx.Module):
+class NoisyCritic(Observing):
     """r(observation, a_t, t): the value of the action that a noisy one came from (RobustQ of arXiv 2606.11087)."""
 
-    encoder: Encoder
-    mlp: MLP
     embedding: TimeEmbedding = eqx.field(static=True)
-    observation_shape: tuple[int, ...] = eqx.field(static=True)
-    action_size: int = eqx.field(static=True)
 
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         action_size: int,
         hidden: Sequence[int],
         embedding: TimeEmbedding,
@@ -133,11 +129,11 @@ class NoisyCritic(eqx.Module):
         encoder: Encoder | None = None,
         key: PRNGKeyArray,
     ):
-        self.encoder = encoder or encoder_of(observation_shape, key)
-        self.mlp = MLP(self.encoder.size + action_size + embedding.size, hidden, 1, style=style, key=key)
+        super().__init__(
+            observation_shape, action_size, hidden, beside=action_size + embedding.size, outputs=1,
+            style=style, encoder=encoder, key=key,
+        )  # fmt: skip
         self.embedding = embedding
-        self.observation_shape = observation_shape
-        self.action_size = action_size
 
     def given(self, observation: Observation) -> Values:
         """The value, as an ensemble of one, as a function of the noisy action and its time."""

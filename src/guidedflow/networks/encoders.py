@@ -2,7 +2,8 @@
 
 Images go through the small IMPALA network (arXiv 1802.01561) of FQL (arXiv 2502.02538) and GFP (arXiv 2512.03973):
 bytes over 255, three residual stacks of 16, 32 and 32 channels with one block each, ReLU, and one layer of 512 GELU
-units. States stay as they are. This module does not know which network an encoder is part of.
+units. States stay as they are. Of an observation of several parts each has its own encoder.
+This module does not know which network an encoder is part of.
 """
 
 import abc
@@ -14,6 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped, UInt8
 
 from guidedflow.networks.mlp import Linear, glorot
+from guidedflow.packing import PartShapes, Shape
+from guidedflow.parts import Parts
 from guidedflow.types import Observation
 
 _KEY = 0x1A4A9E  # far from the small numbers that `jax.random.split` folds into the same key
@@ -34,6 +37,7 @@ class Unencoded(Encoder):
     size: int = eqx.field(static=True)
 
     def __call__(self, observation: Observation) -> Shaped[Array, " features"]:
+        assert not isinstance(observation, Parts)
         return jnp.asarray(observation)
 
 
@@ -61,11 +65,32 @@ class Impala(Encoder):
         self.head = Linear(height * width * channels[-1], size, glorot(), head_key)
         self.size = size
 
-    def __call__(self, observation: UInt8[Observation, "height width channels"]) -> Shaped[Array, " features"]:
-        x = jnp.asarray(observation).astype(jnp.float32) / 255
+    def __call__(self, observation: Observation) -> Shaped[Array, " features"]:
+        assert not isinstance(observation, Parts)
+        return self._features(jnp.asarray(observation))
+
+    def _features(self, image: UInt8[Array, "height width channels"]) -> Shaped[Array, " features"]:
+        x = image.astype(jnp.float32) / 255
         for stack in self.stacks:
             x = stack(x)
         return jax.nn.gelu(self.head(jax.nn.relu(x).ravel()))
+
+
+class Joined(Encoder):
+    """The features of each part of an observation, one after the other, in the order of the parts' names."""
+
+    parts: tuple[Encoder, ...]
+    names: tuple[str, ...] = eqx.field(static=True)
+    size: int = eqx.field(static=True)
+
+    def __init__(self, shapes: PartShapes, *, key: PRNGKeyArray):
+        self.names = shapes.names
+        self.parts = tuple(encoder_of(shape, jax.random.fold_in(key, i)) for i, shape in enumerate(shapes.shapes))
+        self.size = sum(part.size for part in self.parts)
+
+    def __call__(self, observation: Observation) -> Shaped[Array, " features"]:
+        assert isinstance(observation, Parts)
+        return jnp.concatenate([part(observation[name]) for name, part in zip(self.names, self.parts, strict=True)])
 
 
 class Stack(eqx.Module):
@@ -122,8 +147,10 @@ def as_product(
     return jnp.concatenate(shifted, axis=-1) @ weight.reshape(-1, weight.shape[-1])
 
 
-def encoder_of(observation_shape: tuple[int, ...], key: PRNGKeyArray) -> Encoder:
+def encoder_of(observation_shape: Shape, key: PRNGKeyArray) -> Encoder:
     """The encoder that observations of this shape ask for; `key` may serve the rest of the network too."""
+    if isinstance(observation_shape, PartShapes):
+        return Joined(observation_shape, key=jax.random.fold_in(key, _KEY))
     if len(observation_shape) == 3:
         return Impala(observation_shape, key=jax.random.fold_in(key, _KEY))
     (size,) = observation_shape

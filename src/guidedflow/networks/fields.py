@@ -13,7 +13,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.networks.encoders import Encoder, encoder_of
 from guidedflow.networks.mlp import MLP, PLAIN, Style
+from guidedflow.networks.observing import Observing
 from guidedflow.networks.times import TimeEmbedding
+from guidedflow.packing import PartShapes, Shape
+from guidedflow.parts import Parts
 from guidedflow.types import Action, Observation, Scalar, Time, Velocity
 
 
@@ -22,7 +25,7 @@ class Field(Protocol):
     """What a flow policy integrates."""
 
     @property
-    def observation_shape(self) -> tuple[int, ...]: ...
+    def observation_shape(self) -> Shape: ...
     @property
     def action_size(self) -> int: ...
 
@@ -31,18 +34,14 @@ class Field(Protocol):
         ...
 
 
-class VelocityField(eqx.Module):
+class VelocityField(Observing):
     """v(observation, a, t): a flow policy's network."""
 
-    encoder: Encoder
-    mlp: MLP
     embedding: TimeEmbedding = eqx.field(static=True)
-    observation_shape: tuple[int, ...] = eqx.field(static=True)
-    action_size: int = eqx.field(static=True)
 
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         action_size: int,
         hidden: Sequence[int],
         embedding: TimeEmbedding,
@@ -51,11 +50,11 @@ class VelocityField(eqx.Module):
         encoder: Encoder | None = None,
         key: PRNGKeyArray,
     ):
-        self.encoder = encoder or encoder_of(observation_shape, key)
-        self.mlp = MLP(self.encoder.size + action_size + embedding.size, hidden, action_size, style=style, key=key)
+        super().__init__(
+            observation_shape, action_size, hidden, beside=action_size + embedding.size, outputs=action_size,
+            style=style, encoder=encoder, key=key,
+        )  # fmt: skip
         self.embedding = embedding
-        self.observation_shape = observation_shape
-        self.action_size = action_size
 
     def given(self, observation: Observation) -> Velocity:
         """The velocity as a function of the action and the time alone."""
@@ -67,31 +66,26 @@ class VelocityField(eqx.Module):
         return velocity
 
 
-class JumpField(eqx.Module):
+class JumpField(Observing):
     """f(observation, a_t, t, r): a network of a point and of the interval that is jumped over (MeanFlow).
 
     It sees 1 - t, what remains at the start, and r - t, the length of the jump, as raw numbers, as in LPS
     (arXiv 2603.05296).
     """
 
-    encoder: Encoder
-    mlp: MLP
-    observation_shape: tuple[int, ...] = eqx.field(static=True)
-    action_size: int = eqx.field(static=True)
-
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         action_size: int,
         hidden: Sequence[int],
         *,
         encoder: Encoder | None = None,
         key: PRNGKeyArray,
     ):
-        self.encoder = encoder or encoder_of(observation_shape, key)
-        self.mlp = MLP(self.encoder.size + action_size + 2, hidden, action_size, key=key)
-        self.observation_shape = observation_shape
-        self.action_size = action_size
+        beside = action_size + 2
+        super().__init__(
+            observation_shape, action_size, hidden, beside=beside, outputs=action_size, encoder=encoder, key=key
+        )
 
     def given(self, observation: Observation) -> Callable[[Action, Time, Time], Action]:
         """The network as a function of the point, the time at it and the time at the jump's end."""
@@ -108,7 +102,7 @@ class PartialField(eqx.Module):
     """A field that sees the first numbers of an observation only: a flow that is not shown the goal behind them."""
 
     field: VelocityField
-    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    observation_shape: Shape = eqx.field(static=True)
     """Of the whole observation."""
 
     @property
@@ -117,22 +111,21 @@ class PartialField(eqx.Module):
 
     def given(self, observation: Observation) -> Velocity:
         """The velocity as a function of the action and the time alone."""
-        return self.field.given(observation[: self.field.observation_shape[0]])
+        shape = self.field.observation_shape
+        if isinstance(shape, PartShapes) or isinstance(observation, Parts):  # which have no goal behind them
+            return self.field.given(observation)
+        return self.field.given(observation[: shape[0]])
 
 
-class ConditionalField(eqx.Module):
+class ConditionalField(Observing):
     """v(observation, label, a, t) with a learned embedding of each label (CFGRL of arXiv 2606.11087: 2 labels)."""
 
-    encoder: Encoder
-    mlp: MLP
     labels: Float[Array, "labels embedding"]
     embedding: TimeEmbedding = eqx.field(static=True)
-    observation_shape: tuple[int, ...] = eqx.field(static=True)
-    action_size: int = eqx.field(static=True)
 
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         action_size: int,
         hidden: Sequence[int],
         embedding: TimeEmbedding,
@@ -143,14 +136,14 @@ class ConditionalField(eqx.Module):
         encoder: Encoder | None = None,
         key: PRNGKeyArray,
     ):
-        self.encoder = encoder or encoder_of(observation_shape, key)
         mlp_key, label_key = jax.random.split(key)
-        inputs = self.encoder.size + label_size + action_size + embedding.size
-        self.mlp = MLP(inputs, hidden, action_size, style=style, key=mlp_key)
+        beside = label_size + action_size + embedding.size
+        super().__init__(
+            observation_shape, action_size, hidden, beside=beside, outputs=action_size,
+            style=style, encoder=encoder or encoder_of(observation_shape, key), key=mlp_key,
+        )  # fmt: skip
         self.labels = jax.random.normal(label_key, (labels, label_size)) / jnp.sqrt(jnp.float32(label_size))
         self.embedding = embedding
-        self.observation_shape = observation_shape
-        self.action_size = action_size
 
     def given(self, observation: Observation) -> Callable[[int], Velocity]:
         """From a label, the velocity under it as a function of the action and the time alone."""
@@ -169,7 +162,7 @@ class Extrapolation(eqx.Module):
     weight: float | Scalar
 
     @property
-    def observation_shape(self) -> tuple[int, ...]:
+    def observation_shape(self) -> Shape:
         return self.field.observation_shape
 
     @property
@@ -199,12 +192,12 @@ class NoiseField(eqx.Module):
     frequencies: Float[Array, " frequencies"]
     condition: MLP
     mlp: MLP
-    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    observation_shape: Shape = eqx.field(static=True)
     action_size: int = eqx.field(static=True)
 
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         action_size: int,
         hidden: Sequence[int],
         *,

@@ -12,11 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.networks.encoders import Encoder, encoder_of
-from guidedflow.networks.mlp import MLP, Linear, Style, glorot
+from guidedflow.networks.mlp import MLP, RELU, Linear, Style, glorot
+from guidedflow.packing import Shape
 from guidedflow.types import Observation, Scalar
-
-RELU = Style(activation=jax.nn.relu)
-"""ReLU without LayerNorm."""
 
 
 class Heads(NamedTuple):
@@ -48,7 +46,7 @@ class GaussianActor(eqx.Module):
     head: Linear
     weights: Linear | None
     deviation: Deviation | None
-    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    observation_shape: Shape = eqx.field(static=True)
     action_size: int = eqx.field(static=True)
     components: int = eqx.field(static=True)
     unit: bool = eqx.field(static=True)
@@ -57,7 +55,7 @@ class GaussianActor(eqx.Module):
 
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         action_size: int,
         hidden: Sequence[int],
         *,

@@ -52,6 +52,12 @@ FLOW_NORM_FIRST = Style(Norm.before, bare_last=True, head=jax.nn.initializers.le
 """The flow of QGF: LayerNorm before each GELU but the last, and an output layer drawn from LeCun's normal."""
 
 
+RELU = Style(activation=jax.nn.relu)
+"""ReLU without LayerNorm: A2PO, LAPO and Gaussian actors."""
+ELU = Style(activation=jax.nn.elu)
+"""ELU without LayerNorm: the critic of MISA."""
+
+
 class MLP(eqx.Module):
     """Linear layers with activations between them, LayerNorm where the style has it; a linear output."""
 

@@ -12,11 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.networks.encoders import Encoder, encoder_of
-from guidedflow.networks.mlp import MLP, Style
+from guidedflow.networks.mlp import MLP, RELU, Style
+from guidedflow.packing import Shape
 from guidedflow.types import Action, Observation
-
-RELU = Style(activation=jax.nn.relu)
-"""ReLU without LayerNorm, as in A2PO and LAPO."""
 
 NOTHING: Float[Array, "0"] = jnp.zeros(0)
 """No condition."""
@@ -34,14 +32,14 @@ class ConditionalVAE(eqx.Module):
     encoder: Encoder
     recognition: MLP
     decoder: MLP
-    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    observation_shape: Shape = eqx.field(static=True)
     action_size: int = eqx.field(static=True)
     latent_size: int = eqx.field(static=True)
     squash: bool = eqx.field(static=True)
 
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         action_size: int,
         hidden: Sequence[int],
         *,
@@ -85,12 +83,12 @@ class LatentActor(eqx.Module):
 
     encoder: Encoder
     mlp: MLP
-    observation_shape: tuple[int, ...] = eqx.field(static=True)
+    observation_shape: Shape = eqx.field(static=True)
     latent_size: int = eqx.field(static=True)
 
     def __init__(
         self,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         latent_size: int,
         hidden: Sequence[int],
         *,
@@ -128,7 +126,7 @@ class Conditioned(eqx.Module):
     condition: Condition
 
     @property
-    def observation_shape(self) -> tuple[int, ...]:
+    def observation_shape(self) -> Shape:
         return self.vae.observation_shape
 
     @property

@@ -13,6 +13,7 @@ from guidedflow.flows.guidance import Unguided
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Combine, Critic, NoisyCritic
 from guidedflow.networks.gaussians import GaussianActor
+from guidedflow.packing import Shape
 from guidedflow.policies.policy import Policy, value_of
 from guidedflow.types import Action, Observation
 
@@ -33,7 +34,7 @@ class DensityPolicy(Policy):
     sampled: bool = eqx.field(static=True, default=False)
 
     @property
-    def observation_shape(self) -> tuple[int, ...]:
+    def observation_shape(self) -> Shape:
         return self.network.observation_shape
 
     @property

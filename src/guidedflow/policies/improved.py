@@ -14,19 +14,18 @@ from jaxtyping import Array, Float
 from guidedflow.errors import InputError
 from guidedflow.flows.densities import Mixture
 from guidedflow.flows.improvement import CFPI, around
-from guidedflow.flows.sampling import Sampler
-from guidedflow.networks import Combine, Critic, NoisyCritic
 from guidedflow.policies.density import DensityPolicy, density
 from guidedflow.policies.kinds import ActorPolicy, FlowPolicy
 from guidedflow.policies.policy import Policy, no_critic
 from guidedflow.policies.rescaled import Rescaled
+from guidedflow.policies.wrapping import Wrapping
 from guidedflow.types import Action, Observation, Scalar, Time
 
 SPREAD = 16
 """Actions of a flow that its local deviation is measured from."""
 
 
-class Improved(Policy):
+class Improved(Wrapping):
     """Another policy's action, improved by the critic within a budget."""
 
     inner: Policy
@@ -34,26 +33,6 @@ class Improved(Policy):
 
     def __init__(self, inner: Policy, improvement: CFPI):
         self.inner, self.improvement = inner, improvement
-
-    @property  # type: ignore[misc]
-    def sampler(self) -> Sampler:  # type: ignore[override]
-        return self.inner.sampler
-
-    @property  # type: ignore[misc]
-    def critic(self) -> Critic | NoisyCritic | None:  # type: ignore[override]
-        return self.inner.critic
-
-    @property  # type: ignore[misc]
-    def aggregate(self) -> Combine:  # type: ignore[override]
-        return self.inner.aggregate
-
-    @property
-    def observation_shape(self) -> tuple[int, ...]:
-        return self.inner.observation_shape
-
-    @property
-    def action_size(self) -> int:
-        return self.inner.action_size
 
     @property
     def noise_shape(self) -> tuple[int, int]:
@@ -76,12 +55,6 @@ class Improved(Policy):
         each = noise.reshape(-1, *self.inner.noise_shape)
         actions = jax.vmap(lambda noise: self.inner.act_from(observation, noise))(each)
         return around(actions[0], None if isinstance(self.inner, ActorPolicy) else jnp.std(actions[1:], axis=0))
-
-    def with_sampler(self, sampler: Sampler) -> Policy:
-        return Improved(self.inner.with_sampler(sampler), self.improvement)
-
-    def with_critic(self, critic: Critic | NoisyCritic, aggregate: Combine) -> Policy:
-        return Improved(self.inner.with_critic(critic, aggregate), self.improvement)
 
     def columns(self) -> dict[str, Any]:
         budgets = " ".join(f"{budget:g}" for budget in self.improvement.budgets)

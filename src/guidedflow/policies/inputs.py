@@ -1,17 +1,54 @@
 """What a caller may pass to a policy: one observation and one key."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from guidedflow.errors import InputError
+from guidedflow.packing import PartShapes, Shape, flat
+from guidedflow.parts import Parts
 from guidedflow.types import Observation
 
 
-def as_observation(observation: Any, shape: tuple[int, ...]) -> Observation:
-    """The observation as an array of the policy's numbers."""
+def as_observation(observation: Any, shape: Shape) -> Observation:
+    """The observation as an array of the policy's numbers, or as its parts."""
+    if isinstance(shape, PartShapes):
+        return _as_parts(observation, shape)
+    if isinstance(observation, Mapping):
+        raise InputError(
+            f"The policy takes one observation of shape {shape}, an array, but got a mapping of {_listed(observation)}."
+        )
+    return _as_array(observation, shape)
+
+
+def _as_parts(observation: Any, shape: PartShapes) -> Parts:
+    """The parts of an observation, each as an array of the policy's numbers."""
+    if not isinstance(observation, Mapping):
+        raise InputError(
+            f"The policy takes one observation of several parts, as a mapping of names to arrays ({shape}), but got a "
+            f"{type(observation).__name__}."
+        )
+    given = flat(observation)
+    if set(given) != set(shape.names):
+        raise InputError(f"The policy takes an observation of the parts {shape}, but got {_listed(given)}.")
+    found = {}
+    for name, part in shape.items():
+        try:
+            found[name] = _as_array(given[name], part)
+        except InputError as error:
+            raise InputError(f"In the part {name!r} of the observation: {error}") from None
+    return Parts(found)
+
+
+def _listed(observation: Mapping[str, Any]) -> str:
+    return ", ".join(map(repr, observation)) or "nothing"
+
+
+def _as_array(observation: Any, shape: tuple[int, ...]) -> Array | np.ndarray:
     try:
         array = observation if isinstance(observation, jax.Array) else np.asarray(observation)
     except ValueError:  # rows of different lengths

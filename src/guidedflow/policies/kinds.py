@@ -15,6 +15,7 @@ from guidedflow.flows.realtime import RealTime
 from guidedflow.flows.sampling import Sampler
 from guidedflow.flows.sources import Source, gaussian
 from guidedflow.networks import Actor, Combine, Critic, Extrapolation, Field, NoiseField, NoisyCritic, OneStepActor
+from guidedflow.packing import Shape
 from guidedflow.policies.policy import Policy, value_of
 from guidedflow.types import Action, Observation, Velocity
 
@@ -31,7 +32,7 @@ class FlowPolicy(Policy):
     """Learned one-step map from noise to the end of the flow, for distilled guidance."""
 
     @property
-    def observation_shape(self) -> tuple[int, ...]:
+    def observation_shape(self) -> Shape:
         return self.flow.observation_shape
 
     @property
@@ -87,7 +88,7 @@ class DiffusionPolicy(Policy):
     sampler: Sampler
 
     @property
-    def observation_shape(self) -> tuple[int, ...]:
+    def observation_shape(self) -> Shape:
         return self.field.observation_shape
 
     @property
@@ -125,7 +126,7 @@ class ActorPolicy(Policy):
     source: Source = eqx.field(static=True, default=gaussian)
 
     @property
-    def observation_shape(self) -> tuple[int, ...]:
+    def observation_shape(self) -> Shape:
         return self.actor.observation_shape
 
     @property

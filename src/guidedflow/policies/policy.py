@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from guidedflow.errors import InputError
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Combine, Control, Critic, Linear, NoisyCritic
+from guidedflow.packing import Shape
 from guidedflow.policies.inputs import as_observation, check_action, check_key
 from guidedflow.types import Action, Observation, Scalar, Time, Value
 
@@ -28,7 +29,7 @@ class Policy(eqx.Module):
 
     @property
     @abc.abstractmethod
-    def observation_shape(self) -> tuple[int, ...]:
+    def observation_shape(self) -> Shape:
         """Shape of one observation."""
 
     @property
@@ -38,6 +39,8 @@ class Policy(eqx.Module):
 
     def __call__(self, observation: Any, key: Any) -> Action:
         """The action to take at an observation, an array or nested lists, under a key of `jax.random`.
+
+        An observation of several parts is a mapping of their names to arrays.
 
         Compiled at the first call, and in single precision whatever `jax_enable_x64` says. Raises `InputError` for
         anything but one observation of `observation_shape`, of finite numbers (images in bytes), for what is no key,
@@ -93,7 +96,7 @@ class Policy(eqx.Module):
 
     def with_critic(self, critic: Critic | NoisyCritic, aggregate: Combine) -> "Policy":
         """The same policy, asking another critic; one of other sizes is an `InputError`."""
-        ours, theirs = ((*part.observation_shape, part.action_size) for part in (self, critic))
+        ours, theirs = ((part.observation_shape, part.action_size) for part in (self, critic))
         if ours != theirs:
             raise InputError(
                 f"The critic takes observations of shape {critic.observation_shape} and {critic.action_size} numbers "

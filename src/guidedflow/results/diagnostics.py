@@ -150,6 +150,7 @@ RULES = (
         "Fewer than one weight in a hundred lies between 0.01 and 0.99.",
         "The weights of cloning are zeros and ones: the temperature is too small.",
         "Raise --temperature tenfold.",
+        patience=6,
     ),
     Rule(
         "weights-flat", "weight_deviation", "below", 0.01,

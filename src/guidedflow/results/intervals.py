@@ -23,7 +23,7 @@ Metrics = Mapping[str, Float[np.ndarray, " seeds"]]
 FIXED = ("step", "seed", "seconds", "steps_per_second")
 """The columns that stand first in a table of metrics."""
 
-TAKEN = (*FIXED, "seeds")
+TAKEN = (*FIXED, "seeds", files.HASH)
 """What every row has, so that no metric may be called so."""
 
 

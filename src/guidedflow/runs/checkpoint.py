@@ -62,9 +62,8 @@ def save(folder: Path, step: int, state: Any, keep: int | None = None) -> Path:
         files.write_synced(part / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
         files.sync(part)
         if final.exists():
-            os.rename(final, folder / f".{step}.damaged.part")
-        os.rename(part, final)
-        files.sync(folder)
+            os.replace(final, folder / f".{step}.damaged.part")
+        files.rename(part, final)
     except OSError as error:
         raise InputError(
             f"Checkpoint {step} could not be saved in {folder}: {files.reason(error)}; the earlier ones are unharmed."
@@ -165,7 +164,7 @@ def _prune(folder: Path, old: list[int]) -> None:
         # Renamed first: what is half removed must not look like a checkpoint. What stays behind goes at the next save.
         hidden = folder / f".{step}.old.part"
         try:
-            os.rename(folder / str(step), hidden)
+            os.replace(folder / str(step), hidden)
         except OSError:
             continue
         shutil.rmtree(hidden, ignore_errors=True)

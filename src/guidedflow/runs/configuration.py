@@ -10,13 +10,17 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
 
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.algorithms.contract import Algorithm
-from guidedflow.data.sampling.cutting import Cutting
+from guidedflow.data.sampling.cutting import Cutting, Rewards
 from guidedflow.data.sampling.goals import GoalSampling
 from guidedflow.errors import InputError, did_you_mean
 from guidedflow.normalization import ActionScale, ObservationScale
+from guidedflow.packing import PartShapes, Shape, dtype_of
+from guidedflow.parts import Parts, on_device
 from guidedflow.settings import check_ranges, from_plain
 from guidedflow.types import Transition
 
@@ -25,19 +29,27 @@ from guidedflow.types import Transition
 class Spaces:
     """The shapes of a transition, as the networks see it."""
 
-    observation_shape: tuple[int, ...]
-    observation_dtype: Literal["float32", "uint8"]
+    observation_shape: Shape
+    observation_dtype: Literal["float32", "uint8", "mixed"]
+    """mixed: images are uint8, vectors float32."""
     action_size: int
 
     @classmethod
     def of(cls, example: Transition) -> "Spaces":
         """The shapes of one transition."""
-        dtype: Literal["float32", "uint8"] = "uint8" if example.observation.dtype == jnp.uint8 else "float32"
-        return cls(example.observation.shape, dtype, example.action.size)
+        seen = example.observation
+        if isinstance(seen, Parts):
+            return cls(seen.shape, "mixed", example.action.size)
+        return cls(seen.shape, "uint8" if seen.dtype == jnp.uint8 else "float32", example.action.size)
 
     def example(self) -> Transition:
         """A transition of zeros."""
-        observation = jnp.zeros(self.observation_shape, self.observation_dtype)
+        shape = self.observation_shape
+        observation: Array | Parts
+        if isinstance(shape, PartShapes):
+            observation = on_device(np.zeros((), dtype_of(shape)))
+        else:
+            observation = jnp.zeros(shape, self.observation_dtype)
         action = jnp.zeros(self.action_size)
         return Transition(observation, action, jnp.zeros(()), jnp.zeros(()), observation, action)
 
@@ -57,6 +69,7 @@ class Configuration:
     goals: GoalSampling = field(default_factory=GoalSampling)
     action_scale: ActionScale | None = None
     observation_scale: ObservationScale | None = None
+    rewards: Rewards = "data"
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> "Configuration":
@@ -77,7 +90,7 @@ class Configuration:
         """How its dataset became batches; pictures are left as they are."""
         return Cutting(
             self.discount, self.horizon, self.chunk, frame_stack=self.frame_stack, goals=self.goals,
-            observation_scale=self.observation_scale,
+            observation_scale=self.observation_scale, rewards=self.rewards,
         )  # fmt: skip
 
 

@@ -21,7 +21,9 @@ from guidedflow.results import intervals, rows
 from guidedflow.results.records import RunRecord, Tuning
 from guidedflow.results.rows import Episode
 from guidedflow.runs import deaths
-from guidedflow.runs.run import CONFIG, MARK, MAY_CHANGE, NOT_COMPARED, Run
+from guidedflow.runs.changes import MAY_CHANGE, NOT_COMPARED
+from guidedflow.runs.mark import CONFIG, MARK
+from guidedflow.runs.run import Run
 from guidedflow.settings import defaults_of
 
 TUNING = "tuning.json"
@@ -47,9 +49,9 @@ class Gathered:
 
 def gather(paths: Sequence[Path]) -> Gathered:
     """Every run at or below each path. Raises `InputError` for a path without runs, or if no run can be read."""
-    folders = dict.fromkeys(folder for path in paths for folder in _folders(Path(path)))
+    found = dict.fromkeys(folder for path in paths for folder in folders(Path(path)))
     records, left_out = [], []
-    for folder in folders:
+    for folder in found:
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             try:
@@ -94,7 +96,8 @@ def read(folder: Path) -> tuple[RunRecord, list[str]]:
     return record, lost
 
 
-def _folders(path: Path) -> Iterator[Path]:
+def folders(path: Path) -> Iterator[Path]:
+    """The folders of runs at or below a path, sorted. Raises `InputError` for a path without runs."""
     if not path.is_dir():
         Run.open(path)  # says what is there instead
     if (path / CONFIG).exists():

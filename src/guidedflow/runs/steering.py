@@ -1,7 +1,7 @@
 """Steering: a policy of a run, sampled in another way or under the critic of another run."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,21 +26,30 @@ def named(policies: Mapping[str, Policy], name: str | None, run: Path) -> Policy
     return policies[name]
 
 
+def of_seed(policy: Policy, seed: int | None, seeds: Sequence[int], run: Path) -> Policy:
+    """The policy of one training seed, by default the first; an unknown seed is an `InputError`."""
+    seed = seeds[0] if seed is None else seed
+    if seed not in seeds:
+        raise InputError(f"{run} has no seed {seed!r}; it was trained with {seeds}.")
+    row = seeds.index(seed)
+    return jax.tree.map(lambda leaf: leaf[row] if jnp.ndim(leaf) else leaf, policy)
+
+
 def under_critic_of(critic: "Trained", policy: Policy, run: "Trained", task: str) -> Policy:
     """A policy of `run`, of all its seeds, under the critic of another run; a warning names what differs between them.
 
     Raises `InputError` for a critic of other sizes, of actions in other units, or of another number of seeds.
     """
-    if critic.action_scale != run.action_scale:
-        raise InputError(
-            f"{critic.run.path} and {run.run.path} were trained on actions of different scales "
-            "(--rescale-actions), so the critic of one cannot judge the other; train both alike."
-        )
-    if critic.configuration.observation_scale != run.configuration.observation_scale:
-        raise InputError(
-            f"{critic.run.path} and {run.run.path} were trained on observations of different scales "
-            "(--normalize-observations), so the critic of one cannot judge the other; train both alike."
-        )
+    theirs, ours = critic.configuration, run.configuration
+    for what, flag, alike in (
+        ("actions", "--rescale-actions", theirs.action_scale == ours.action_scale),
+        ("observations", "--normalize-observations", theirs.observation_scale == ours.observation_scale),
+    ):
+        if not alike:
+            raise InputError(
+                f"{critic.run.path} and {run.run.path} were trained on {what} of different scales ({flag}), so the "
+                "critic of one cannot judge the other; train both alike."
+            )
     steered = policy.with_critic(*critic_of(critic, len(run.seeds)))
     warn_of_differences(critic, run, task)
     return steered

@@ -1,8 +1,6 @@
 """What a run has learned: its policies, as saved, and how they do in the simulator."""
 
-import json
 from collections.abc import Mapping
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,13 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from guidedflow import environments
-from guidedflow.algorithms.contract import Algorithm, initial_state
+from guidedflow.algorithms.contract import Algorithm
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.formats.columns import Columns
 from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.data.transitions import Transitions
 from guidedflow.environments.own import Own
-from guidedflow.environments.vector import Simulators, open_simulators
+from guidedflow.environments.vector import Simulators, factory_of, given_or_opened
 from guidedflow.errors import InputError
 from guidedflow.evaluation import video
 from guidedflow.evaluation.rollout import Evaluation, evaluate
@@ -26,19 +24,17 @@ from guidedflow.keys import Stream
 from guidedflow.policies.policy import Policy
 from guidedflow.policies.rescaled import in_units
 from guidedflow.results import rows
-from guidedflow.runs import checkpoint, deaths, source, steering
-from guidedflow.runs.configuration import Configuration, algorithm_of, name_of
-from guidedflow.runs.run import CONFIG, Run
-from guidedflow.settings import to_plain
+from guidedflow.runs import deaths, source, steering
+from guidedflow.runs.configuration import Configuration
+from guidedflow.runs.opening import opened
+from guidedflow.runs.run import Run
 
 
 class Trained:
     """A run at one of its checkpoints; every array of `state` has a leading axis of `seeds`."""
 
     def __init__(self, run: Run, algorithm: Algorithm[Any], state: Any, step: int, configuration: Configuration):
-        self.run = run
-        self.algorithm = algorithm
-        self.step = step
+        self.run, self.algorithm, self.step = run, algorithm, step
         self.configuration = configuration
         self.task = configuration.task
         self.dead = deaths.at(deaths.read(run.path), step)
@@ -61,24 +57,7 @@ class Trained:
         The path may be that of a checkpoint, `RUN/checkpoints/STEP`. An `algorithm` that has no name in the table of
         algorithms has to be given: its class, which takes its settings from the run, or as it was trained.
         """
-        path, named = Run.locate(Path(path).expanduser())
-        step = named if step is None else step
-        run = Run.open(path)
-        given = algorithm if isinstance(algorithm, type) else None
-        algorithm = None if isinstance(algorithm, type) else algorithm
-        if algorithm is not None:
-            saved, told = run.config.get("algorithm"), {"name": name_of(algorithm), **to_plain(algorithm)}
-            if saved != json.loads(json.dumps(told)):
-                raise InputError(f"{run.path} was trained by {saved}, not by {told}.")
-        try:
-            algorithm, configuration = algorithm or algorithm_of(run.config, given), Configuration.read(run.config)
-        except InputError as error:
-            raise InputError(f"{run.path / CONFIG} cannot be used: {error}") from None
-        with jax.enable_x64(False):  # checkpoints are of single precision
-            example, seeds = configuration.transition.example(), jnp.asarray(configuration.each_seed)
-            like = jax.eval_shape(initial_state, algorithm, example, seeds)
-            step, state = checkpoint.load(run.checkpoints, step, like)
-        return cls(run, algorithm, state, step, configuration)
+        return cls(*opened(path, step, algorithm))
 
     def policies(self) -> dict[str, Policy]:
         """The policies by name, of all seeds at once, in the box and of normalised observations, if the run has these.
@@ -98,14 +77,10 @@ class Trained:
 
         `sampler` and `critic_from` steer it as `steered` does.
         """
-        seed = self.seeds[0] if seed is None else seed
         if seed in self.dead:
             raise InputError(f"Seed {seed} of {self.run.path} is dead: {self.dead[seed].sentence}; take another one.")
-        if seed not in self.seeds:
-            raise InputError(f"{self.run.path} has no seed {seed!r}; it was trained with {self.seeds}.")
-        row = self.seeds.index(seed)
-        own = jax.tree.map(lambda leaf: leaf[row] if jnp.ndim(leaf) else leaf, self.steered(name, sampler, critic_from))
-        return self._in_units(own)
+        own = steering.of_seed(self.steered(name, sampler, critic_from), seed, self.seeds, self.run.path)
+        return in_units(own, self.action_scale, self.configuration.observation_scale)
 
     def steered(
         self,
@@ -152,16 +127,13 @@ class Trained:
         steps after its request, and `realtime` pulls it to the chunk before.
         """
         task = task or self.task
-        with ExitStack() as stack:
-            if simulators is None:
-                most = episodes * len(self.seeds)
-                simulators = stack.enter_context(open_simulators(task, None, most, self.frame_stack))
+        name = policy or ("steered" if using is not None else next(iter(self.policies())))
+        with given_or_opened(simulators, task, episodes * len(self.seeds), self.frame_stack) as simulators:
             found = evaluate(
                 self._acting(policy, using, sampler), simulators, task=task, seeds=self.seeds, episodes=episodes,
                 seed=seed, stream=stream, replan=replan, delay=delay, realtime=realtime,
                 task_ids=environments.task_ids(task),
             )  # fmt: skip
-        name = policy or ("steered" if using is not None else next(iter(self.policies())))
         found = found.labelled(policy=name, step=self.step, critic_run=critic_run)
         rows.append(self.run.evaluations, found.rows)
         return found
@@ -187,10 +159,7 @@ class Trained:
         goal-conditioned name; with `own` they are in that environment.
         """
         task = task or self.task
-        if own is None:
-            environments.simulated(task)
-        made = partial(environments.make, task, frame_stack=self.frame_stack) if own is None else own
-        factory = partial(made, render=True)
+        factory = partial(factory_of(task, self.frame_stack, own), render=True)
         return video.record(
             self._acting(policy, using, sampler), factory, path, task=task, seeds=self.seeds, episodes=episodes,
             seed=seed, replan=replan, delay=delay, realtime=realtime, task_ids=environments.task_ids(task),
@@ -216,10 +185,8 @@ class Trained:
     def _acting(self, policy: str | None, using: Policy | None, sampler: Sampler | None) -> Policy:
         """The policy of all seeds that is to act, in the units of its data."""
         chosen = self.steered(policy) if using is None else using
-        return self._in_units(chosen if sampler is None else chosen.with_sampler(sampler))
-
-    def _in_units(self, policy: Policy) -> Policy:
-        return in_units(policy, self.action_scale, self.configuration.observation_scale)
+        chosen = chosen if sampler is None else chosen.with_sampler(sampler)
+        return in_units(chosen, self.action_scale, self.configuration.observation_scale)
 
 
 def load_policy(

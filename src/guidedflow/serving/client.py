@@ -67,6 +67,19 @@ class _Settings:
             yield left, min(pause, left)
             pause = min(2 * pause, 1.0)
 
+    def again(self, error: BaseException, pause: float, left: float) -> tuple[BaseException, float]:
+        """What is said of a failure after which a call is tried again, and the pause before; raises any other."""
+        if isinstance(error, Refusal) and error.kind == "busy" and self.retry_busy:
+            return error, min(error.retry_after or pause, left)
+        if isinstance(error, websockets.InvalidStatus):
+            refusal = _unauthorized(error)
+            if refusal.kind == "unauthorized":
+                raise refusal from None
+            return refusal, pause
+        if isinstance(error, Refusal) or not isinstance(error, _BROKEN):
+            raise error
+        return error, pause
+
 
 def _metadata(frame: str | bytes) -> dict[str, Any]:
     """The server's first message. Raises `Refusal` for anything else."""
@@ -152,21 +165,10 @@ class Client:
         for left, pause in self._settings.tries(timeout):
             try:
                 return call(self._connected(left), left)
-            except Refusal as refusal:
-                if refusal.kind != "busy" or not self._settings.retry_busy:
-                    raise
-                last, pause = refusal, min(refusal.retry_after or pause, left)
-            except websockets.InvalidStatus as error:
-                self._drop()
-                last = _unauthorized(error)
-                if error.response.status_code in (401, 403):
-                    raise last from None
-            except _BROKEN as error:
-                self._drop()
-                last = error
-            except BaseException:
-                self._drop()
-                raise
+            except BaseException as error:
+                if not isinstance(error, Refusal):
+                    self._drop()
+                last, pause = self._settings.again(error, pause, left)
             time.sleep(pause)
         raise TimeoutError(f"{self._settings.uri} gave no answer in time ({last or 'no time was left'})")
 
@@ -244,21 +246,10 @@ class AsyncClient:
                             return {}
                         await connection.send(request)
                         return _answer(await connection.recv())
-                except Refusal as refusal:
-                    if refusal.kind != "busy" or not self._settings.retry_busy:
-                        raise
-                    last, pause = refusal, min(refusal.retry_after or pause, left)
-                except websockets.InvalidStatus as error:
-                    self._drop()
-                    last = _unauthorized(error)
-                    if error.response.status_code in (401, 403):
-                        raise last from None
-                except _BROKEN as error:
-                    self._drop()
-                    last = error
-                except BaseException:
-                    self._drop()
-                    raise
+                except BaseException as error:
+                    if not isinstance(error, Refusal):
+                        self._drop()
+                    last, pause = self._settings.again(error, pause, left)
                 await asyncio.sleep(pause)
         raise TimeoutError(f"{self._settings.uri} gave no answer in time ({last or 'no time was left'})")
 

@@ -91,10 +91,10 @@ class Dispatcher:
         await asyncio.get_running_loop().run_in_executor(self._executor, self._warm, opened)
 
     def _warm(self, opened: Opened) -> None:
-        rows = 1
+        rows, (shape, dtype) = 1, opened.interface.observation_layout
         while rows <= self._batch:
             if rows == 1 or self._accelerated or rows >= WORTHWHILE:
-                observations = np.zeros((rows, *opened.interface.observation_shape), opened.interface.observation_dtype)
+                observations = np.zeros((rows, *shape), dtype)
                 weights = np.array([[*opened.interface.weights.values()]] * rows, np.float32)
                 for program in opened.programs.values():
                     program(observations, np.zeros(rows, np.uint32), weights)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from guidedflow.errors import InputError
+from guidedflow.packing import PartShapes, Shape, dtype_of, is_image
 from guidedflow.settings import check_types
 
 
@@ -25,10 +26,10 @@ class Part:
 class Interface:
     """Shapes, types and units of one request and its answer."""
 
-    observation_shape: tuple[int, ...]
-    observation_dtype: Literal["float32", "uint8"]
+    observation_shape: Shape
+    observation_dtype: Literal["float32", "uint8", "mixed"]
     parts: tuple[Part, ...]
-    """Pieces of the observation; one piece named observation unless others were named."""
+    """Pieces of the observation; one piece named observation unless others were named, or each part of a mixed one."""
     chunk: int
     """Steps of one answer."""
     action_size: int
@@ -57,17 +58,28 @@ class Interface:
         return {name: value for name, value in both.items() if value is not None}
 
     @property
+    def observation_layout(self) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """Shape and type of the array that holds one observation; parts are the fields of a structured type."""
+        shape = self.observation_shape
+        if isinstance(shape, PartShapes):
+            return (), dtype_of(shape)
+        return shape, np.dtype(self.observation_dtype)
+
+    @property
+    def seen(self) -> list[dict[str, Any]]:
+        """The inputs of an exported program that are its observation: one array, or one for each part."""
+        if isinstance(self.observation_shape, PartShapes):
+            return [_input(name, shape) for name, shape in self.observation_shape.items()]
+        return [
+            _input("observation", self.observation_shape)
+            | {"parts": [{"name": part.name, "shape": list(part.shape)} for part in self.parts]}
+        ]
+
+    @property
     def inputs(self) -> list[dict[str, Any]]:
         """Inputs of an exported program, in order; `b` is the batch."""
-        dtype = self.observation_dtype
         told: list[dict[str, Any]] = [
-            {
-                "name": "observation",
-                "shape": ["b", *self.observation_shape],
-                "dtype": dtype,
-                "units": "as in the dataset" if dtype == "float32" else "pixels, 0 to 255",
-                "parts": [{"name": part.name, "shape": list(part.shape)} for part in self.parts],
-            },
+            *self.seen,
             {
                 "name": "noise",
                 "shape": ["b", *self.noise_shape],
@@ -87,11 +99,25 @@ class Interface:
         return [{"name": "actions", "shape": shape, "dtype": "float32", "units": self.units}]
 
 
-def parts_of(words: tuple[str, ...], shape: tuple[int, ...]) -> tuple[Part, ...]:
+def _input(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    """A part of an observation, as an input of a program."""
+    units, dtype = ("pixels, 0 to 255", "uint8") if is_image(shape) else ("as in the dataset", "float32")
+    return {"name": name, "shape": ["b", *shape], "dtype": dtype, "units": units}
+
+
+def parts_of(words: tuple[str, ...], shape: Shape) -> tuple[Part, ...]:
     """Pieces from words such as `joints=7`, which must fill the shape of a state; without words one piece.
 
     Raises `InputError` for pieces of images, for a name that a request uses otherwise, and for other sizes.
     """
+    if isinstance(shape, PartShapes):
+        if words:
+            raise InputError(f"--parts names pieces of a state, but observations have named parts already: {shape}.")
+        if taken := sorted(RESERVED & set(shape.names)):
+            raise InputError(
+                f"The observation has a part {taken[0]!r}, but in a request that name is in use; rename its column."
+            )
+        return tuple(Part(name, part) for name, part in shape.items())
     if not words:
         return (Part("observation", shape),)
     if len(shape) != 1:
@@ -118,7 +144,5 @@ RESERVED = frozenset(
 
 def observation_bytes(interface: Interface) -> int:
     """Bytes of one observation of float64 numbers, or of an image."""
-    return (
-        math.prod(interface.observation_shape)
-        * np.dtype(np.uint8 if interface.observation_dtype == "uint8" else np.float64).itemsize
-    )
+    sizes = [(math.prod(part.shape), is_image(part.shape)) for part in interface.parts]
+    return sum(size * np.dtype(np.uint8 if image else np.float64).itemsize for size, image in sizes)

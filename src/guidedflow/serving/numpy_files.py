@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from guidedflow.errors import InputError
 from guidedflow.flows.sources import gaussian
 from guidedflow.networks import MLP, ConditionalField, Extrapolation, MeanActor, OneStepActor, VelocityField
+from guidedflow.packing import PartShapes
 from guidedflow.policies.kinds import ActorPolicy, FlowPolicy
 from guidedflow.policies.policy import Policy
 from guidedflow.policies.rescaled import Rescaled
@@ -70,7 +71,8 @@ def _contents(policy: Policy) -> tuple[dict[str, Any], dict[str, Any]]:
         )
     if policy.source is not gaussian:
         raise InputError("The NumPy format holds policies of Gaussian noise; export as stablehlo or onnx.")
-    if len(policy.observation_shape) != 1:
+    shape = policy.observation_shape
+    if isinstance(shape, PartShapes) or len(shape) != 1:
         raise InputError("The NumPy format holds policies of states; export a policy of images as stablehlo or onnx.")
     if isinstance(policy, FlowPolicy):
         field = policy.flow.field if isinstance(policy.flow, Extrapolation) else policy.flow
@@ -89,11 +91,18 @@ def _contents(policy: Policy) -> tuple[dict[str, Any], dict[str, Any]]:
     return arrays | _layers(actor.mlp), {"kind": kind, "steps": 1, "squash": squash, **_shape(actor.mlp)}
 
 
+def _size(policy: Policy) -> int:
+    """Numbers of an observation that is a state."""
+    shape = policy.observation_shape
+    assert not isinstance(shape, PartShapes)
+    return shape[-1]
+
+
 def _scales(policy: Rescaled) -> dict[str, Any]:
     """What brings observations to unit scale, and actions out of the box."""
     arrays: dict[str, Any] = {}
     if policy.observations is not None:
-        mean, deviation = policy.observations.each(policy.observation_shape[-1])
+        mean, deviation = policy.observations.each(_size(policy))
         arrays |= {"mean": np.asarray(mean), "deviation": np.asarray(deviation)}
     if policy.scale is not None:
         steps = policy.action_size // len(policy.scale.low)

@@ -4,7 +4,7 @@ This module does not know where a policy is from, nor who calls the function.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 
 from guidedflow.flows.guidance import GRADIENTS
 from guidedflow.networks import Extrapolation
+from guidedflow.packing import PartShapes, is_image
+from guidedflow.parts import Parts
 from guidedflow.policies.policy import Policy
 from guidedflow.serving.interface import Interface, Part, parts_of
+from guidedflow.types import Observation
 
 
 def weights_of(policy: Policy) -> dict[str, float]:
@@ -58,7 +61,7 @@ def interface_of(
     weights = weights_of(policy)
     return Interface(
         observation_shape=shape,
-        observation_dtype="uint8" if len(shape) == 3 else "float32",
+        observation_dtype="mixed" if isinstance(shape, PartShapes) else "uint8" if is_image(shape) else "float32",
         parts=named or parts_of(words, shape),
         chunk=chunk,
         action_size=policy.action_size // chunk,
@@ -72,11 +75,28 @@ def interface_of(
 def one_row(policy: Policy, interface: Interface) -> Callable[..., jax.Array]:
     """The actions [chunk, size] at one observation, as a function of it, its noise and each weight."""
 
-    def one(observation: jax.Array, noise: jax.Array, *weights: jax.Array) -> jax.Array:
+    def one(*inputs: jax.Array) -> jax.Array:
+        observation, (noise, *weights) = observed(interface, inputs)
         chosen = weighted(policy, dict(zip(interface.weights, weights, strict=True)))
         return chosen.act_from(observation, noise).reshape(interface.chunk, interface.action_size)
 
     return one
+
+
+def observed(interface: Interface, inputs: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
+    """The observation among a program's inputs, and the rest of them."""
+    count = len(interface.seen)
+    if not isinstance(interface.observation_shape, PartShapes):
+        return inputs[0], inputs[1:]
+    return Parts(dict(zip(interface.observation_shape.names, inputs[:count], strict=True))), inputs[count:]
+
+
+def columns_of(interface: Interface, observations: Any) -> tuple[Any, ...]:
+    """Rows of observations, structured or as parts, as a program's first inputs."""
+    shape = interface.observation_shape
+    if not isinstance(shape, PartShapes):
+        return (observations,)
+    return tuple(np.ascontiguousarray(observations[name]) for name in shape.names)
 
 
 def batched(policy: Policy, interface: Interface) -> Callable[..., jax.Array]:
@@ -99,9 +119,10 @@ def one_by_one(policy: Policy, interface: Interface) -> Callable[..., NDArray[np
 
 def inputs_of(interface: Interface, batch: Any) -> tuple[jax.ShapeDtypeStruct, ...]:
     """Shapes and types of that program's inputs, for a batch that may be symbolic."""
-    shapes = [(batch, *interface.observation_shape), (batch, *interface.noise_shape)]
+    seen = interface.seen
+    shapes = [*((batch, *each["shape"][1:]) for each in seen), (batch, *interface.noise_shape)]
     shapes += [(batch,) for _ in interface.weights]
-    dtypes = [interface.observation_dtype, *["float32"] * (len(shapes) - 1)]
+    dtypes = [*(each["dtype"] for each in seen), *["float32"] * (len(shapes) - len(seen))]
     return tuple(jax.ShapeDtypeStruct(shape, jnp.dtype(dtype)) for shape, dtype in zip(shapes, dtypes, strict=True))
 
 
@@ -123,9 +144,13 @@ class Acting:
         self, observations: NDArray[Any], seeds: NDArray[np.uint32], weights: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Actions [rows, chunk, size] of observations [rows, ...], seeds [rows] and weights [rows, names]."""
-        if len(observations) > 1:
-            return np.asarray(self._call[1](self._arrays, observations, seeds, weights))
-        return np.asarray(self._call[0](self._arrays, observations[0], seeds[0], weights[0]))[None]
+        several = len(observations) > 1
+        seen: Any = observations if several else observations[0]
+        if observations.dtype.names is not None:
+            seen = Parts({name: seen[name] for name in observations.dtype.names})
+        if several:
+            return np.asarray(self._call[1](self._arrays, seen, seeds, weights))
+        return np.asarray(self._call[0](self._arrays, seen, seeds[0], weights[0]))[None]
 
 
 @functools.cache
@@ -134,7 +159,7 @@ def _compiled(
 ) -> tuple[Callable[..., jax.Array], Callable[..., jax.Array]]:
     """The program of one row, and of several, of every policy of a structure; numbers that are no arrays are fixed."""
 
-    def one(arrays: list[jax.Array], observation: jax.Array, seed: jax.Array, weights: jax.Array) -> jax.Array:
+    def one(arrays: list[jax.Array], observation: Observation, seed: jax.Array, weights: jax.Array) -> jax.Array:
         given = iter(arrays)
         leaves = [next(given) if leaf is None else leaf for leaf in fixed]
         policy = weighted(jax.tree.unflatten(structure, leaves), {name: weights[i] for i, name in enumerate(names)})

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidedflow.errors import InputError
+from guidedflow.packing import PartShapes, is_image
 from guidedflow.policies.policy import Policy, value_of
 from guidedflow.policies.rescaled import Rescaled
 from guidedflow.serving.interface import Interface
-from guidedflow.serving.programs import one_by_one, weighted
+from guidedflow.serving.programs import columns_of, observed, one_by_one, weighted
 
 ROWS = 64
 CLEAR = 1e-4
@@ -57,13 +58,16 @@ def record(
     random = np.random.default_rng(seed)
     drawn = _observations(policy, interface, random, rows)
     if observations is not None:
-        drawn = np.concatenate([drawn, np.asarray(observations, drawn.dtype)])
-    noise = random.standard_normal((len(drawn), *interface.noise_shape)).astype(np.float32)
+        given = columns_of(interface, observations)
+        drawn = tuple(
+            np.concatenate([own, np.asarray(more, own.dtype)]) for own, more in zip(drawn, given, strict=True)
+        )
+    noise = random.standard_normal((len(drawn[0]), *interface.noise_shape)).astype(np.float32)
     weights = [
-        (default * random.choice([0.0, 0.5, 1.0, 1.0, 2.0], len(drawn))).astype(np.float32)
+        (default * random.choice([0.0, 0.5, 1.0, 1.0, 2.0], len(drawn[0]))).astype(np.float32)
         for default in interface.weights.values()
     ]
-    inputs: tuple[NDArray[Any], ...] = (drawn, noise, *weights)
+    inputs: tuple[NDArray[Any], ...] = (*drawn, noise, *weights)
     if interface.candidates > 1:
         clear = leads(policy, interface, inputs) > CLEAR
         if not clear.any():
@@ -77,16 +81,26 @@ def record(
     return Recorded(inputs, actions, tuple(each["name"] for each in interface.inputs))
 
 
-def _observations(policy: Policy, interface: Interface, random: np.random.Generator, rows: int) -> NDArray[Any]:
-    """Random images, or states of the mean and deviation that the policy was trained on, if it knows them."""
-    shape = (rows, *interface.observation_shape)
-    if interface.observation_dtype == "uint8":
-        return random.integers(0, 256, shape, np.uint8)
-    drawn = random.standard_normal(shape)
-    if isinstance(policy, Rescaled) and policy.observations is not None:
-        mean, deviation = map(np.asarray, policy.observations.each(shape[-1]))
-        drawn = mean + deviation * drawn
-    return drawn.astype(np.float32)
+def _observations(
+    policy: Policy, interface: Interface, random: np.random.Generator, rows: int
+) -> tuple[NDArray[Any], ...]:
+    """Random images, and states of the mean and deviation that the policy was trained on, if it knows them."""
+    shapes = [(rows, *each["shape"][1:]) for each in interface.seen]
+    scale = policy.observations if isinstance(policy, Rescaled) else None
+    drawn = [
+        random.integers(0, 256, shape, np.uint8) if is_image(shape[1:]) else random.standard_normal(shape)
+        for shape in shapes
+    ]
+    if scale is not None and isinstance(interface.observation_shape, PartShapes):
+        scales = scale.parts(interface.observation_shape)
+        for place, name in enumerate(interface.observation_shape.names):
+            if name in scales:
+                own = scales[name]
+                drawn[place] = np.asarray(own.mean) + np.asarray(own.deviation) * drawn[place]
+    elif scale is not None and not is_image(shapes[0][1:]):
+        mean, deviation = map(np.asarray, scale.each(shapes[0][-1]))
+        drawn[0] = mean + deviation * drawn[0]
+    return tuple(each if each.dtype == np.uint8 else each.astype(np.float32) for each in drawn)
 
 
 def leads(policy: Policy, interface: Interface, inputs: tuple[NDArray[Any], ...]) -> NDArray[np.float32]:
@@ -95,8 +109,9 @@ def leads(policy: Policy, interface: Interface, inputs: tuple[NDArray[Any], ...]
     policy = policy.inner if isinstance(policy, Rescaled) else policy
 
     @eqx.filter_jit
-    def lead(policy: Policy, observation: jax.Array, noise: jax.Array, weights: dict[str, jax.Array]) -> jax.Array:
-        chosen = weighted(policy, weights)
+    def lead(policy: Policy, *inputs: jax.Array) -> jax.Array:
+        observation, (noise, *given) = observed(interface, inputs)
+        chosen = weighted(policy, dict(zip(interface.weights, given, strict=True)))
         observation = observation if scale is None else scale(observation)
         value = value_of(chosen, observation)
         single = chosen.with_sampler(dataclasses.replace(chosen.sampler, candidates=1))
@@ -104,5 +119,4 @@ def leads(policy: Policy, interface: Interface, inputs: tuple[NDArray[Any], ...]
         ordered = jnp.sort(jax.vmap(lambda action: value(action, 1.0))(actions))
         return (ordered[-1] - ordered[-2]) / jnp.maximum(ordered[-1] - ordered[0], 1e-12)
 
-    rows = zip(*inputs, strict=True)
-    return np.stack([lead(policy, x, z, dict(zip(interface.weights, w, strict=True))) for x, z, *w in rows])
+    return np.stack([lead(policy, *row) for row in zip(*inputs, strict=True)])

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from guidedflow import files
 from guidedflow.errors import InputError
+from guidedflow.packing import unpacked
 from guidedflow.serving.requests import Outcome
 
 _LOG = logging.getLogger(__name__)
@@ -138,6 +139,10 @@ def _write_or_say(path: Path, episodes: list[Episode]) -> None:
 def _write(path: Path, episodes: list[Episode]) -> None:
     """Make these episodes the contents of a file, all or none, the names of its columns beside it."""
     columns = {name: np.concatenate([episode[name] for episode in episodes]) for name in episodes[0]}
-    files.write_json(path.with_name(f"{path.name}.columns.json"), COLUMNS)
+    named = COLUMNS
+    if columns["observations"].dtype.names is not None:
+        parts = {f"observations/{name}": part for name, part in unpacked(columns.pop("observations")).items()}
+        columns, named = parts | columns, COLUMNS | {"observations": "+".join(parts)}
+    files.write_json(path.with_name(f"{path.name}.columns.json"), named)
     with files.replacing(path) as part, part.open("wb") as file:
         np.savez(file, allow_pickle=False, **columns)

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidedflow.errors import did_you_mean
+from guidedflow.packing import PartShapes, is_image, pack
 from guidedflow.serving.interface import RESERVED, Interface
 from guidedflow.serving.refusals import Refusal
 
@@ -110,21 +111,26 @@ def _observation(message: Mapping[str, Any], interface: Interface) -> NDArray[An
     if "observation" in message:
         if len(interface.parts) > 1 and any(part.name in message for part in interface.parts):
             raise Refusal("unfit", "give the whole observation or its pieces, not both")
-        return _array(message["observation"], "observation", interface.observation_shape, interface.observation_dtype)
+        whole = message["observation"]
+        if isinstance(interface.observation_shape, PartShapes):
+            if not isinstance(whole, Mapping):
+                raise Refusal("unfit", f"observation must be a map of its parts: {interface.observation_shape}")
+            return _observation(whole, interface)
+        return _array(whole, "observation", interface.observation_shape)
     missing = [part.name for part in interface.parts if part.name not in message]
     if missing:
         raise Refusal("unfit", f"the request lacks {missing[0]!r}, of shape {_shape_of(interface, missing[0])}")
-    pieces = [
-        _array(message[part.name], part.name, part.shape, interface.observation_dtype) for part in interface.parts
-    ]
-    return np.concatenate(pieces)
+    pieces = {part.name: _array(message[part.name], part.name, part.shape) for part in interface.parts}
+    if isinstance(interface.observation_shape, PartShapes):
+        return pack({name: piece[None] for name, piece in pieces.items()})[0]
+    return np.concatenate(list(pieces.values()))
 
 
 def _shape_of(interface: Interface, name: str) -> tuple[int, ...]:
     return next(part.shape for part in interface.parts if part.name == name)
 
 
-def _array(value: Any, name: str, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+def _array(value: Any, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
     """An array of these numbers, or a plain list of as many."""
     if isinstance(value, list) and len(shape) == 1 and len(value) == shape[0] and all(map(_is_number, value)):
         value = np.asarray(value, np.float64)
@@ -132,7 +138,7 @@ def _array(value: Any, name: str, shape: tuple[int, ...], dtype: str) -> NDArray
         raise Refusal("unfit", f"{name} must be an array of shape {shape}, found a {type(value).__name__}")
     if value.shape != shape:
         raise Refusal("unfit", f"{name} must be of shape {shape}, found {value.shape}")
-    if dtype == "uint8":
+    if is_image(shape):
         if value.dtype != np.uint8:
             raise Refusal("unfit", f"{name} must be an image in bytes (uint8, 0 to 255), found {value.dtype}")
         return value

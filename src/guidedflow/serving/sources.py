@@ -21,7 +21,7 @@ from guidedflow.runs.trained import Trained
 from guidedflow.serving import stablehlo
 from guidedflow.serving.interface import Interface
 from guidedflow.serving.manifest import MANIFEST, Manifest
-from guidedflow.serving.programs import Acting, interface_of
+from guidedflow.serving.programs import Acting, columns_of, interface_of
 
 Program = Callable[[NDArray[Any], NDArray[np.uint32], NDArray[np.float32]], NDArray[np.float32]]
 """Actions [rows, chunk, size] of observations [rows, ...], seeds [rows] and weights [rows, names]."""
@@ -102,14 +102,14 @@ class ExportSource:
         shape = interface.noise_shape
 
         @jax.jit
-        def act(observations: jax.Array, seeds: jax.Array, weights: jax.Array) -> jax.Array:
+        def act(observations: tuple[jax.Array, ...], seeds: jax.Array, weights: jax.Array) -> jax.Array:
             noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), shape))(seeds)
-            return program(observations, noise, *(weights[:, i] for i in range(weights.shape[1])))
+            return program(*observations, noise, *(weights[:, i] for i in range(weights.shape[1])))
 
         def call(
             observations: NDArray[Any], seeds: NDArray[np.uint32], weights: NDArray[np.float32]
         ) -> NDArray[np.float32]:
-            return np.asarray(act(observations, seeds, weights))
+            return np.asarray(act(columns_of(interface, observations), seeds, weights))
 
         facts = {name: manifest.contents.get(name) for name in ("task", "sampler")}
         return Opened(interface, manifest.version, {interface.candidates: call}, facts)

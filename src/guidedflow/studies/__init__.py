@@ -1,4 +1,4 @@
-"""Studies: the analyses of the QGF paper (arXiv 2606.11087), repeated on a toy or on one's own run.
+"""Studies: the analyses of the QGF paper (arXiv 2606.11087) on a toy or on a run, and experiments that train runs.
 
     toy            which guidance finds the best of three modes, in closed form
     scale          whether the best weight survives another scale of rewards
@@ -8,23 +8,44 @@
     weight         success against the weight of guidance
     compute        success against the operations and the milliseconds of an action
     methods        success of every test-time method, each at the weight that other episodes chose
+    alpha          GFP at each alpha: success, distance of the actor to the flow, Q
+    temperature    GFP at each temperature: share of data that are cloned, diversity of the flow, success
+    components     GFP without each of its parts
+    stability      the map of alpha and temperature, with the signature of each failure
+    quality        every method, tuned alike, on data with more and more random actions
+    shift          how far the actor leaves the data, and how much Q overestimates there
+    sparse         GFP on fewer rewards, with n-step returns and chunks
+    critic         what QGF and GFP gain from critics of graded accuracy
 
 Each file is one study, and one row of a table below. This package does not know how studies are asked for.
 """
 
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from guidedflow.studies import picture
+from guidedflow import files
+from guidedflow.environments.vector import Simulators, open_simulators
+from guidedflow.studies import experiment, picture
+from guidedflow.studies.alpha import Alpha
+from guidedflow.studies.components import Components
 from guidedflow.studies.compute import Compute
+from guidedflow.studies.critic import Critic
+from guidedflow.studies.experiment import CarryOut, Setup
 from guidedflow.studies.exploitation import Exploitation
 from guidedflow.studies.finding import Finding
 from guidedflow.studies.methods import Methods
 from guidedflow.studies.picture import Figure
+from guidedflow.studies.quality import Quality
 from guidedflow.studies.robust import Robust
 from guidedflow.studies.scale import Scale
 from guidedflow.studies.sensitivity import Sensitivity
+from guidedflow.studies.shift import Shift
+from guidedflow.studies.sparse import Sparse
+from guidedflow.studies.stability import Stability
 from guidedflow.studies.subject import Subject
+from guidedflow.studies.temperature import Temperature
 from guidedflow.studies.toy import Toy
 from guidedflow.studies.weight import Weight
 
@@ -40,7 +61,19 @@ OF_RUNS: dict[str, type[Any]] = {
 }
 """Studies of a run, by name: `measure(subject)` is a `Finding`."""
 
-STUDIES = TOYS | OF_RUNS
+EXPERIMENTS: dict[str, type[Any]] = {
+    "alpha": Alpha,
+    "temperature": Temperature,
+    "components": Components,
+    "stability": Stability,
+    "quality": Quality,
+    "shift": Shift,
+    "sparse": Sparse,
+    "critic": Critic,
+}
+"""Studies that train runs, by name: see `experiment`."""
+
+STUDIES = TOYS | OF_RUNS | EXPERIMENTS
 
 
 @runtime_checkable
@@ -68,3 +101,26 @@ def conduct(study: Any, subject: Subject | None = None, out: Path | str | None =
     finding = study.measure() if subject is None else study.measure(subject)
     picture.save(study.draw(finding), path)
     return finding, path
+
+
+def conduct_experiment(
+    study: Any, setup: Setup, carry_out: CarryOut, out: Path | str | None = None, workers: int | None = None
+) -> tuple[Finding, Path]:
+    """Train and measure the runs of an experiment, and draw into `out`, by default study-NAME.png in their folder.
+
+    The finding is written beside the picture as JSON. Raises `InputError` as `experiment.measure` does.
+    """
+    with ExitStack() as stack:
+        path = Path(out or setup.runs / f"study-{name_of(study)}.png")
+        if out is None:
+            setup.runs.mkdir(parents=True, exist_ok=True)
+        picture.check(path)
+
+        @cache
+        def simulators() -> Simulators:
+            return stack.enter_context(open_simulators(setup.task, workers, None, setup.plan.frame_stack))
+
+        finding = experiment.measure(study, setup, carry_out, simulators)
+        picture.save(study.draw(finding), path)
+        files.write_json(path.with_suffix(".json"), {"study": name_of(study), **finding.plain()})
+        return finding, path

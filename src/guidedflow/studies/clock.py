@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
+from guidedflow.parts import Parts
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.types import Action, Noise, Observation, Scalar, Time
 
@@ -58,8 +59,8 @@ def milliseconds(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[s
 
 @jax.jit
 def act(
-    policy: FlowPolicy, observations: Float[Array, " batch *observation"], key: Array
+    policy: FlowPolicy, observations: Shaped[Array, " batch *observation"] | Parts, key: Array
 ) -> Float[Array, "batch action"]:
     """A batch of actions, as a server or a simulator pool asks for them."""
-    keys = jax.random.split(key, observations.shape[0])
+    keys = jax.random.split(key, len(jax.tree.leaves(observations)[0]))
     return jax.vmap(policy)(observations, keys)

@@ -79,11 +79,14 @@ class Compute:
         """What each policy of one training seed costs, the timed calls taking turns."""
         mine = [first_seed(policy) for policy in policies]
         observations = subject.draw(max(BATCHES), self.seed).observation
-        flops = [operations(policy, observations[0]) for policy in mine]
+        flops = [operations(policy, jax.tree.map(lambda part: part[0], observations)) for policy in mine]
         costs: list[dict[str, float | None]] = [{"gflop": None if n is None else n / 1e9} for n in flops]
         for batch in BATCHES:
             calls = {
-                str(i): partial(act, policy, observations[:batch], jax.random.key(0)) for i, policy in enumerate(mine)
+                str(i): partial(
+                    act, policy, jax.tree.map(lambda part, n=batch: part[:n], observations), jax.random.key(0)
+                )
+                for i, policy in enumerate(mine)
             }
             for i, taken in milliseconds(calls, self.repeats).items():
                 costs[int(i)][f"ms_batch_{batch}"] = taken

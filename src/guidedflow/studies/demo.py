@@ -4,7 +4,7 @@ This module does not know how anything is done; it says what is done, with which
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,13 +91,44 @@ LABELS = {
 """The policies of the table; FQL's own flow is a BC flow again, and so is QGF's before it is steered."""
 
 
-def run(plan: Demo) -> None:
-    """Do all of it, print the table, and say where the pictures are."""
-    console = Console(stderr=True)
+@dataclass(frozen=True)
+class Training:
+    """One training of the demo: a method on a task, for all seeds."""
+
+    name: str
+    algorithm: Algorithm[Any]
+    task: str
+    out: Path
+    done: bool
+    """Whether it is there already."""
+
+
+def dataset_file(plan: Demo) -> Path:
+    """Where the dataset is collected to."""
+    return plan.out / f"data-{plan.episodes}" / f"{ENVIRONMENT}-v0.npz"
+
+
+def runs(plan: Demo) -> Iterator[Training]:
+    """What is trained; a BC flow does not see rewards, so that of the first task serves all. Checks the settings."""
+    _check(plan)
+    for name, algorithm in methods(plan).items():
+        for task in plan.tasks[:1] if name == "bc" else plan.tasks:
+            out = plan.out / f"{name}-task{task}"
+            yield Training(name, algorithm, _name(task), out, (out / "checkpoints" / str(plan.steps)).exists())
+
+
+def _check(plan: Demo) -> None:
+    """Raise `InputError` for a task that there is not, and for numbers outside their range."""
     if not plan.tasks or not set(plan.tasks) <= set(range(1, 6)):
         raise InputError(f"tasks must be numbers from 1 to 5, but are {' '.join(map(str, plan.tasks)) or 'none'}.")
     counts = ("episodes", "steps", "seeds", "eval_episodes", "curve_episodes", "select_episodes", "hidden")
     check_ranges(plan, weights=(0, math.inf), **dict.fromkeys(counts, (1, math.inf)))
+
+
+def run(plan: Demo) -> None:
+    """Do all of it, print the table, and say where the pictures are."""
+    console = Console(stderr=True)
+    _check(plan)
     data = _data(plan, console)
     results = [result for task in plan.tasks for result in _task(plan, task, data, console)]
     headers, lines = _table(plan, results)
@@ -114,12 +145,11 @@ def _name(task: int) -> str:
 
 
 def _data(plan: Demo, console: Console) -> Path:
-    folder = plan.out / f"data-{plan.episodes}"
-    path = folder / f"{ENVIRONMENT}-v0.npz"
+    path = dataset_file(plan)
     if path.exists() and path.with_name(f"{path.stem}-val.npz").exists():
         console.print(f"using the dataset {path}", soft_wrap=True)
         return path
-    return collect(f"{ENVIRONMENT}-v0", plan.episodes, plan.workers, 0, folder, overwrite=True)[0]
+    return collect(f"{ENVIRONMENT}-v0", plan.episodes, plan.workers, 0, path.parent, overwrite=True)[0]
 
 
 def _task(plan: Demo, task: int, data: Path, console: Console) -> list[Result]:

@@ -4,6 +4,7 @@ This module does not know what is drawn.
 """
 
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,3 +80,48 @@ def save(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     files.replace(path, buffer.getvalue())
+
+
+def numbered(index: int) -> str:
+    """The color of the line with this number."""
+    return COLORS[index % len(COLORS)]
+
+
+def curve(
+    panel: Axes, rows: Sequence[Mapping[str, Any]], x: str, y: str, label: str | None = None, index: int = 0
+) -> None:
+    """One column of rows against another, with the interval of success as a band; what is None is a gap."""
+    numbers = [float("nan") if row[y] is None else row[y] for row in rows]
+    places, color = [row[x] for row in rows], numbered(index)
+    panel.plot(places, numbers, marker="o", markersize=4, lw=2, color=color, label=label)
+    if y == "success" and any(row["low"] is not None for row in rows):
+        low, high = ([float("nan") if row[name] is None else row[name] for row in rows] for name in ("low", "high"))
+        panel.fill_between(places, low, high, color=color, alpha=0.15, lw=0)
+        panel.set_ylim(-0.03, 1.03)
+
+
+def log_axis(panel: Axes, values: Sequence[float]) -> None:
+    """A logarithmic axis of x, with room for 0 below the smallest positive value."""
+    positive = [value for value in values if value > 0]
+    if len(positive) < len(values):
+        panel.set_xscale("symlog", linthresh=min(positive, default=1.0), linscale=0.5)
+    else:
+        panel.set_xscale("log")
+
+
+def bars(panel: Axes, rows: Sequence[Mapping[str, Any]], label: str) -> None:
+    """A bar for each row, its success with an interval, or its return where no row has a success."""
+    name = "success" if any(row["success"] is not None for row in rows) else "return"
+    for place, row in enumerate(reversed(rows)):
+        value = row[name]
+        if value is None:
+            panel.text(0.02, place, "diverged" if row["failed"] else "not rolled out", va="center", fontsize=8)
+            continue
+        panel.barh(place, value, color=numbered(0), alpha=0.6)
+        if row["low"] is not None:
+            panel.plot([row["low"], row["high"]], [place, place], color="#222222", lw=1.5, zorder=3)
+    panel.set_yticks(range(len(rows)), [str(row[label]) for row in reversed(rows)])
+    panel.grid(visible=False, axis="y")
+    panel.set_xlabel("success rate" if name == "success" else "mean return")
+    if name == "success":
+        panel.set_xlim(0, 1.03)

@@ -62,7 +62,7 @@ class Subject:
             )
         transitions = trained.cut(dataset)
         example = transitions.example()
-        found, expected = (*example.observation.shape, example.action.size), (*base.observation_shape, base.action_size)
+        found, expected = (example.observation.shape, example.action.size), (base.observation_shape, base.action_size)
         if found != expected:
             raise InputError(
                 f"The dataset {dataset.name} has observations and actions of sizes {found}, but {trained.run.path} was "

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import shlex
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,10 @@ from guidedflow.training.plan import Plan
 
 Grid = Mapping[str, tuple[Any, ...]]
 """Values to try by the name of a setting, `alpha`, or of one algorithm's, `fql.alpha`."""
+
+
+_SIZES = re.compile(r"\d+(x\d+)+")
+"""Sizes of layers in one word."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,10 @@ class Planned:
 
 
 def parse(words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-    """A grid from words such as `alpha=0.3,1,3` and `fql.alpha=10,30`. Raises `InputError` for another form."""
+    """A grid from words such as `alpha=0.3,1,3`, `fql.alpha=10,30` and `hidden=64x64,256x256`.
+
+    Raises `InputError` for another form.
+    """
     grid: dict[str, tuple[Any, ...]] = {}
     for word in words:
         name, equals, values = word.partition("=")
@@ -130,9 +138,9 @@ def expand(
         base = _with(base, {key: value for key, value in (fixed or {}).items() if _has(base, key)})
         axes = {key.removeprefix(f"{name}."): values for key, values in grid.items() if _applies(key, name)}
         for values in itertools.product(*axes.values()):
-            settings = dict(zip(axes, values, strict=True))
+            settings = {key: meant(base, key, value) for key, value in zip(axes, values, strict=True)}
             algorithm = _with(base, settings)
-            label = "-".join([name, *(f"{key}={_word(value)}" for key, value in settings.items())])
+            label = "-".join([name, *(f"{key}={in_word(value)}" for key, value in settings.items())])
             for seed in plan.each_seed:
                 folder = out / task.replace("/", "-") / label / f"seed-{seed}"
                 runs.append(Planned(task, algorithm, replace(chosen, seed=seed, seeds=1), folder, source))
@@ -175,6 +183,12 @@ def _with(algorithm: Algorithm[Any], settings: Mapping[str, Any]) -> Algorithm[A
     return from_plain(type(algorithm), {**to_plain(algorithm), **to_plain_values(settings)})
 
 
+def meant(algorithm: Algorithm[Any], setting: str, value: Any) -> Any:
+    """A value of a grid as its setting takes it: one size is a tuple of one."""
+    alone = isinstance(value, int) and not isinstance(value, bool)
+    return (value,) if alone and isinstance(getattr(algorithm, setting, None), tuple) else value
+
+
 def to_plain_values(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as JSON's own types."""
     return {key: to_plain(value) for key, value in settings.items()}
@@ -185,13 +199,18 @@ def _has(algorithm: Algorithm[Any], setting: str) -> bool:
 
 
 def _value(word: str) -> Any:
+    if _SIZES.fullmatch(word):
+        return tuple(map(int, word.split("x")))
     try:
         return json.loads(word)
     except ValueError:
         return word
 
 
-def _word(value: Any) -> str:
+def in_word(value: Any) -> str:
+    """A value as a part of a folder's name; sizes as 64x64."""
+    if isinstance(value, tuple | list):
+        return "x".join(map(in_word, value))
     return f"{value:g}" if isinstance(value, float) else str(value).replace("/", "-").replace(" ", "")
 
 

@@ -19,12 +19,18 @@ from guidedflow.recipes.protocols import Protocol
 from guidedflow.results import rows
 from guidedflow.settings import from_plain, to_plain
 from guidedflow.sweeps.driver import Ended
-from guidedflow.sweeps.grid import Planned
+from guidedflow.sweeps.grid import Planned, in_word
 from guidedflow.sweeps.left import Judging, reported
 from guidedflow.training.plan import Plan
 
 Sweep = Callable[[Sequence[Planned], Judging], Ended]
 """Carries runs out."""
+
+Criterion = Callable[[Sequence[Planned], Judging], float]
+"""The runs of one value, a seed each, and the episodes that they were evaluated on -> a score, larger for better."""
+
+IN_SIMULATOR: Mapping[str, Any] = {"name": "mean success, score or return in the simulator"}
+"""How the usual criterion is named beside a result."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ class Study:
     """The settings that were tried."""
     updates: int = 0
     episodes: int = 0
+    criterion: Mapping[str, Any] = field(default_factory=lambda: IN_SIMULATOR)
+    """What values were ranked by, and its limits."""
 
     def __post_init__(self) -> None:
         self.chosen = dict(self.protocol.start)
@@ -66,7 +74,7 @@ class Study:
         """The runs of one value, of every tuning seed."""
         settings = {**to_plain(self.base.algorithm), **self.chosen, setting: value}
         algorithm = from_plain(type(self.base.algorithm), settings)
-        label = "-".join(f"{key}={settings[key]:g}" for key in {**self.chosen, setting: value})
+        label = "-".join(f"{key}={in_word(settings[key])}" for key in {**self.chosen, setting: value})
         self.seen.add(algorithm)
         seeds = range(halving.first_seed, halving.first_seed + halving.seeds)
         folder = self.base.out / "tuning" / label
@@ -89,14 +97,39 @@ class Study:
             "tried": max(len(self.seen), 1),
             "updates": self.updates,
             "episodes": self.episodes,
+            "criterion": dict(self.criterion),
             "curve": self.curve,
         }
 
 
-def tune(studies: Sequence[Study], halving: Halving, sweep: Sweep) -> None:
-    """Choose the settings of every study; their stages run side by side. Raises `InputError` without a simulator."""
-    for study in studies:
-        environments.simulated(study.base.task)
+def planned(study: Study, halving: Halving) -> list[Planned]:
+    """What a study trains: each rung of each stage on every tuning seed, then the winner on its reported seeds.
+
+    A run stands for the updates that a rung adds. Which values go on is not known yet: the first stand for them.
+    """
+    found, steps = [], halving.steps(study.base.plan)
+    for setting, values in study.protocol.stages:
+        alive, before = list(values), 0
+        for step in steps:
+            for value in alive:
+                runs = study.runs(setting, value, step, halving)
+                found += [replace(run, plan=replace(run.plan, steps=step - before)) for run in runs]
+            alive, before = alive[: max(math.ceil(len(alive) / 2), 1)], step
+    study.seen.clear()
+    return [*found, *winners([study])]
+
+
+def tune(studies: Sequence[Study], halving: Halving, sweep: Sweep, criterion: Criterion | None = None) -> None:
+    """Choose the settings of every study; their stages run side by side.
+
+    A `criterion` ranks values without a simulator, and no episode is played then. Without one, values are ranked in the
+    simulator: `InputError` where a task has none.
+    """
+    if criterion is None:
+        for study in studies:
+            environments.simulated(study.base.task)
+    else:
+        halving = replace(halving, episodes=0)
     for stage in range(max((len(study.protocol.stages) for study in studies), default=0)):
         alive = {
             index: list(study.protocol.stages[stage][1])
@@ -113,7 +146,9 @@ def tune(studies: Sequence[Study], halving: Halving, sweep: Sweep) -> None:
             }
             sweep([run for runs in asked.values() for run in runs], judging)
             for index in alive:
-                alive[index] = _better(studies[index], stage, rung, steps, asked, index, before, halving, judging)
+                alive[index] = _better(
+                    studies[index], stage, rung, steps, asked, index, before, halving, judging, criterion or score
+                )
         for index, values in alive.items():
             studies[index].chosen[studies[index].protocol.stages[stage][0]] = values[0]
 
@@ -128,6 +163,7 @@ def _better(
     before: dict[tuple[int, Any], int],
     halving: Halving,
     judging: Judging,
+    criterion: Criterion,
 ) -> list[Any]:
     """The better half of the values of a study after a rung, the best first; a run that failed counts as worst."""
     setting, found = study.protocol.stages[stage][0], {}
@@ -137,7 +173,7 @@ def _better(
         study.updates += (steps - before.get((owner, value), 0)) * len(runs)
         study.episodes += halving.episodes * len(runs)
         before[owner, value] = steps
-        found[value] = score(runs, judging)
+        found[value] = criterion(runs, judging)
         study.curve.append({"setting": setting, "value": value, "steps": steps, "score": _finite(found[value])})
     order = sorted(found, key=lambda value: found[value], reverse=True)
     last = steps == study.base.plan.steps

@@ -1,7 +1,8 @@
 """Train algorithms on a dataset: compiled intervals of updates, and what happens between them.
 
     interval    `log_interval` updates of every seed of every run in one compiled call: sampling, gradients, Adam
-    between     metrics, evaluation, checkpoint, in this order, so that a resumed run writes what any other does
+    between     metrics, evaluation, checkpoint, in this order, so that a resumed run writes what any other does;
+                the checkpoint is written while the next interval is computed
 
 `train` trains one run. `train_together` trains several that differ in seeds and float settings alone as one program;
 each is an ordinary run on disk, with the bits that it has alone. Nothing in a run's folder changes before its first
@@ -27,7 +28,7 @@ from guidedflow.data.sampling.rebalance import Rebalance
 from guidedflow.data.sampling.windows import WINDOW, Window
 from guidedflow.environments.vector import Simulators, open_simulators
 from guidedflow.errors import InputError
-from guidedflow.runs import checkpoint
+from guidedflow.runs.saving import Saving
 from guidedflow.runs.trained import Trained
 from guidedflow.training.diagnosing import Doctor
 from guidedflow.training.faults import Examiner, examine
@@ -132,6 +133,7 @@ def train_together(
 
         doctor, examiner = Doctor(), Examiner(state)
         caught.at_once = step == 0
+        saving = stack.enter_context(Saving())
         while step < plan.steps and any(member.error is None for member in members):
             end = plan.end_of_interval(step)
             with compiling() as clock:
@@ -161,11 +163,14 @@ def train_together(
                 if plan.evaluates_at(end) and simulators is not None:
                     member.evaluate(own, end, simulators)
                 if plan.saves_at(end) or caught.number is not None:
-                    checkpoint.save(member.run.checkpoints, end, own, plan.kept)
+                    saving.save(member.run.checkpoints, end, own, plan.kept)
             step = end
+            saving.check()
             if caught.number is not None:
+                saving.wait()
                 members[0].tracker.note(f"interrupted: saved at step {step:,}; go on with --resume")
                 caught.leave(step)
+        saving.wait()
         return [
             member.error or member.trained(jax.tree.map(lambda leaf, rows=rows: leaf[rows], state), step)
             for member, rows in zip(members, _rows_of(members), strict=True)

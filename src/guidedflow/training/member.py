@@ -167,7 +167,7 @@ class Member:
 
     def check_simulators(self, simulators: Simulators) -> None:
         """Raises `InputError` where the dataset is of other sizes than the simulator, before anything is learned."""
-        seen, taken = simulators.single_observation_space.shape, math.prod(simulators.single_action_space.shape)
+        seen, taken = simulators.observation_shape, math.prod(simulators.single_action_space.shape)
         found = self._example.observation.shape
         size = self._example.action.size // (self.plan.horizon if self.plan.chunk else 1)
         if (found, size) != (seen, taken):
@@ -245,4 +245,5 @@ def _configuration(dataset: Dataset | Mapped, example: Transition, plan: Plan, c
         goals=plan.goals,
         action_scale=dataset.action_scale,
         observation_scale=cutting.observation_scale,
+        rewards=plan.rewards,
     )

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from guidedflow.data.sampling.cutting import Cutting
+from guidedflow.data.sampling.cutting import Cutting, Rewards
 from guidedflow.data.sampling.goals import GoalSampling
 from guidedflow.errors import InputError
 from guidedflow.settings import check_ranges, check_types
@@ -41,6 +41,8 @@ class Plan:
     """Observations that are seen as one, the newest last; published from pixels: 3."""
     augment: float = 0.0
     """Probability that the images of a batch are cropped at random; published from pixels: 0.5."""
+    rewards: Rewards = "data"
+    """Rewards of the data, or sparse: -1 until solved and 0 after, as papers of 2026 train scene and puzzle."""
     log_interval: int = 1000
     """Updates between two rows of metrics; less where another interval is no multiple of it."""
     eval_interval: int = 0
@@ -84,7 +86,9 @@ class Plan:
     @property
     def cutting(self) -> Cutting:
         """How its dataset becomes batches."""
-        return Cutting(self.discount, self.horizon, self.chunk, self.frame_stack, self.augment, self.goals)
+        return Cutting(
+            self.discount, self.horizon, self.chunk, self.frame_stack, self.augment, self.goals, rewards=self.rewards
+        )
 
     @property
     def each_seed(self) -> list[int]:

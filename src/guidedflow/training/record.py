@@ -12,7 +12,7 @@ from guidedflow.data.dataset import Dataset
 from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.data.sampling.rebalance import Rebalance
 from guidedflow.data.sampling.windows import Window
-from guidedflow.processes import available_cores
+from guidedflow.processes import available_cores, sums_alike
 from guidedflow.runs.configuration import Configuration, name_of
 from guidedflow.runs.provenance import commit, versions
 from guidedflow.settings import to_plain
@@ -54,7 +54,12 @@ def record(
         },
         "transition": to_plain(configuration.transition),
         # On a CPU the number of cores is the number of threads, which sums are split over: part of what makes the bits.
-        "versions": {**versions(), "device": jax.devices()[0].device_kind, "cores": available_cores()},
+        "versions": {
+            **versions(),
+            "device": jax.devices()[0].device_kind,
+            "cores": available_cores(),
+            **({"deterministic": "yes"} if sums_alike() else {}),
+        },
         "commit": commit(),
         **{name: value for name, value in optional.items() if value is not None},
     }

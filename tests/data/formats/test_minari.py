@@ -135,13 +135,13 @@ def test_keys_come_in_the_order_of_the_space_that_was_recorded(data_format, orde
     np.testing.assert_array_equal(load_dataset("arm/dict-v0").observations, flat)
 
 
-def test_an_image_beside_numbers_is_one_sentence():
-    space = gymnasium.spaces.Dict(arm=Box(-9, 9, (2,), np.float32), eye=Box(0, 255, (32, 32, 3), np.uint8))
-    seen = {"arm": np.zeros((4, 2), np.float32), "eye": np.zeros((4, 32, 32, 3), np.uint8)}
-    store("arm/dict-v0", [episode(3, seen=seen)], observation=space)
-    with pytest.raises(InputError, match="images and numbers together are not supported"):
-        load_dataset("arm/dict-v0")
-    assert [problem.kind for problem in validate("arm/dict-v0").errors] == ["odd-space"]
+def test_an_image_beside_numbers_without_names_is_one_sentence():
+    space = gymnasium.spaces.Tuple((Box(-9, 9, (2,), np.float32), Box(0, 255, (32, 32, 3), np.uint8)))
+    seen = (np.zeros((4, 2), np.float32), np.zeros((4, 32, 32, 3), np.uint8))
+    store("arm/tuple-v0", [episode(3, seen=seen)], observation=space)
+    with pytest.raises(InputError, match="must be a dictionary of boxes, so that they have names"):
+        load_dataset("arm/tuple-v0")
+    assert [problem.kind for problem in validate("arm/tuple-v0").errors] == ["odd-space"]
 
 
 def spoiled(root, change):
@@ -192,3 +192,18 @@ def test_what_is_written_is_what_minari_reads(shared_data, tmp_path):
     assert read[3].observations.shape == (len(read[3].rewards) + 1, 39)
     assert read[3].truncations[-1]
     assert not read[3].terminations.any()
+
+
+def test_nan_is_cleaned_from_a_folder():
+    from guidedflow.data.cleaning import Cleaning, clean
+    from guidedflow.data.sources import locate
+
+    broken = np.ones((6, 2), np.float32)
+    broken[2, 1] = np.nan
+    store("arm/reach-v0", [episode(3), episode(5, seen=broken), episode(4)])
+    for how, episodes, transitions in (("drop", 2, 7), ("cut", 3, 8)):
+        dataset, told = clean(locate("arm/reach-v0"), Cleaning(how))
+        assert (dataset.episodes, len(dataset)) == (episodes, transitions)
+        assert told["not_finite"]["episodes"] == 1
+    with pytest.raises(InputError, match="observations is not finite in row 6"):
+        load_dataset("arm/reach-v0")

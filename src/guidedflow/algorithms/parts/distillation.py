@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner
+from guidedflow.algorithms.parts.automatic import NUMBERS, Found
 from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Combine, Critic, OneStepActor, TimeEmbedding, VelocityField
@@ -25,6 +26,8 @@ class State(NamedTuple):
     flow: Learner[VelocityField]
     critic: Learner[Critic]
     target_critic: Critic
+    found: Found = NUMBERS
+    """Settings that find themselves."""
 
 
 class Noise(NamedTuple):
@@ -47,6 +50,7 @@ def init(
     optimizer: optax.GradientTransformation,
     ensemble: Ensemble,
     key: PRNGKeyArray,
+    found: Found = NUMBERS,
 ) -> State:
     """The state before the first update; the target critic begins as a copy of the critic."""
     shape, size = example.observation.shape, example.action.size
@@ -57,6 +61,7 @@ def init(
         flow=Learner.init(VelocityField(shape, size, hidden, embedding, key=flow_key), optimizer),
         critic=Learner.init(critic, optimizer),
         target_critic=critic,
+        found=found,
     )
 
 

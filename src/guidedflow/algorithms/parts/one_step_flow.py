@@ -19,6 +19,7 @@ from guidedflow.flows.meanflow import Prediction, adaptive, generate, mean_flow_
 from guidedflow.flows.path import clip
 from guidedflow.flows.sources import Source
 from guidedflow.networks import JumpField
+from guidedflow.packing import Shape
 from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
 
 
@@ -59,7 +60,7 @@ class Generator(eqx.Module):
     prediction: Prediction = eqx.field(static=True)
 
     @property
-    def observation_shape(self) -> tuple[int, ...]:
+    def observation_shape(self) -> Shape:
         return self.field.observation_shape
 
     @property

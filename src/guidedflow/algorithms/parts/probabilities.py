@@ -26,6 +26,11 @@ def logit_distance(logit: Numbers, probability: Numbers) -> Numbers:
     return jnp.abs(logit - jax.scipy.special.logit(jnp.clip(probability, 1e-5, 1 - 1e-5)))
 
 
+def reached(reward: Scalar, discount: Scalar, logit: Scalar) -> Scalar:
+    """clip(r + discount sigma(logit), 0, 1): the probability that a goal is reached, one transition later known."""
+    return jnp.clip(reward + discount * jax.nn.sigmoid(logit), 0, 1)
+
+
 class Regression(Choice):
     """How a logit follows the upper part of the probabilities that it is trained towards."""
 

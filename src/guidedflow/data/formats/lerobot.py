@@ -41,7 +41,7 @@ class LeRobotArrays(ParquetArrays):
         super().__init__(path, parts)
         videos = features if isinstance(features, dict) else {}
         self.left_out = {
-            name: LeftOut("foreign-member", "a video")
+            name: LeftOut("foreign-member", "a video (record or export the camera as images in Parquet)")
             for name, told in videos.items()
             if isinstance(told, dict) and told.get("dtype") == "video"
         }

@@ -3,7 +3,8 @@
 A dataset lies in `$MINARI_DATASETS_PATH/ID/data`, by default under `~/.minari/datasets`. An episode of L steps holds
 L + 1 observations, L `actions`, `rewards`, `terminations` and `truncations`. Masks are 1 - `terminations`; an episode
 ends at `terminations`, `truncations` or its own end, so that one which goes on after a terminal state comes in pieces.
-Observations of a dictionary or tuple stand side by side, in the order of their space, as Gymnasium flattens them. No
+Observations of a dictionary or tuple stand side by side, in the order of their space, as Gymnasium flattens them. Where
+a dictionary has an image, its entries are the parts of an observation. No
 environment that a dataset names is ever built, since its author chose that code. This module does not know what acts.
 """
 
@@ -21,8 +22,11 @@ from numpy.typing import NDArray
 from guidedflow import environments
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.formats.arrays import DAMAGE, needing, words
+from guidedflow.data.formats.recording import Recording
+from guidedflow.data.observations import fault
 from guidedflow.errors import InputError
 from guidedflow.files import DamagedFile, read_json, replacing
+from guidedflow.packing import pack, unpacked
 
 FORMATS = ("hdf5", "arrow")
 
@@ -83,7 +87,12 @@ def data_of(path: Path, name: str) -> Path:
 
 
 def load(path: Path, name: str) -> Dataset:
-    """The dataset of a folder, with its actions as recorded.
+    """The dataset of a folder, with its actions as recorded. Raises `InputError` as `record` does, and for NaN."""
+    return record(path, name).to_dataset(name)
+
+
+def record(path: Path, name: str) -> Recording:
+    """What the episodes of a folder hold, whatever their numbers are.
 
     Raises `InputError` where it is missing, damaged, of a version that minari does not read, or not of boxes.
     """
@@ -116,7 +125,8 @@ def load(path: Path, name: str) -> Dataset:
             "it is incomplete: get it again"
         )
     columns: dict[str, Any] = {key: np.concatenate([each[key] for each in episodes]) for key in episodes[0]}
-    return Dataset(name=name, **columns)
+    last = columns.pop("last")
+    return Recording(**columns, ends=last, final=last)
 
 
 def write(dataset: Dataset, path: Path, data_format: str = "hdf5") -> None:
@@ -201,13 +211,9 @@ def leaves(space: gymnasium.Space[Any]) -> Iterator[gymnasium.Space[Any]]:
 
 
 def _side_by_side(space: gymnasium.Space[Any], observations: Any) -> NDArray[Any]:
-    """A space's observations as one matrix; images stay what they are."""
-    pictures = [leaf for leaf in leaves(space) if len(leaf.shape or ()) == 3 and leaf.dtype == np.uint8]
-    if pictures and not isinstance(space, gymnasium.spaces.Box):
-        raise InputError(
-            f"observations must be one image or numbers, found an image of shape {pictures[0].shape} inside {space}; "
-            "images and numbers together are not supported: write a dataset of one of them"
-        )
+    """A space's observations as one matrix; images stay what they are, and those beside others are parts."""
+    if has_images(space) and not isinstance(space, gymnasium.spaces.Box):
+        return pack(dict(_parts(space, observations)))
     if isinstance(space, gymnasium.spaces.Dict):
         parts = [_side_by_side(inner, observations[key]) for key, inner in space.spaces.items()]
     elif isinstance(space, gymnasium.spaces.Tuple):
@@ -220,6 +226,29 @@ def _side_by_side(space: gymnasium.Space[Any], observations: Any) -> NDArray[Any
     return np.concatenate([part.reshape(len(part), -1).astype(np.float32) for part in parts], axis=1)
 
 
+def has_images(space: gymnasium.Space[Any]) -> bool:
+    """Whether a space is an image, or has one inside."""
+    return any(len(leaf.shape or ()) == 3 and leaf.dtype == np.uint8 for leaf in leaves(space))
+
+
+def _parts(space: gymnasium.Space[Any], observations: Any, prefix: str = "") -> Iterator[tuple[str, NDArray[Any]]]:
+    """The parts of a dictionary by name, those of inner ones as OUTER/INNER. Raises `InputError` for other spaces."""
+    if isinstance(space, gymnasium.spaces.Dict):
+        for key, inner in space.spaces.items():
+            yield from _parts(inner, observations[key], f"{prefix}/{key}" if prefix else key)
+    elif isinstance(space, gymnasium.spaces.Box) and prefix:
+        column = np.asarray(observations)
+        column = column if len(space.shape) == 3 else column.reshape(len(column), -1)
+        if (fault(column.shape[1:], column.dtype)) is not None:
+            raise InputError(
+                f"the part {prefix!r} of observations must be numbers or an image in bytes, (height, width, channels), "
+                f"found {column.dtype} of shape {column.shape[1:]}"
+            )
+        yield prefix, column
+    else:
+        raise InputError(f"images and numbers together must be a dictionary of boxes, so that they have names: {space}")
+
+
 def _buffers(dataset: Dataset) -> Iterator[Any]:
     from minari.data_collector import EpisodeBuffer
 
@@ -230,8 +259,9 @@ def _buffers(dataset: Dataset) -> Iterator[Any]:
         terminations = dataset.masks[begin:end] == 0
         truncations = np.zeros(end - begin, bool)
         truncations[-1] = not terminations[-1]
+        seen = dataset.observations[begin : end + 1]
         yield EpisodeBuffer(
-            observations=dataset.observations[begin : end + 1],
+            observations=seen if seen.dtype.names is None else unpacked(seen),
             actions=dataset.actions[begin:end],
             rewards=dataset.rewards[begin:end],
             terminations=terminations,
@@ -239,7 +269,9 @@ def _buffers(dataset: Dataset) -> Iterator[Any]:
         )
 
 
-def _space(observations: NDArray[Any]) -> gymnasium.spaces.Box:
+def _space(observations: NDArray[Any]) -> gymnasium.Space[Any]:
+    if observations.dtype.names is not None:
+        return gymnasium.spaces.Dict({name: _space(part) for name, part in unpacked(observations).items()})
     if observations.dtype == np.uint8:
         return gymnasium.spaces.Box(0, 255, observations.shape[1:], np.uint8)
     return gymnasium.spaces.Box(-np.inf, np.inf, observations.shape[1:], np.float32)

@@ -4,17 +4,20 @@ This module does not know how names are given or kept, nor which task is learned
 """
 
 import re
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from guidedflow.data import observations as kinds
 from guidedflow.data.formats import recording
 from guidedflow.data.formats.arrays import Arrays
 from guidedflow.data.formats.columns import NONE, Columns, check_told
 from guidedflow.data.formats.episode_files import natural
 from guidedflow.data.formats.recording import Recording
+from guidedflow.packing import pack, shape_of
 
 _RANGE = re.compile(r"(.*)\{(\d+)\.\.(\d+)\}(.*)")
 
@@ -22,7 +25,7 @@ _RANGE = re.compile(r"(.*)\{(\d+)\.\.(\d+)\}(.*)")
 def record(file: Arrays, columns: Columns) -> Recording:
     """What an open file recorded. Raises `InputError` for names that are missing or do not fit each other."""
     check_told(file, columns)
-    observations = matrix(file, columns.observations or "")
+    observations = seen(file, columns.observations or "")
     rows = len(observations)
     actions = _rows(file, columns.actions or "", matrix(file, columns.actions or ""), rows)
     terminals = np.zeros(rows, bool)
@@ -45,11 +48,10 @@ def record(file: Arrays, columns: Columns) -> Recording:
         ends = _ends(file, columns, terminals)
     following = None
     if columns.next_observations is not None:
-        following = _rows(file, columns.next_observations, matrix(file, columns.next_observations), rows)
-        if following.shape != observations.shape:
-            raise file.complaint(
-                columns.next_observations, f"have the shape {observations.shape}", f"{following.shape}"
-            )
+        following = _rows(file, columns.next_observations, seen(file, columns.next_observations), rows)
+        wanted, found = (shape_of(column.shape, column.dtype) for column in (observations, following))
+        if wanted != found:
+            raise file.complaint(columns.next_observations, f"have the shape {wanted}", f"{found}")
         ends = np.ones(rows, bool) if columns.transitions else ends | recording.jumps(observations, following)
     rewards = _rewards(file, columns.rewards or "0", rows)
     return Recording(observations, actions, rewards, masks, ends, following, final, weights, goals)
@@ -60,6 +62,37 @@ def joined(file: Arrays, name: str) -> list[str]:
     if name in file:
         return [name]
     return [column for part in name.split("+") for column in _matching(file, part)]
+
+
+def seen(file: Arrays, name: str) -> NDArray[Any]:
+    """The columns of observations: side by side or, where there is an image beside others, each as a part."""
+    names = joined(file, name)
+    parts = [file.read(part) for part in names]
+    return in_parts(file, names, parts) if is_mixed(parts) else matrix(file, name)
+
+
+def is_mixed(parts: Sequence[NDArray[Any]]) -> bool:
+    """Whether there is an image beside other columns."""
+    return len(parts) > 1 and any(part.ndim == 4 for part in parts)
+
+
+def in_parts(file: Arrays, names: Sequence[str], columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Columns as the parts of one observation, each under the last word of its name where that tells it apart.
+
+    Raises `InputError` for columns that no network takes, or of other lengths.
+    """
+    short = [name.rpartition("/")[2] for name in names]
+    called = short if len(set(short)) == len(short) else list(names)
+    found = {}
+    for name, part, column in zip(names, called, columns, strict=True):
+        column = column[:, None] if column.ndim == 1 else column
+        if len(column) != len(columns[0]) or not column.size:
+            raise file.complaint(name, f"have {len(columns[0])} rows as {names[0]!r} has", f"{column.shape}")
+        if kinds.fault(column.shape[1:], column.dtype) is not None:
+            wanted = "be numbers, (rows, numbers), or images in bytes, uint8 of (rows, height, width, channels)"
+            raise file.complaint(name, wanted, f"{column.dtype} of {column.shape}")
+        found[part] = column
+    return pack(found)
 
 
 def matrix(file: Arrays, name: str) -> NDArray[Any]:

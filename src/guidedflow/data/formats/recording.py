@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidedflow.data.dataset import Dataset
+from guidedflow.packing import unpacked
 
 JUMP = 1e-6
 """Two observations further apart than this (Euclidean distance) are not one and the same."""
@@ -104,9 +105,11 @@ def jumps(observations: NDArray[Any], next_observations: NDArray[Any]) -> NDArra
     block = 2**16
     for begin in range(0, len(observations) - 1, block):
         step = slice(begin, min(begin + block, len(observations) - 1))
-        follows = observations[step.start + 1 : step.stop + 1].astype(np.float64)
-        distance = (follows - next_observations[step]).reshape(len(follows), -1)
-        apart[step] = np.linalg.norm(distance, axis=1) > JUMP
+        follows, seen = unpacked(observations[step.start + 1 : step.stop + 1]), unpacked(next_observations[step])
+        square = np.zeros(step.stop - step.start)
+        for name, part in follows.items():
+            square += np.square((part.astype(np.float64) - seen[name]).reshape(len(part), -1)).sum(axis=1)
+        apart[step] = ~(np.sqrt(square) <= JUMP)
     return apart
 
 
@@ -122,5 +125,7 @@ def timed(terminals: NDArray[np.bool_], limit: int) -> NDArray[np.bool_]:
 
 
 def numbers(column: NDArray[Any]) -> NDArray[Any]:
-    """A column as networks take it: float32, or bytes as they are."""
-    return column if column.dtype == np.uint8 else column.astype(np.float32, copy=False)
+    """A column as networks take it: float32, or bytes as they are, also in parts."""
+    return (
+        column if column.dtype == np.uint8 or column.dtype.names is not None else column.astype(np.float32, copy=False)
+    )

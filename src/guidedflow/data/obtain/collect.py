@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from guidedflow.data.formats import making
 from guidedflow.data.obtain.oracles import RECIPES, Episode, Recipe, collector, recipe
 from guidedflow.errors import InputError
 from guidedflow.files import reason, replacing
@@ -50,14 +51,18 @@ def collect(
     out: Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    random_actions: float | None = None,
+    noise: float | None = None,
 ) -> tuple[Path, Path]:
     """Make the training file of a dataset and its validation file of a tenth as many episodes, and return their paths.
 
     `episodes` defaults to the published number and `workers` to one for each processor. `out` is the training file
-    (`*.npz`) or a folder for both, by default OGBench's own. The files appear complete or not at all. Raises
-    `InputError` for a name that cannot be collected, a number out of range, and files that exist, unless `overwrite`.
+    (`*.npz`) or a folder for both, by default OGBench's own. `random_actions`, a probability, and `noise`, a deviation,
+    change the quality of the data; by default they are as published. The files appear complete or not at all, and
+    record how they were made. Raises `InputError` for a name that cannot be collected, a number out of range, and files
+    that exist, unless `overwrite`.
     """
-    made = recipe(name)
+    made = recipe(name).dialled(random_actions, noise)
     episodes = made.episodes if episodes is None else episodes
     workers = available_cores() if workers is None else workers
     for word, number, least in (("episodes", episodes, 1), ("workers", workers, 1), ("seed", seed, 0)):
@@ -67,7 +72,8 @@ def collect(
     jobs = [(0, index) for index in range(episodes)] + [(1, index) for index in range(max(1, episodes // 10))]
     columns = _gather(made, seed, jobs, min(workers, len(jobs)), progress)
     rows = episodes * made.rows
-    _write({paths[0]: {k: v[:rows] for k, v in columns.items()}, paths[1]: {k: v[rows:] for k, v in columns.items()}})
+    parts = {paths[0]: {k: v[:rows] for k, v in columns.items()}, paths[1]: {k: v[rows:] for k, v in columns.items()}}
+    _write(parts, {**made.record(), "seed": seed})
     return paths
 
 
@@ -175,9 +181,11 @@ def _serve(connection: Connection, made: Recipe, seed: int) -> None:
         connection.send(((split, index), episode(np.random.SeedSequence(seed, spawn_key=(split, index)))))
 
 
-def _write(files: dict[Path, dict[str, NDArray[Any]]]) -> None:
+def _write(files: dict[Path, dict[str, NDArray[Any]]], record: dict[str, Any]) -> None:
     """Store all files or none. Not compressed, since noisy floats hardly shrink."""
     with ExitStack() as stack:
         for path, columns in files.items():
-            with stack.enter_context(replacing(path)).open("wb") as file:
+            part = stack.enter_context(replacing(path))
+            with part.open("wb") as file:
                 np.savez(file, allow_pickle=False, **columns)
+            making.write(part, record)

@@ -3,13 +3,14 @@
 `noisy` manipulation data: Markov oracles, Gaussian action noise of a scale drawn per episode, some actions at random.
 `play`: oracles that follow a plan with temporally correlated noise. `navigate` and `stitch` of the point maze: shortest
 paths with action noise. `visual-` data are made alike and seen through a camera, while their oracles know the state.
-Settings as published (OGBench, Park et al., arXiv 2410.20092, and its generation commands).
+Settings as published (OGBench, Park et al., arXiv 2410.20092, and its generation commands); `Recipe.dialled` changes
+how good the data are.
 This module does not know how many episodes are wanted, in which process it runs, or where they are stored.
 """
 
 import abc
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import gymnasium
@@ -56,7 +57,35 @@ class Recipe:
     episodes: int
     rows: int
     random_actions: float = 0.0
+    """Probability that an action is uniform in [-1, 1]."""
     stacking: tuple[float, float] = (0.0, 0.0)
+    noise: float | None = None
+    """What disturbs the oracle, by default as published; see `disturbance`."""
+
+    @property
+    def disturbance(self) -> float:
+        """Deviation of the noise of a plan or a point; of `noisy` data the largest that an episode may draw."""
+        if self.noise is not None:
+            return self.noise
+        return {"play": PLAN_NOISE, "noisy": MARKOV_NOISE}.get(self.data, POINT_NOISE)
+
+    def dialled(self, random_actions: float | None, noise: float | None) -> "Recipe":
+        """The recipe at another quality; None leaves what was published. Raises `InputError` outside [0, 1]."""
+        for name, value in (("random-actions", random_actions), ("noise", noise)):
+            if value is not None and not 0 <= value <= 1:
+                raise InputError(f"{name} must be between 0 and 1, but is {value:g}.")
+        random_actions = self.random_actions if random_actions is None else random_actions
+        return replace(self, random_actions=random_actions, noise=self.noise if noise is None else noise)
+
+    def record(self) -> dict[str, Any]:
+        """How the data are made, as JSON's own types."""
+        return {
+            "by": "scripted oracle",
+            "dataset": self.name,
+            "random_actions": self.random_actions,
+            "noise": self.disturbance,
+            "stacking": list(self.stacking),
+        }
 
     @property
     def family(self) -> str:
@@ -125,8 +154,11 @@ class Manipulation(Collector):
             mode="data_collection",
             max_episode_steps=recipe.rows,
         )
-        oracles = _plan_oracles if recipe.data == "play" else _markov_oracles
-        self._oracles = oracles(self.env, gripper_always_closed=recipe.family == "puzzle")
+        closed = recipe.family == "puzzle"
+        if recipe.data == "play":
+            self._oracles = _plan_oracles(self.env, closed, recipe.disturbance)
+        else:
+            self._oracles = _markov_oracles(self.env, closed)
 
     def episode(self, seed: np.random.SeedSequence) -> Episode:
         """One episode. A scene whose cube leaves the table is thrown away and drawn again, as published."""
@@ -166,7 +198,7 @@ class Manipulation(Collector):
 
     def _noise(self, rng: np.random.Generator) -> NDArray[Any]:
         """Added to the oracle's actions; a plan carries its own noise. Yaw and gripper move in larger units."""
-        scale = rng.uniform(0, MARKOV_NOISE) if self._recipe.data == "noisy" else 0.0
+        scale = rng.uniform(0, self._recipe.disturbance) if self._recipe.data == "noisy" else 0.0
         return rng.normal(0, 1, (self._recipe.rows, 5)) * (scale * np.array([1, 1, 1, 3, 10]))
 
 
@@ -184,11 +216,12 @@ class PointMaze(Collector):
 
     def episode(self, seed: np.random.SeedSequence) -> Episode:
         """One episode, from a random free cell."""
-        resets, disturbances = seed.spawn(2)
-        rng = np.random.default_rng(disturbances)
+        resets, disturbances, dice = seed.spawn(3)
+        rng, other = np.random.default_rng(disturbances), np.random.default_rng(dice)
         rows, maze = self._recipe.rows, self._maze
         start, goal = self._endpoints(rng)
-        noise = rng.normal(0, POINT_NOISE, (rows, 2))
+        noise = rng.normal(0, self._recipe.disturbance, (rows, 2))
+        random_rows, random_actions = other.random(rows) < self._recipe.random_actions, other.uniform(-1, 1, (rows, 2))
         observation, info = self.env.reset(
             seed=int(resets.generate_state(1)[0]), options={"task_info": {"init_ij": start, "goal_ij": goal}}
         )
@@ -196,6 +229,7 @@ class PointMaze(Collector):
         for row in range(rows):
             direction = self._subgoal() - maze.get_xy()
             action = np.clip(direction / (np.linalg.norm(direction) + 1e-6) + noise[row], -1, 1)
+            action = random_actions[row] if random_rows[row] else action
             following, _, _, _, info = self.env.step(action)
             _append(columns, observation, action, info)
             observation = following
@@ -222,10 +256,10 @@ class PointMaze(Collector):
         return self._subgoals[pair]
 
 
-def _plan_oracles(env: gymnasium.Env[Any, Any], gripper_always_closed: bool) -> dict[str, Any]:
+def _plan_oracles(env: gymnasium.Env[Any, Any], gripper_always_closed: bool, noise: float) -> dict[str, Any]:
     from ogbench.manipspace.oracles.plan import button_plan, cube_plan, drawer_plan, window_plan
 
-    settings = {"env": env, "noise": PLAN_NOISE, "noise_smoothing": PLAN_SMOOTHING}
+    settings = {"env": env, "noise": noise, "noise_smoothing": PLAN_SMOOTHING}
     return {
         "cube": cube_plan.CubePlanOracle(**settings),
         "button": button_plan.ButtonPlanOracle(gripper_always_closed=gripper_always_closed, **settings),

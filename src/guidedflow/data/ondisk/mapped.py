@@ -24,6 +24,7 @@ from guidedflow.data.summary import spread
 from guidedflow.errors import InputError
 from guidedflow.files import DamagedFile, read_json, reason
 from guidedflow.normalization import ActionScale
+from guidedflow.packing import Shape, shape_of, type_from, type_of
 
 MANIFEST = "manifest.json"
 MARK = "guidedflow_data"  # its presence tells a manifest from any other JSON file
@@ -86,14 +87,14 @@ class Mapped:
         return ActionScale(low, high)
 
     @property
-    def observation_shape(self) -> tuple[int, ...]:
+    def observation_shape(self) -> Shape:
         """Shape of one observation."""
-        return tuple(self.manifest["columns"]["observations"]["shape"][1:])
+        return shape_of(tuple(self.manifest["columns"]["observations"]["shape"][1:]), self.observation_dtype)
 
     @property
     def observation_dtype(self) -> np.dtype[Any]:
         """Type of an observation's numbers."""
-        return np.dtype(self.manifest["columns"]["observations"]["type"])
+        return type_from(self.manifest["columns"]["observations"]["type"])
 
     @property
     def actions_outside(self) -> Excess:
@@ -127,7 +128,7 @@ class Mapped:
             told = reason(error) if isinstance(error, OSError) else str(error)
             raise InputError(f"{path} must be a column of the dataset, found damage ({told}); convert again") from error
         expected = self._expected(name)
-        found = (list(column.shape), column.dtype.str)
+        found = (list(column.shape), type_of(column.dtype))
         if found != expected:
             raise InputError(f"{path} must have shape and type {expected} as {MANIFEST} says, found {found}")
         return column
@@ -204,6 +205,13 @@ def _manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
+def _is_known(name: str, told: str) -> bool:
+    """Whether a column may be of a type."""
+    if name == "observations" and told.startswith("["):
+        return type_of(type_from(told)) == told
+    return told in _TYPES.get(name, ("<f4",))
+
+
 def _is_whole(manifest: Mapping[str, Any]) -> bool:
     """Whether a manifest tells all that is asked of it, of columns that there are."""
     try:
@@ -211,7 +219,7 @@ def _is_whole(manifest: Mapping[str, Any]) -> bool:
         known = {"observations", "actions", "rewards", "masks", "last"}
         return (
             known <= columns.keys() <= known | {"weights"}
-            and all(told["type"] in _TYPES.get(name, ("<f4",)) for name, told in columns.items())
+            and all(_is_known(name, told["type"]) for name, told in columns.items())
             and {told["shape"][0] for told in columns.values()} == {manifest["transitions"] + manifest["episodes"]}
             and all({"least", "greatest"} <= told.keys() for told in columns.values())
             and isinstance(manifest["name"], str)
@@ -219,5 +227,5 @@ def _is_whole(manifest: Mapping[str, Any]) -> bool:
             and isinstance(manifest["fingerprint"], str)
             and {"share", "row", "largest"} <= manifest["actions_outside"].keys()
         )
-    except (KeyError, TypeError, AttributeError, IndexError):
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError):
         return False

@@ -20,6 +20,7 @@ from guidedflow.data.ondisk.mapped import FORMAT, MANIFEST, MARK
 from guidedflow.data.summary import episodes
 from guidedflow.errors import InputError
 from guidedflow.files import replacing, write_synced
+from guidedflow.packing import type_of, unpacked
 
 _STRETCH = 2**24  # bytes that are hashed at a time
 
@@ -124,9 +125,10 @@ class _Growing:
         np.ascontiguousarray(column).tofile(self._file)
         self.rows += len(column)
         counted = column if last is None else column[~last]
-        if counted.size:
-            self.least = min(self.least, float(counted.min()))
-            self.greatest = max(self.greatest, float(counted.max()))
+        for part in unpacked(counted).values():
+            if part.size:
+                self.least = min(self.least, float(part.min()))
+                self.greatest = max(self.greatest, float(part.max()))
 
     def finish(self) -> None:
         self._file.seek(0)
@@ -137,10 +139,14 @@ class _Growing:
     def told(self) -> dict[str, Any]:
         shape = [self.rows, *self.shape]
         least, greatest = (self.least, self.greatest) if self.least <= self.greatest else (None, None)
-        return {"shape": shape, "type": self.dtype.str, "least": least, "greatest": greatest}
+        return {"shape": shape, "type": type_of(self.dtype), "least": least, "greatest": greatest}
 
     def _header(self) -> None:
-        header = {"shape": (self.rows, *self.shape), "fortran_order": False, "descr": self.dtype.str}
+        header = {
+            "shape": (self.rows, *self.shape),
+            "fortran_order": False,
+            "descr": np.lib.format.dtype_to_descr(self.dtype),
+        }
         np.lib.format.write_array_header_1_0(self._file, header)
 
 

@@ -7,6 +7,8 @@ As published with FQL (arXiv 2502.02538) and GFP (arXiv 2512.03973), with probab
 where a batch comes from, nor who learns from it.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, Shaped
@@ -25,9 +27,10 @@ def crop_batch(batch: Transition, key: PRNGKeyArray, probability: float | Scalar
     coin_key, place_key = jax.random.split(jax.random.fold_in(key, _KEY))
     images = {name: image for name, image in batch._asdict().items() if "observation" in name and image is not None}
 
-    def cropped() -> dict[str, Array]:
+    def cropped() -> dict[str, Any]:
         places = jax.random.randint(place_key, (size, 2), 0, 2 * PADDING + 1)
-        return {name: jax.vmap(crop)(image, places) for name, image in images.items()}
+        # An observation may have vectors beside its images, which stay as they are.
+        return jax.tree.map(lambda part: jax.vmap(crop)(part, places) if part.ndim == 4 else part, images)
 
     seen = jax.lax.cond(jax.random.uniform(coin_key) < probability, cropped, lambda: images)
     return batch._replace(**seen)

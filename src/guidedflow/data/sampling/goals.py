@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from guidedflow.errors import InputError
+from guidedflow.parts import Parts
 from guidedflow.settings import check_ranges
 from guidedflow.types import Transition
 
@@ -145,6 +146,7 @@ class Goals(eqx.Module):
         )
 
 
-def _join(observation: Shaped[Array, "..."], goal: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+def _join(observation: Shaped[Array, "..."] | Parts, goal: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
     """Numbers behind numbers, or channels behind channels."""
+    assert not isinstance(observation, Parts)  # which have no goals
     return jnp.concatenate([observation, goal], axis=-1)

@@ -25,10 +25,12 @@ from guidedflow.data.actions import ACTION_LIMIT
 from guidedflow.data.drawing import Drawing, Slots, Weighted
 from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.data.sampling.blocks import Blocks, drawn
-from guidedflow.data.sampling.cutting import Cutting
+from guidedflow.data.sampling.cutting import Cutting, sparse
 from guidedflow.data.sampling.rebalance import Weights, no_weight
 from guidedflow.data.transitions import Cut, Transitions, no_transition
 from guidedflow.errors import InputError
+from guidedflow.packing import type_from
+from guidedflow.parts import Parts, on_device
 from guidedflow.settings import check_ranges
 from guidedflow.types import Transition
 
@@ -114,7 +116,11 @@ class Windows:
         width = int(self.blocks.counts.max())
         table, drawing = self._table(blocks, width)
         observations, actions = self._column("observations", blocks), self._column("actions", blocks)
-        goals = observations if self.data.goal_conditioned else None
+        assert isinstance(actions, jax.Array)
+        goals = None
+        if self.data.goal_conditioned:
+            assert isinstance(observations, jax.Array)
+            goals = observations
         return self._cutting.transitions(observations, actions, table, drawing, goals)
 
     def example(self) -> Transition:
@@ -147,13 +153,14 @@ class Windows:
         """Those of a block, whose own come first; its final row ends an episode for the time being."""
         rewards, masks, last = (self._rows(name, block) for name in ("rewards", "masks", "last"))
         last[-1] = True
+        rewards = rewards if self._cutting.rewards == "data" else sparse(masks)
         return Cut.of(rewards, masks, last, **self._cutting.spans)
 
-    def _column(self, name: str, blocks: Int64[np.ndarray, " slots"]) -> Shaped[Array, " rows *rest"]:
+    def _column(self, name: str, blocks: Int64[np.ndarray, " slots"]) -> Shaped[Array, " rows *rest"] | Parts:
         """The rows of the blocks, those of slot m from row m * longest on."""
         longest = self.blocks.longest
         entry = self.data.manifest["columns"][name]
-        rows = np.zeros((len(blocks) * longest, *entry["shape"][1:]), entry["type"])
+        rows = np.zeros((len(blocks) * longest, *entry["shape"][1:]), type_from(entry["type"]))
         for slot, block in enumerate(blocks.tolist()):
             own = self._rows(name, block)
             rows[slot * longest : slot * longest + len(own)] = own
@@ -161,7 +168,7 @@ class Windows:
             if self.data.action_scale is not None:
                 rows = self.data.action_scale.to_box(rows)
             np.clip(rows, -ACTION_LIMIT, ACTION_LIMIT, out=rows)
-        return jax.block_until_ready(jnp.asarray(rows))
+        return jax.block_until_ready(on_device(rows))
 
     def _rows(self, name: str, block: int) -> NDArray[Any]:
         return self.data.rows(name, int(self.blocks.begins[block]), int(self.blocks.stops[block]))

@@ -15,6 +15,7 @@ from guidedflow.data.cleaning import repetitions
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.summary import episodes
 from guidedflow.data.validation.problem import Problems
+from guidedflow.packing import as_matrix, unpacked
 
 LARGE_VALUE, LARGE_OBSERVATION = 1e5, 1e4
 """Values and observations beyond these are hardly learned by networks that start near 1."""
@@ -45,7 +46,8 @@ def check(dataset: Dataset, use: Use, problems: Problems, file: str | None = Non
         problems.add("no-transition", file, "last", found=f"none in {dataset.episodes} episodes")
         return
     _check_actions(dataset.actions[steps], file, problems)
-    _check_observations(dataset.observations, file, problems)
+    for name, part in unpacked(dataset.observations).items():
+        _check_observations(part, file, problems, f"observations/{name}" if name else "observations")
     _check_lengths(dataset, use, file, problems)
     if not dataset.goal_conditioned:  # whose rewards and masks count for nothing
         _check_rewards(dataset.rewards[steps], dataset, use, file, problems)
@@ -70,21 +72,21 @@ def _check_actions(actions: NDArray[np.float32], file: str, problems: Problems) 
         problems.add("saturated", file, "actions", found=f"{100 * share:.0f} % there")
 
 
-def _check_observations(observations: NDArray[Any], file: str, problems: Problems) -> None:
+def _check_observations(observations: NDArray[Any], file: str, problems: Problems, name: str) -> None:
     if len(observations) < 2:
         return
     low, high = observations.min(0), observations.max(0)
     if (low == high).all():
-        problems.add("blind", file, "observations", found=f"the same numbers in all {len(observations)} rows")
+        problems.add("blind", file, name, found=f"the same numbers in all {len(observations)} rows")
         return
     if observations.ndim > 2:  # a corner of an image may well stay black
         return
     if (still := np.flatnonzero(low == high)).size:
-        problems.add("constant-observation", file, "observations", found=f"one number in {_dimensions(still)}")
+        problems.add("constant-observation", file, name, found=f"one number in {_dimensions(still)}")
     largest = np.maximum(np.abs(low.astype(np.float32)), np.abs(high.astype(np.float32)))
     if (large := np.flatnonzero(largest > LARGE_OBSERVATION)).size:
         found = f"up to {largest.max():.3g} in {_dimensions(large)}"
-        problems.add("large-observation", file, "observations", found=found, limit=LARGE_OBSERVATION)
+        problems.add("large-observation", file, name, found=found, limit=LARGE_OBSERVATION)
 
 
 def _check_rewards(rewards: NDArray[np.float32], dataset: Dataset, use: Use, file: str, problems: Problems) -> None:
@@ -134,7 +136,7 @@ def _check_lengths(dataset: Dataset, use: Use, file: str, problems: Problems) ->
 
 def _check_tails(dataset: Dataset, use: Use, file: str, problems: Problems) -> None:
     """Steps at the end of an episode in which nothing changes, and steps after a task ended."""
-    observations = dataset.observations.reshape(len(dataset.last), -1)
+    observations = as_matrix(dataset.observations)
     ends = np.flatnonzero(dataset.last)
     begins = np.concatenate([[0], ends[:-1] + 1])
     moves = np.zeros(len(observations), bool)

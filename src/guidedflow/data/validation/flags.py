@@ -132,7 +132,7 @@ class Ends:
     def _check_successors(self, observations: NDArray[Any], following: NDArray[Any]) -> bool:
         """Whether next observations are of the same sensor, and others than the observations."""
         name, named = self.names["next_observations"], self.names["observations"]
-        if following.shape != observations.shape:
+        if following.shape != observations.shape or following.dtype.names != observations.dtype.names:
             self.problems.add("next-shape", self.path, name, found=f"{following.shape}", observations=named)
             return False
         if np.array_equal(following, observations) and not np.array_equal(observations[1:], observations[:-1]):

@@ -13,6 +13,7 @@ from guidedflow.data.formats import minari
 from guidedflow.data.formats.arrays import DAMAGE, needing
 from guidedflow.data.validation.problem import Problems
 from guidedflow.files import DamagedFile, read_json
+from guidedflow.packing import finite_rows
 
 _KEYS = ("observation_space", "action_space", "data_format", "total_episodes", "minari_version")
 _DATA = {"hdf5": "main_data.hdf5"}
@@ -78,10 +79,8 @@ def _check_spaces(data: Path, metadata: dict[str, Any], problems: Problems) -> N
         if not isinstance(space, spaces.Box):
             problems.add("odd-space", data, "observations", found=f"{space}")
         images |= isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) in (2, 3)
-    if images and not isinstance(found["observation_space"], spaces.Box):
-        problems.add(
-            "odd-space", data, "observations", found="an image beside others, which are not supported together"
-        )
+    if images and not isinstance(found["observation_space"], spaces.Box | spaces.Dict):
+        problems.add("odd-space", data, "observations", found="images without names; make them a dictionary")
     if images and metadata.get("jpeg_encoding", True):
         problems.add("lossy", data, "observations", found="JPEG")
 
@@ -105,7 +104,7 @@ def _check_episodes(data: Path, metadata: dict[str, Any], problems: Problems) ->
                 problems.add("episode-lengths", data, f"episode_{index}", found=error.found)
                 continue
             for key in ("observations", "actions", "rewards"):
-                wrong = ~np.isfinite(columns[key].reshape(len(columns[key]), -1)).all(1)
+                wrong = ~finite_rows(columns[key])
                 if wrong.any():
                     problems.add("nan", data, key, int(np.argmax(wrong)), found=f"NaN or infinity in episode {index}")
     except (*DAMAGE, AssertionError, AttributeError, IndexError, StopIteration) as error:

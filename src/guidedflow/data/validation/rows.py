@@ -14,10 +14,11 @@ from guidedflow.data.actions import Outside
 from guidedflow.data.dataset import TOLERANCE, first_unfinite_row
 from guidedflow.data.formats.arrays import Arrays, ColumnError, Fault
 from guidedflow.data.formats.columns import INDEPENDENT, NONE, Roles
-from guidedflow.data.formats.own import episode_stops, joined
+from guidedflow.data.formats.own import episode_stops, in_parts, is_mixed, joined
 from guidedflow.data.validation.flags import Ends, flag_of
 from guidedflow.data.validation.problem import Problems
 from guidedflow.errors import did_you_mean
+from guidedflow.packing import unpacked
 
 MATRICES = ("observations", "actions", "next_observations", "goals")
 UNSCALED = 5
@@ -144,6 +145,8 @@ def _read(file: Arrays, role: str, names: str, problems: Problems, scanned: bool
     if len(whole) < len(parts):
         return None
     whole = [part[:, None] if part.ndim == 1 and role in MATRICES else part for part in whole]
+    if role in ("observations", "next_observations") and is_mixed(whole):
+        return in_parts(file, called, whole) if len({len(part) for part in whole}) == 1 else whole[0]
     if len(whole) > 1:
         for name, part in zip(called, whole, strict=True):
             if part.ndim != 2:
@@ -191,7 +194,11 @@ def _check_lengths(file: Arrays, columns: dict[str, str], found: dict[str, NDArr
 
 
 def check_observations(path: Any, name: str, column: NDArray[Any], problems: Problems) -> None:
-    """Whether observations are vectors, or images as (height, width, channels)."""
+    """Whether observations are vectors, or images as (height, width, channels); also each of several parts."""
+    if column.dtype.names is not None:
+        for part, own in unpacked(column).items():
+            check_observations(path, part, own, problems)
+        return
     shape, found = column.shape[1:], observations.fault(column.shape[1:], column.dtype)
     match found:
         case "float-images":
@@ -215,7 +222,7 @@ def check_scale(file: Arrays, names: str, problems: Problems) -> None:
     for name in joined(file, names):
         column = file.read(name)
         if column.dtype == np.uint8 or column.ndim > 2:
-            return
+            continue
         wide = column.reshape(len(column), -1).astype(np.float64)
         large = (np.abs(wide.mean(0)) >= UNSCALED) | (wide.std(0) >= UNSCALED)
         far += [f"{name}[{index}]" if wide.shape[1] > 1 else name for index in np.flatnonzero(large)]
