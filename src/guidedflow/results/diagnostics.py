@@ -146,8 +146,8 @@ RULES = (
         "Raise --temperature tenfold.",
     ),
     Rule(
-        "weights-sharp", "weight_undecided", "below", 0.01,
-        "Fewer than one weight in a hundred lies between 0.01 and 0.99.",
+        "weights-sharp", "weight_undecided", "below", 0.002,
+        "Not one of 256 weights lies between 0.01 and 0.99; sharp but healthy runs have one or more.",
         "The weights of cloning are zeros and ones: the temperature is too small.",
         "Raise --temperature tenfold.",
         patience=6,
