@@ -99,7 +99,7 @@ def of_critic(
     }
     known = jnp.isfinite(returns)
     error = jnp.where(known, q - returns, 0.0)
-    count = jnp.sum(known)
+    count = jnp.sum(known.astype(jnp.float32))
     center = jnp.sum(jnp.where(known, returns, 0.0)) / jnp.maximum(count, 1)
     deviation = jnp.sqrt(jnp.sum(jnp.where(known, jnp.square(returns - center), 0.0)) / jnp.maximum(count, 1))
     enough = count >= len(returns) // 8
@@ -120,9 +120,10 @@ def of_flow(flow: Policy, batch: Transition, key: PRNGKeyArray) -> Metrics:
     found = {"flow_diversity": _distance(first, second)}
     states = batch.acting.observation
     if states.ndim == 2 and jnp.issubdtype(states.dtype, jnp.floating):
-        scaled = states / jnp.maximum(jnp.std(states, axis=0), 1e-6)
-        apart = jnp.sum(jnp.square(scaled), 1)[:, None] + jnp.sum(jnp.square(scaled), 1) - 2 * scaled @ scaled.T
-        nearest = jnp.argmin(apart + jnp.diag(jnp.full(len(states), jnp.inf)), axis=1)
+        scaled = states / jnp.maximum(jnp.std(states, axis=0, keepdims=True), 1e-6)
+        norms = jnp.sum(jnp.square(scaled), axis=1)
+        squares = norms[:, None] + norms[None, :] - 2 * scaled @ scaled.T
+        nearest = jnp.argmin(squares + jnp.diag(jnp.full(len(states), jnp.inf)), axis=1)
         found["data_diversity"] = _distance(batch.acting.action, batch.acting.action[nearest])
         found["diversity_ratio"] = found["flow_diversity"] / jnp.maximum(found["data_diversity"], 1e-6)
     return found
