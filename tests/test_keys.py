@@ -40,6 +40,8 @@ def test_streams_keep_their_numbers() -> None:
         "DATA": 4,
         "UPDATE": 5,
         "WINDOWS": 6,
+        "JUDGING": 7,
+        "DIAGNOSTICS": 16,
     }
 
 

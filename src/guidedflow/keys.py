@@ -26,6 +26,7 @@ class Stream(enum.IntEnum):
     ONLINE_ACTIONS = 9
     REPLAY = 10
     CURRICULUM = 11
+    DIAGNOSTICS = 16
 
 
 def stream_key(seed: int | Int[Array, ""], stream: Stream, step: int | Int[Array, ""] = 0) -> PRNGKeyArray:

@@ -17,7 +17,7 @@ import optax
 from jaxtyping import PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner
-from guidedflow.algorithms.parts import cloning
+from guidedflow.algorithms.parts import cloning, figures
 from guidedflow.algorithms.parts.cloning import Noise, Times
 from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.algorithms.parts.implicit_values import ImplicitValues, Values
@@ -80,6 +80,18 @@ class CFGRL:
             flow=flow, critic=critic, aggregate=self.ensemble.acting(Aggregate.min), sampler=sampler
         )
         return {"conditional": conditional, "flow": conditional.conditioned(0.0)}
+
+    def diagnostics(self, state: State, batch: Transition, key: PRNGKeyArray) -> Metrics:
+        """The share of actions whose label is better than expected, and the target critic's distance."""
+        target, value, combine = (
+            state.values.target_critic, state.values.value.network, self.ensemble.actor(Aggregate.min)
+        )  # fmt: skip
+
+        def advantage(data: Transition) -> Scalar:
+            return combine(target.given(data.observation)(data.action) - value(data.observation))
+
+        better = jnp.mean((jax.vmap(advantage)(batch.acting) > 0).astype(jnp.float32))
+        return figures.target_lag(state.values.critic.network, target, batch) | {"labelled_better": better}
 
     @property
     def values(self) -> ImplicitValues:

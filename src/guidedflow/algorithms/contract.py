@@ -53,6 +53,15 @@ class Demanding(Protocol):
         ...
 
 
+@runtime_checkable
+class Diagnosed(Protocol):
+    """An algorithm with figures beyond those that its policies have (`parts.figures`)."""
+
+    def diagnostics(self, state: Any, batch: Transition, key: PRNGKeyArray) -> Metrics:
+        """Single numbers that tell how the run does, on a fixed batch once a log interval; they change nothing."""
+        ...
+
+
 def check_data(algorithm: Algorithm[Any], example: Transition) -> None:
     """Raise `InputError` for data that the algorithm cannot learn from; `example` is the first transition."""
     if isinstance(algorithm, Demanding):

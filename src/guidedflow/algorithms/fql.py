@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from guidedflow.algorithms.learner import polyak
-from guidedflow.algorithms.parts import automatic, distillation
+from guidedflow.algorithms.parts import automatic, distillation, figures
 from guidedflow.algorithms.parts.automatic import Found
 from guidedflow.algorithms.parts.cloning import flow_loss
 from guidedflow.algorithms.parts.distillation import Noise, State
@@ -62,6 +62,10 @@ class FQL:
 
     def policies(self, state: State) -> dict[str, Policy]:
         return distillation.policies(state, self.ensemble.acting(self.aggregate), self.flow_steps)
+
+    def diagnostics(self, state: State, batch: Transition, key: PRNGKeyArray) -> Metrics:
+        """The distance between critic and target critic."""
+        return figures.target_lag(state.critic.network, state.target_critic, batch)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:

@@ -20,7 +20,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.algorithms.learner import polyak
-from guidedflow.algorithms.parts import automatic, distillation
+from guidedflow.algorithms.parts import automatic, distillation, figures
 from guidedflow.algorithms.parts.automatic import Found
 from guidedflow.algorithms.parts.distillation import Noise, State
 from guidedflow.algorithms.parts.ensemble import Ensemble
@@ -142,6 +142,22 @@ class GFP:
 
     def policies(self, state: State) -> dict[str, Policy]:
         return distillation.policies(state, self.ensemble.acting(self.aggregate), self.flow_steps)
+
+    def diagnostics(self, state: State, batch: Transition, key: PRNGKeyArray) -> Metrics:
+        """The spread of the weights g, and the distance between critic and target critic."""
+        data, noise, combine = batch.acting, distillation.draw(batch, key), self.ensemble.actor(self.aggregate)
+
+        def advantages(data: Transition, noise: Noise) -> tuple[Scalar, Scalar, Scalar]:
+            proposal = clip(state.actor.network.given(data.observation)(noise.action))
+            imitation = clip(integrate(state.flow.network.given(data.observation), noise.action, self.flow_steps))
+            q, online = state.target_critic.given(data.observation), state.critic.network.given(data.observation)
+            reference = self.reference(lambda action: combine(q(action)), proposal, imitation)
+            return combine(q(data.action)), reference, combine(online(proposal))
+
+        q, reference, proposed = jax.vmap(advantages)(data, noise)
+        temperature = state.found.temperature(self.temperature)
+        weights = jax.vmap(self.weight, (0, 0, None, None))(q, reference, value_scale(proposed), temperature)
+        return figures.of_weights(weights) | figures.target_lag(state.critic.network, state.target_critic, batch)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:

@@ -19,6 +19,7 @@ import optax
 from jaxtyping import PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner
+from guidedflow.algorithms.parts import figures
 from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.algorithms.parts.implicit_values import FQL_FORM, ImplicitValues, Values
 from guidedflow.algorithms.parts.losses import squared_error, value_scale
@@ -95,6 +96,25 @@ class IQL:
         actor, critic = state.actor.network, state.values.target_critic
         combine = self.ensemble.acting(Aggregate.min)
         return {"actor": ActorPolicy(actor=actor, critic=critic, aggregate=combine, sampler=Sampler())}
+
+    def diagnostics(self, state: State, batch: Transition, key: PRNGKeyArray) -> Metrics:
+        """The spread of the advantage weights, the share of them at their limit, and the target critic's distance."""
+        critic, value, combine = (
+            state.values.critic.network,
+            state.values.value.network,
+            self.ensemble.actor(Aggregate.min),
+        )
+        lag = figures.target_lag(critic, state.values.target_critic, batch)
+        if self.extraction is not Extraction.awr:
+            return lag
+
+        def advantage(data: Transition) -> Scalar:
+            return combine(critic.given(data.observation)(data.action) - value(data.observation))
+
+        exponents = self.alpha * jax.vmap(advantage)(batch.acting)
+        weights = jnp.minimum(jnp.exp(exponents), 100.0)
+        limited = jnp.mean((weights >= 100.0).astype(jnp.float32))
+        return lag | {"weight_effective": figures.effective_share(weights), "weight_limited": limited}
 
     @property
     def values(self) -> ImplicitValues:

@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner, polyak
+from guidedflow.algorithms.parts import figures
 from guidedflow.algorithms.parts.ascent import ascent
 from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.algorithms.parts.losses import squared_error
@@ -83,6 +84,12 @@ class ReBRAC:
     def policies(self, state: State) -> dict[str, Policy]:
         actor, combine = state.actor.network, self.ensemble.acting(self.aggregate)
         return {"actor": ActorPolicy(actor=actor, critic=state.target_critic, aggregate=combine, sampler=Sampler())}
+
+    def diagnostics(self, state: State, batch: Transition, key: PRNGKeyArray) -> Metrics:
+        """The target actor's distance to the data's next actions, and that between critic and target critic."""
+        after = jax.vmap(state.target_actor)(batch.next_observation)
+        lag = figures.target_lag(state.critic.network, state.target_critic, batch)
+        return figures.apart("next_action_distance", after, batch.next_action) | lag
 
     @property
     def optimizer(self) -> optax.GradientTransformation:

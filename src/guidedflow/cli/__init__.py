@@ -19,6 +19,7 @@ import tyro
 from guidedflow import recipes
 from guidedflow.cli import catalogue, origins, rehearsing, resuming
 from guidedflow.cli.data import Data
+from guidedflow.cli.diagnose import Diagnose
 from guidedflow.cli.evaluate import Evaluate
 from guidedflow.cli.explain import Explain
 from guidedflow.cli.export import Export
@@ -100,6 +101,7 @@ Command = (
     | Annotated[Tasks, tyro.conf.subcommand("tasks")]
     | Annotated[Study, tyro.conf.subcommand("study")]
     | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Diagnose, tyro.conf.subcommand("diagnose")]
     | Annotated[Plot, tyro.conf.subcommand("plot")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Export, tyro.conf.subcommand("export")]

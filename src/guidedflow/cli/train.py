@@ -41,6 +41,7 @@ from guidedflow.runs.trained import Trained
 from guidedflow.settings import to_plain
 from guidedflow.training.imitation import Imitation
 from guidedflow.training.loop import train
+from guidedflow.training.member import REMEDY
 from guidedflow.training.plan import Plan
 from guidedflow.training.rehearsal import rehearse
 
@@ -162,6 +163,9 @@ class Train(Generic[Learns]):
                 **options,
             )
         self._tell_what_is_next(trained)
+        if trained.dead:
+            told = "; ".join(death.sentence for death in trained.dead.values())
+            raise InputError(f"Seeds {sorted(trained.dead)} are dead, and others are whole: {told}; {REMEDY}")
 
     @property
     def _imitation(self) -> Imitation | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from guidedflow.results import account, chapters, overview
+from guidedflow.results import account, chapters, diagnosis, overview
 from guidedflow.results.comparison import Comparison, Entry, check_reported, compare
 from guidedflow.results.confidence import plural
 from guidedflow.results.methods import Method, labels
@@ -68,7 +68,7 @@ def make(records: Sequence[RunRecord], known: Known | None = None, left_out: Ite
         f"{plural(len(records), 'run')}, {plural(len(comparison.tasks), 'task')}, {plural(len(names), 'method')}, "
         f"{episodes:,} reported episodes."
     )
-    background = [*account.settings(records), account.runs(records)]
+    background = [*diagnosis.section(records), *account.settings(records), account.runs(records)]
     told = tuple(dict.fromkeys([*left_out, *comparison.left_out]))
     return Report("Comparison of runs", summary, comparison, names, scores, background, told, known)
 

@@ -20,6 +20,7 @@ from guidedflow.errors import InputError
 from guidedflow.results import intervals, rows
 from guidedflow.results.records import RunRecord, Tuning
 from guidedflow.results.rows import Episode
+from guidedflow.runs import deaths
 from guidedflow.runs.changes import MAY_CHANGE, NOT_COMPARED
 from guidedflow.runs.mark import CONFIG, MARK
 from guidedflow.runs.run import Run
@@ -91,6 +92,7 @@ def read(folder: Path) -> tuple[RunRecord, list[str]]:
         commit=_text(str(config["commit"])) if config.get("commit") else None,
         tuning=_tuning(folder, lost),
     )
+    lost += [f"{_text(str(folder))}: seed {each.seed} is dead: {each.sentence}." for each in deaths.read(folder)]
     return record, lost
 
 

@@ -5,6 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from guidedflow import environments
 from guidedflow.algorithms.contract import Algorithm
 from guidedflow.data.dataset import Dataset
@@ -13,6 +16,7 @@ from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.data.transitions import Transitions
 from guidedflow.environments.own import Own
 from guidedflow.environments.vector import Simulators, factory_of, given_or_opened
+from guidedflow.errors import InputError
 from guidedflow.evaluation import video
 from guidedflow.evaluation.rollout import Evaluation, evaluate
 from guidedflow.flows.sampling import Sampler
@@ -20,7 +24,7 @@ from guidedflow.keys import Stream
 from guidedflow.policies.policy import Policy
 from guidedflow.policies.rescaled import in_units
 from guidedflow.results import rows
-from guidedflow.runs import source, steering
+from guidedflow.runs import deaths, source, steering
 from guidedflow.runs.configuration import Configuration
 from guidedflow.runs.opening import opened
 from guidedflow.runs.run import Run
@@ -30,10 +34,14 @@ class Trained:
     """A run at one of its checkpoints; every array of `state` has a leading axis of `seeds`."""
 
     def __init__(self, run: Run, algorithm: Algorithm[Any], state: Any, step: int, configuration: Configuration):
-        self.run, self.algorithm, self.state, self.step = run, algorithm, state, step
+        self.run, self.algorithm, self.step = run, algorithm, step
         self.configuration = configuration
         self.task = configuration.task
-        self.seeds = configuration.each_seed
+        self.dead = deaths.at(deaths.read(run.path), step)
+        """Seeds that were not finite any more at this step; neither `seeds` nor `state` hold them."""
+        alive = deaths.healthy(configuration.each_seed, self.dead)
+        self.seeds = [configuration.each_seed[row] for row in alive]
+        self.state = jax.tree.map(lambda leaf: leaf[jnp.asarray(alive)], state) if self.dead and alive else state
         self.frame_stack = configuration.frame_stack
         self.action_scale = configuration.action_scale
 
@@ -69,6 +77,8 @@ class Trained:
 
         `sampler` and `critic_from` steer it as `steered` does.
         """
+        if seed in self.dead:
+            raise InputError(f"Seed {seed} of {self.run.path} is dead: {self.dead[seed].sentence}; take another one.")
         own = steering.of_seed(self.steered(name, sampler, critic_from), seed, self.seeds, self.run.path)
         return in_units(own, self.action_scale, self.configuration.observation_scale)
 

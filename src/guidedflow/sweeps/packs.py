@@ -126,7 +126,7 @@ def carry_out(pack: Pack, together: bool) -> Iterator[Outcome]:
                 if isinstance(result, Trained) and pack.judging.episodes and environments.known(run.task):
                     simulators = simulators or open_simulators(run.task, run.plan.workers, None, run.plan.frame_stack)
                     judge(result, pack.judging, simulators)
-                yield Outcome(str(run.out), str(result) if isinstance(result, InputError) else None)
+                yield Outcome(str(run.out), _error(result))
     finally:
         if simulators is not None:
             simulators.close()
@@ -143,3 +143,10 @@ def judge(trained: Trained, judging: Judging, simulators: Simulators) -> None:
         )  # fmt: skip
         found += result.labelled(policy=name, step=trained.step).rows
     rows.append(trained.run.evaluations, found)
+
+
+def _error(result: Trained | InputError) -> str | None:
+    """Why a run is not whole: it stopped, or seeds of it are dead."""
+    if isinstance(result, InputError):
+        return str(result)
+    return "; ".join(death.sentence for death in result.dead.values()) or None

@@ -31,6 +31,8 @@ from guidedflow.errors import InputError
 from guidedflow.results.intervals import first_unfinite
 from guidedflow.runs.saving import Saving
 from guidedflow.runs.trained import Trained
+from guidedflow.training.diagnosing import Doctor
+from guidedflow.training.faults import Examiner, examine
 from guidedflow.training.imitation import Course, Imitation
 from guidedflow.training.interruption import interruption
 from guidedflow.training.member import Member, Order, check_arguments, check_orders, cutting_of
@@ -63,7 +65,7 @@ def train(
     by default the program's arguments, are kept in the configuration, to say where settings came from. Evaluations on
     the way are in the simulators of the dataset's task, or in those that are given. Numbers are of single precision,
     whatever `jax_enable_x64` says. Raises `InputError` for observations that no network here takes, a folder that is
-    in use or holds something, and a loss that is no longer finite; `Interrupted`, a SystemExit, after a signal.
+    in use or holds something, and where no seed is finite any more; `Interrupted`, a SystemExit, after a signal.
     """
     check_arguments(algorithm, dataset, plan)
     if curriculum is not None:
@@ -97,7 +99,8 @@ def train_together(
     """Train several runs as one compiled program, and return what each learned, or why it stopped.
 
     They must have come to the same step, and may differ in folders, seeds and the float settings of their algorithms.
-    The other arguments are those of `train`. A run whose loss is no longer finite stops, and the others go on.
+    The other arguments are those of `train`. A seed that is no longer finite is dead, and the others go on; a run whose
+    seeds are all dead stops.
     """
     check_orders(orders)
     plan = orders[0].plan
@@ -142,7 +145,7 @@ def train_together(
 
         if course is not None:
             members[0].restore_course(course, state, step)
-
+        doctor, examiner = Doctor(), Examiner(state)
         caught.at_once = step == 0
         ended = course is not None and course.ended
         saving = stack.enter_context(Saving())
@@ -150,9 +153,11 @@ def train_together(
             end = plan.end_of_interval(step)
             with compiling() as clock:
                 start = time.perf_counter()
-                batches = feed.at(step) if course is None else course.drawn
+                batches, before = feed.at(step) if course is None else course.drawn, state
                 state, metrics = advance(algorithms, state, batches, seeds, step, end - step, plan.batch_size)
                 numbers = {name: np.asarray(value) for name, value in metrics.items()}
+                alive = examiner.alive(state, numbers)
+                figures = doctor.figures(algorithms, state, batches)
                 seconds = time.perf_counter() - start - clock.seconds
             speed = (end - step) / max(seconds, 1e-9)
             caught.at_once = False
@@ -164,13 +169,16 @@ def train_together(
             for member, rows in zip(members, _rows_of(members), strict=True):
                 if member.error is not None:
                     continue
-                mine = {name: values[rows] for name, values in numbers.items()}
-                if bad := first_unfinite(mine):
-                    member.error = _diverged(bad, step, end)
+                died = [rows.start + row for row in member.dying(alive[rows])]
+                found = [examine(algorithms, before, batches, seeds, row, (step, end), plan.batch_size) for row in died]
+                if member.bury(found, step, end):
                     continue
                 member.begin(step)
-                member.tracker.log(end, mine, speed)
+                mine, seen = member.of_healthy(numbers, rows), member.of_healthy(figures, rows)
+                member.tracker.log(end, mine | seen | member.warn(end, seen), speed)
                 member.tracker.advance(end, mine, speed)
+                if member.dead:
+                    state = _kept(state, before, [rows.start + row for row in member.dead_rows])
                 own = jax.tree.map(lambda leaf, rows=rows: leaf[rows], state)
                 if (plan.evaluates_at(end) or ended) and simulators is not None:
                     member.evaluate(own, end, simulators)
@@ -198,8 +206,7 @@ def _rows_of(members: Sequence[Member]) -> list[slice]:
     return [slice(end - len(member.seeds), end) for member, end in zip(members, ends, strict=True)]
 
 
-def _diverged(metric: str, step: int, end: int) -> InputError:
-    return InputError(
-        f"Training stopped between steps {step} and {end}: {metric} is no longer finite; "
-        "look for extreme rewards in the dataset, or lower --learning-rate. Earlier checkpoints are unharmed."
-    )
+def _kept(state: Any, before: Any, rows: Sequence[int]) -> Any:
+    """The state in which these rows are as they were before."""
+    chosen = jnp.asarray(rows)
+    return jax.tree.map(lambda new, old: new.at[chosen].set(old[chosen]), state, before)

@@ -9,6 +9,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float
 
 from guidedflow import environments
 from guidedflow.algorithms.contract import Algorithm, initial_state
@@ -23,8 +25,11 @@ from guidedflow.errors import InputError
 from guidedflow.evaluation.rollout import evaluate
 from guidedflow.keys import Stream
 from guidedflow.policies.rescaled import in_units
-from guidedflow.runs import checkpoint
+from guidedflow.results import diagnostics, intervals
+from guidedflow.results.intervals import Metrics
+from guidedflow.runs import checkpoint, deaths
 from guidedflow.runs.configuration import Configuration, Spaces
+from guidedflow.runs.deaths import Death
 from guidedflow.runs.run import Run
 from guidedflow.runs.tracking import Tracker
 from guidedflow.runs.trained import Trained
@@ -33,6 +38,9 @@ from guidedflow.training.imitation import Course, Imitation
 from guidedflow.training.plan import Plan
 from guidedflow.training.record import record
 from guidedflow.types import Transition
+
+REMEDY = "look for extreme rewards in the dataset, or lower --learning-rate."
+"""What to do about numbers that are not finite."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,8 @@ class Member:
     ) -> None:
         self.order, self.algorithm, self.plan, self.seeds = order, order.algorithm, order.plan, order.plan.each_seed
         self.error: InputError | None = None
+        self.dead: dict[int, Death] = {}
+        self._watch = diagnostics.Watch(self.seeds)
         self._task, self._example, self._began = dataset.name, example, False
         self.configuration = _configuration(dataset, example, self.plan, cutting)
         self._config = record(
@@ -107,6 +117,7 @@ class Member:
             return 0, initial_state(self.algorithm, self._example, seeds)
         like = jax.eval_shape(initial_state, self.algorithm, self._example, seeds)
         step, state = checkpoint.load(self.run.checkpoints, None, like)
+        self.dead = deaths.at(deaths.read(self.run.path), step)
         return step, jax.tree.map(jnp.asarray, state)
 
     def restore_course(self, course: Course, state: Any, step: int) -> None:
@@ -116,12 +127,55 @@ class Member:
         else:
             course.move(jax.tree.map(lambda leaf: leaf[0], state), step)
 
+    @property
+    def dead_rows(self) -> list[int]:
+        """The rows of the seeds that are dead."""
+        return [row for row, seed in enumerate(self.seeds) if seed in self.dead]
+
+    def dying(self, alive: Bool[np.ndarray, " seeds"]) -> list[int]:
+        """The rows of the seeds that are not finite after an interval, and were before."""
+        return [row for row, seed in enumerate(self.seeds) if not alive[row] and seed not in self.dead]
+
+    def bury(self, found: Sequence[Death], step: int, end: int) -> bool:
+        """Record seeds that died between two steps; whether the run stops, because none is left."""
+        if not found:
+            return False
+        self.dead |= {death.seed: death for death in found}
+        stops = len(self.dead) == len(self.seeds)
+        if stops:
+            self.error = InputError(
+                f"Training stopped between steps {step} and {end}: {found[0].sentence}; {REMEDY} "
+                "Earlier checkpoints are unharmed."
+            )
+        if self._began or not stops:
+            self.begin(step)
+            deaths.write(self.run.path, self.dead.values())
+        for death in found if not stops else ():
+            self.tracker.note(f"seed {death.seed} is dead: {death.sentence}; {REMEDY} The other seeds go on.")
+        return stops
+
+    def of_healthy(self, numbers: Metrics, rows: slice) -> dict[str, Float[np.ndarray, " seeds"]]:
+        """The numbers of the run's rows, NaN for dead seeds."""
+        found = {name: np.array(values[rows], np.float32) for name, values in numbers.items()}
+        for values in found.values():
+            values[self.dead_rows] = np.nan
+        return found
+
     def begin(self, step: int) -> None:
         """Write the configuration, and forget rows beyond the step that was restored; once."""
         if not self._began:
             self.run.begin()
             self.tracker.rewind(step or None)
+            deaths.write(self.run.path, self.dead.values())
+            self._watch.replay(intervals.read(self.run.metrics))
         self._began = True
+
+    def warn(self, step: int, figures: Metrics) -> dict[str, Float[np.ndarray, " seeds"]]:
+        """Print the warnings that begin at a step, and return them as columns of its row."""
+        begun = self._watch.observe(step, figures)
+        for warning in begun:
+            self.tracker.note(warning.sentence)
+        return diagnostics.columns(begun, self.seeds)
 
     def check_simulators(self, simulators: Simulators) -> None:
         """Raises `InputError` where the dataset is of other sizes than the simulator, before anything is learned."""
@@ -137,11 +191,14 @@ class Member:
 
     def evaluate(self, state: Any, step: int, simulators: Simulators) -> None:
         """Roll out every policy, on episodes that only training sees, and write the rows."""
-        told = self.configuration
+        told, alive = self.configuration, deaths.healthy(self.seeds, self.dead)
+        seeds = [self.seeds[row] for row in alive]
+        if self.dead:
+            state = jax.tree.map(lambda leaf: leaf[jnp.asarray(alive)], state)
         for name, policy in self.algorithm.policies(state).items():
             acting = in_units(policy, told.action_scale, told.observation_scale)
             found = evaluate(
-                acting, simulators, task=self._task, seeds=self.seeds, episodes=self.plan.eval_episodes,
+                acting, simulators, task=self._task, seeds=seeds, episodes=self.plan.eval_episodes,
                 seed=self.plan.seed, stream=Stream.TRAINING_EPISODES, task_ids=environments.task_ids(self._task),
             )  # fmt: skip
             self.tracker.episodes(found.labelled(policy=name, step=step).rows)

@@ -1,0 +1,52 @@
+"""Figures that tell how runs do, computed once a log interval between two compiled intervals.
+
+They are a program of their own, on a batch and noise of their own: training computes the bits that it has without them.
+This module does not know which figures there are, nor which of them are good.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from guidedflow.algorithms.contract import Algorithm, Diagnosed
+from guidedflow.algorithms.parts import figures
+from guidedflow.data.sampling.probe import Probe
+from guidedflow.data.transitions import Transitions
+from guidedflow.keys import Stream, stream_key
+from guidedflow.results.diagnostics import FIGURE
+from guidedflow.types import Metrics
+
+
+class Doctor:
+    """The probe of a dataset, kept as long as its transitions are the same."""
+
+    def __init__(self) -> None:
+        self._transitions: Transitions | None = None
+        self._probe: Probe | None = None
+
+    def figures(
+        self, algorithms: Algorithm[Any], state: Any, transitions: Transitions
+    ) -> dict[str, Float[np.ndarray, " rows"]]:
+        """Every figure under the name of its column, one number a row of the state."""
+        if self._probe is None or self._transitions is not transitions:
+            self._transitions, self._probe = transitions, Probe.of(transitions)
+        found = examine(algorithms, state, self._probe)
+        return {FIGURE + name: np.asarray(value) for name, value in found.items()}
+
+
+@jax.jit
+def examine(algorithms: Algorithm[Any], state: Any, probe: Probe) -> dict[str, Float[Array, " rows"]]:
+    """The figures of every row; `algorithms` and `state` have a leading axis of rows."""
+
+    def one_row(row: tuple[Algorithm[Any], Any]) -> Metrics:
+        algorithm, state = row
+        key = stream_key(0, Stream.DIAGNOSTICS, 1)
+        found = figures.of_policies(algorithm.policies(state), probe.batch, probe.returns, probe.limits, key)
+        if isinstance(algorithm, Diagnosed):
+            found |= algorithm.diagnostics(state, probe.batch, stream_key(0, Stream.DIAGNOSTICS, 2))
+        return found | probe.dataset
+
+    rows = algorithms, state
+    return jax.lax.map(one_row, rows) if jax.default_backend() == "cpu" else jax.vmap(one_row)(rows)
