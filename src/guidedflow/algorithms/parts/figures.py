@@ -11,6 +11,7 @@
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +84,7 @@ def of_critic(
 ) -> Metrics:
     """What the policy's critic makes of the data's actions, and of the policy's."""
 
-    def members(observations: Array, actions: Array) -> Float[Array, "batch members"]:
+    def members(observations: Any, actions: Array) -> Float[Array, "batch members"]:
         return jax.vmap(lambda observation, action: critic.given(observation)(action))(observations, actions)
 
     combine = jax.vmap(policy.aggregate)
@@ -119,7 +120,7 @@ def of_flow(flow: Policy, batch: Transition, key: PRNGKeyArray) -> Metrics:
     first, second = (_act(flow, batch.acting.observation, each) for each in noise)
     found = {"flow_diversity": _distance(first, second)}
     states = batch.acting.observation
-    if states.ndim == 2 and jnp.issubdtype(states.dtype, jnp.floating):
+    if isinstance(states, jax.Array) and states.ndim == 2 and jnp.issubdtype(states.dtype, jnp.floating):
         scaled = states / jnp.maximum(jnp.std(states, axis=0, keepdims=True), 1e-6)
         norms = jnp.sum(jnp.square(scaled), axis=1)
         squares = norms[:, None] + norms[None, :] - 2 * scaled @ scaled.T
@@ -175,7 +176,7 @@ def _distance(first: Array, second: Array) -> Array:
     return jnp.sqrt(jnp.mean(jnp.square(first - second)))
 
 
-def _act(policy: Policy, observations: Array | None, noise: Array) -> Array:
+def _act(policy: Policy, observations: Any, noise: Array) -> Array:
     return None if observations is None else jax.vmap(policy.act_from)(observations, noise)  # type: ignore[return-value]
 
 

@@ -91,6 +91,8 @@ def _figures(batch: Transition, returns: Float[np.ndarray, " batch"]) -> Metrics
     if known.size >= SIZE:
         good = known > (known.max() + np.median(known)) / 2
         found |= {"return_magnitude": np.mean(np.abs(known)), "good_share": np.mean(good)}
+    if not isinstance(batch.observation, jnp.ndarray):
+        return {name: jnp.asarray(value, jnp.float32) for name, value in found.items()}
     observations, after = np.asarray(batch.observation), np.asarray(batch.next_observation)
     if observations.dtype.kind == "f" and observations.ndim == 2 and 2 * observations.shape[1] < SURVEYED // 8:
         found["action_explained"] = explained(np.concatenate([observations, after], axis=1), actions)
