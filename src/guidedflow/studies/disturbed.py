@@ -69,6 +69,8 @@ def disturbed(policy: Policy, batch: Transition, size: float, seed: int = 0) -> 
     observations = batch.observation
     if not isinstance(policy.critic, Critic) or not isinstance(observations, jax.Array) or observations.ndim != 2:
         raise InputError("noise on Q needs a critic of clean actions at states; images are not for study critic.")
-    spread = jnp.std(probes.values(policy, batch, batch.action))
-    critic = Disturbed(policy.critic, size * spread, observations, jax.random.key(seed))
-    return policy.with_critic(critic, policy.aggregate)
+    claimed = probes.values(policy, batch, batch.action)
+    one = Disturbed(policy.critic, jnp.ones(()), observations, jax.random.key(seed))
+    unit = jnp.std(probes.values(policy.with_critic(one, policy.aggregate), batch, batch.action) - claimed)
+    scaled = size * jnp.std(claimed) / jnp.maximum(unit, 1e-6)
+    return policy.with_critic(Disturbed(policy.critic, scaled, observations, jax.random.key(seed)), policy.aggregate)

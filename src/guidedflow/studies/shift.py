@@ -88,7 +88,7 @@ class Shift:
         over.set(xlabel="updates", ylabel="Q - return")
         over.legend(frameon=False, fontsize="small")
         for index, step in enumerate(finding.column("step")):
-            picture.curve(edge, finding.of(step=step), "to_data", "overestimation", f"{step:,} updates", index)
+            picture.curve(edge, finding.of(step=step), "to_data", "overestimation", f"{step:,.0f} updates", index)
         edge.axhline(0, color="#333333", lw=1, ls=":", zorder=0)
         edge.set(xlabel="distance to the data's actions", ylabel="Q - return")
         edge.legend(frameon=False, fontsize="small")
