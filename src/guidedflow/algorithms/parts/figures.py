@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.flows.guidance import Unguided
 from guidedflow.flows.sampling import Sampler
-from guidedflow.networks import Critic, NoisyCritic
+from guidedflow.networks import ActionCritic
 from guidedflow.policies.kinds import ActorPolicy, FlowPolicy
 from guidedflow.policies.policy import Policy
 from guidedflow.types import Metrics, Transition
@@ -75,7 +75,7 @@ def of_policies(
 
 def of_critic(
     policy: Policy,
-    critic: Critic | NoisyCritic,
+    critic: ActionCritic,
     batch: Transition,
     actions: Float[Array, "batch action"],
     next_noise: Array,
