@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.flows.guidance import Unguided
 from guidedflow.flows.sampling import Sampler
-from guidedflow.networks import ActionCritic
+from guidedflow.networks import ActionCritic, Critic
 from guidedflow.policies.kinds import ActorPolicy, FlowPolicy
 from guidedflow.policies.policy import Policy
 from guidedflow.types import Metrics, Transition
