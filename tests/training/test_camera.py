@@ -80,10 +80,12 @@ def test_an_encoder_for_each_part() -> None:
 SEEN_ZERO = {"image": np.zeros((6, 5, 4), np.uint8), "state": np.arange(6, dtype=np.float32)}
 
 
+@pytest.mark.slow
 def test_a_run_resumes_exactly_and_its_policy_takes_a_dictionary(run: Trained, tmp_path: Path) -> None:
     half = Plan(**{**vars(PLAN), "steps": 2})
     train(small(), camera(), half, out=tmp_path / "run")
-    resumed = train(small(), camera(), PLAN, out=tmp_path / "run", resume=True)
+    with pytest.warns(UserWarning, match="steps 2 -> 4"):
+        resumed = train(small(), camera(), PLAN, out=tmp_path / "run", resume=True)
     for whole, again in zip(jax.tree.leaves(run.state), jax.tree.leaves(resumed.state), strict=True):
         np.testing.assert_array_equal(whole, again)
     key = jax.random.key(1)
