@@ -17,6 +17,7 @@ from guidedflow import Trained
 from guidedflow.cli import main
 from guidedflow.data.convert import convert
 from guidedflow.errors import InputError
+from guidedflow.keys import Stream
 from guidedflow.results import rows
 from guidedflow.results.rows import episode
 from guidedflow.sweeps import grid, packs
@@ -200,3 +201,8 @@ def test_the_commands_of_a_sweep_evaluate_on_the_episodes_that_were_asked_for(
     words = f"sweep --tasks line --algorithms bc --steps 4 --out {tmp_path}/sweep --print-commands --episode-seed 7"
     main(words.split())
     assert capsys.readouterr().out.strip().endswith("--episodes 50 --seed 7 --json")
+
+
+def test_other_episodes_than_the_reported_ones_count_as_tuning() -> None:
+    assert [Judging(5, seed).source for seed in (0, 1)] == ["evaluate", "selection"]
+    assert Judging(5, stream=Stream.SELECTION_EPISODES).source == "selection"

@@ -163,7 +163,7 @@ class Sweep(Many):
     dry_run: bool = False
     """List the runs, with an estimate of hours and disk, and train nothing."""
     episode_seed: int = 0
-    """Which episodes evaluate: 0 are those that are reported; choose settings on others, by 1 or more."""
+    """Which episodes evaluate: 0 are those that are reported; others choose settings, and are no reported number."""
     print_commands: bool = False
     """Print one self-contained line a run, for Slurm arrays and GNU parallel, and train nothing."""
 

@@ -36,6 +36,11 @@ class Judging:
     stream: Stream = Stream.REPORTING_EPISODES
     """Reporting, or selection while settings are chosen."""
 
+    @property
+    def source(self) -> str:
+        """What the rows are called: episodes of another seed than the reported ones are for choosing settings."""
+        return SOURCES[self.stream if self.seed == 0 else Stream.SELECTION_EPISODES]
+
 
 def left(runs: Sequence[Planned], judging: Judging) -> list[Left]:
     """What is left of each run, in their order. A run without a simulator is only trained."""
@@ -63,7 +68,7 @@ def reported(out: Path, step: int, judging: Judging) -> Mapping[str, list[rows.E
     """The rows of an evaluation at a step by policy, if it is whole: as many episodes of each policy, or more."""
     found: dict[str, list[rows.Episode]] = {}
     for row in rows.read(out / "evaluations.jsonl"):
-        if row["source"] == SOURCES[judging.stream] and row["step"] == step and row["policy"] is not None:
+        if row["source"] == judging.source and row["step"] == step and row["policy"] is not None:
             found.setdefault(row["policy"], []).append(row)
     return found if found and all(len(each) >= judging.episodes for each in found.values()) else {}
 

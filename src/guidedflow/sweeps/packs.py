@@ -141,7 +141,7 @@ def judge(trained: Trained, judging: Judging, simulators: Simulators) -> None:
             acting, simulators, task=trained.task, seeds=trained.seeds, episodes=judging.episodes, seed=judging.seed,
             stream=judging.stream, task_ids=environments.task_ids(trained.task),
         )  # fmt: skip
-        found += result.labelled(policy=name, step=trained.step).rows
+        found += result.labelled(policy=name, step=trained.step, source=judging.source).rows
     rows.append(trained.run.evaluations, found)
 
 
