@@ -41,7 +41,7 @@ def refused(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
         ("trian", "unknown command 'trian' (did you mean 'train'?)"),
         (f"train gfpp --task {TASK} --out x", "unknown argument 'gfpp' (did you mean 'gfp'?)"),
         (f"train gfp --task {TASK} --out x --alpa 3", "unknown argument '--alpa' (did you mean '--alpha'?)"),
-        (f"train gfp --task {TASK} --out x --alpha much", "--alpha must be a number, but is 'much'"),
+        (f"train gfp --task {TASK} --out x --alpha much", "--alpha must be a number or auto, but is 'much'"),
         (f"train gfp --task {TASK} --out x --target min", "invalid choice 'min' for argument '--target'"),
         (f"train gfp --task {TASK} --out x --steps -3", "steps must be at least 1, but is -3"),
         (f"train gfp --task {TASK} --out x --hidden 0", "hidden must be at least 1, but is 0"),
@@ -294,7 +294,7 @@ def test_help_names_every_setting_with_its_meaning(capsys: pytest.CaptureFixture
         main(["train", "gfp", "--help"])
     told = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert left.value.code == 0
-    assert "--temperature FLOAT Sharpness (eta) of the choice between data and actor" in told
+    assert "--temperature FLOAT|auto Sharpness (eta) of the choice between data and actor" in told
     assert "--seeds INT Seeds trained together" in told
 
 

@@ -37,7 +37,7 @@ from guidedflow.flows.jacobians import (
 from guidedflow.flows.path import clip, integrate_from, landing
 from guidedflow.flows.schedules import WeightSchedule, scaled
 from guidedflow.settings import check_settings, hyperparameters
-from guidedflow.types import Action, Time, Value, Velocity
+from guidedflow.types import Action, Scalar, Time, Value, Velocity
 
 
 @runtime_checkable
@@ -63,7 +63,7 @@ class Unguided:
 class NoisyGradient:
     """v + weight * grad q(a, t): the value is asked at the noisy action."""
 
-    weight: float = 0.1
+    weight: float | Scalar = 0.1
     """Weight of the gradient, in action per value; in action where it is normalised."""
     normalize: bool = False
     """Follow the direction of the gradient alone, whatever its length."""
@@ -79,7 +79,7 @@ class NoisyGradient:
 class DenoisedGradient:
     """v + weight * grad q(a1, 1) at a1 = clip(a + (1 - t) v): QGF, one gradient of the value and none of the flow."""
 
-    weight: float = 0.1
+    weight: float | Scalar = 0.1
     """Weight of the gradient, in action per value; in action where it is normalised."""
     normalize: bool = False
     """Follow the direction of the gradient alone, whatever its length."""
@@ -96,7 +96,7 @@ class DenoisedGradient:
 class JacobianGradient:
     """As `DenoisedGradient`, pulled back through the clipped jump by one vector-Jacobian product."""
 
-    weight: float = 0.1
+    weight: float | Scalar = 0.1
     """Weight of the gradient, in action per value; in action where it is normalised."""
     normalize: bool = False
     """Follow the direction of the gradient alone, whatever its length."""
@@ -113,7 +113,7 @@ class JacobianGradient:
 class RolloutGradient:
     """v + weight * grad of q(clip(the flow's own end from a), 1): backpropagation through all remaining Euler steps."""
 
-    weight: float = 0.1
+    weight: float | Scalar = 0.1
     """Weight of the gradient, in action per value; in action where it is normalised."""
     normalize: bool = False
     """Follow the direction of the gradient alone, whatever its length."""

@@ -23,7 +23,7 @@ from guidedflow.errors import InputError
 from guidedflow.flows.path import clip, integrate_from, landing
 from guidedflow.flows.schedules import scaled
 from guidedflow.settings import check_settings, hyperparameters
-from guidedflow.types import Action, Noise, Time, Value, Velocity
+from guidedflow.types import Action, Noise, Scalar, Time, Value, Velocity
 
 Jump = Callable[[Noise], Action]
 """A learned one-step map from noise to the end of the flow, at a fixed observation; FQL's actor is one."""
@@ -80,7 +80,7 @@ def through(
 class ChainGradient:
     """v + weight * grad q(a1, 1) at a1 = clip(the flow's own end from a): the whole rollout, its Jacobian dropped."""
 
-    weight: float = 0.1
+    weight: float | Scalar = 0.1
     """Weight of the gradient, in action per value; in action where it is normalised."""
     normalize: bool = False
     """Follow the direction of the gradient alone, whatever its length."""
@@ -102,7 +102,7 @@ class ChainGradient:
 class DistilledGradient:
     """v + weight * grad q(a1, 1) at a1 = clip(jump(a - t v)), the jump taken as the identity."""
 
-    weight: float = 0.1
+    weight: float | Scalar = 0.1
     """Weight of the gradient, in action per value; in action where it is normalised."""
     normalize: bool = False
     """Follow the direction of the gradient alone, whatever its length."""
@@ -120,7 +120,7 @@ class DistilledGradient:
 class DistilledJacobianGradient:
     """As `DistilledGradient`, pulled back through the clipped jump and the noise that it starts from."""
 
-    weight: float = 0.1
+    weight: float | Scalar = 0.1
     """Weight of the gradient, in action per value; in action where it is normalised."""
     normalize: bool = False
     """Follow the direction of the gradient alone, whatever its length."""
@@ -138,7 +138,7 @@ class SmoothedGradient:
     """As `JacobianGradient`, its Jacobian averaged over 2 `pairs` perturbations of a: fixed normal draws, and minus
     each of them."""
 
-    weight: float = 0.1
+    weight: float | Scalar = 0.1
     """Weight of the gradient, in action per value; in action where it is normalised."""
     normalize: bool = False
     """Follow the direction of the gradient alone, whatever its length."""
@@ -173,7 +173,7 @@ class OrthogonalisedGradient:
     The Jacobian is of the jump before clipping, since the rows of clipped dimensions would be 0 and have no factor.
     """
 
-    weight: float = 0.1
+    weight: float | Scalar = 0.1
     """Weight of the gradient, in action per value; in action where it is normalised."""
     normalize: bool = False
     """Follow the direction of the gradient alone, whatever its length."""
@@ -194,7 +194,7 @@ class OrthogonalisedGradient:
 class RegularisedGradient:
     """v + weight * ((1 - pull) J' + pull I) grad q(a1, 1): between `JacobianGradient` and `DenoisedGradient`."""
 
-    weight: float = 0.1
+    weight: float | Scalar = 0.1
     """Weight of the gradient, in action per value; in action where it is normalised."""
     normalize: bool = False
     """Follow the direction of the gradient alone, whatever its length."""

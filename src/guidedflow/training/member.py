@@ -154,7 +154,7 @@ class Member:
             self.tracker.note(f"seed {death.seed} is dead: {death.sentence}; {REMEDY} The other seeds go on.")
         return stops
 
-    def of_healthy(self, numbers: Metrics, rows: slice) -> dict[str, Float[np.ndarray, " seeds"]]:
+    def of_healthy(self, numbers: Metrics, rows: slice) -> dict[str, Float[np.ndarray, " own"]]:
         """The numbers of the run's rows, NaN for dead seeds."""
         found = {name: np.array(values[rows], np.float32) for name, values in numbers.items()}
         for values in found.values():

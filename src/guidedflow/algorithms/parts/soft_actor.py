@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner, Loss, polyak
 from guidedflow.algorithms.parts.ensemble import Ensemble, Members
@@ -111,7 +111,7 @@ def chains(
     state: State,
     combine: Callable[[Members], Scalar],
     batch: Transition,
-    keys: PRNGKeyArray,
+    keys: Key[Array, " batch"],
     samples: int,
     step_size: float | Scalar,
 ) -> Float[Array, "batch samples action"]:
