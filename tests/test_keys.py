@@ -41,6 +41,10 @@ def test_streams_keep_their_numbers() -> None:
         "UPDATE": 5,
         "WINDOWS": 6,
         "JUDGING": 7,
+        "ONLINE_EPISODES": 8,
+        "ONLINE_ACTIONS": 9,
+        "REPLAY": 10,
+        "CURRICULUM": 11,
         "DIAGNOSTICS": 16,
     }
 

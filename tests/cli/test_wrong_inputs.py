@@ -39,7 +39,7 @@ WRONG = [
     ),
     (f"train gfp {LOG} --steps 1e400", "--steps must be a whole number, but is '1e400'"),
     (f"train gfp {LOG} --steps many", "--steps must be a whole number, but is 'many'"),
-    (f"train gfp {LOG} --alpha 1,5", "--alpha must be a number, but is '1,5'"),
+    (f"train gfp {LOG} --alpha 1,5", "--alpha must be a number or auto, but is '1,5'"),
     (f"train gfp {LOG} --hidden 64,x", "--hidden must be a whole number, but is 'x'"),
     (f"train gfp {LOG} --hidden", "hidden must have at least one number, but is empty."),
     (

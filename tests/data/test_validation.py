@@ -10,6 +10,7 @@ import tempfile
 import warnings
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -703,7 +704,8 @@ def test_all_problems_are_told_at_once_and_repeated_ones_once(tmp_path):
 
 
 def test_training_tells_warnings_once_and_stops_at_errors(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli.train, "train", lambda *_, **__: None)  # begins after the dataset was looked at
+    trained = SimpleNamespace(dead={})
+    monkeypatch.setattr(cli.train, "train", lambda *_, **__: trained)  # begins after the dataset was looked at
     monkeypatch.setattr(cli.train.Train, "_tell_what_is_next", lambda *_: None)
     path = npz(tmp_path, log(act=at((slice(None), 1), 0.5)))
     words = ["train", "bc", "--task", str(path), "--columns", *WORDS, "--out", str(tmp_path / "run")]
@@ -749,7 +751,7 @@ def test_a_walker_is_looked_for_where_its_data_lie(tmp_path, monkeypatch):
 
 
 def test_names_are_kept_when_nothing_is_wrong_with_the_data(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli.train, "train", lambda *_, **__: None)
+    monkeypatch.setattr(cli.train, "train", lambda *_, **__: SimpleNamespace(dead={}))
     monkeypatch.setattr(cli.train.Train, "_tell_what_is_next", lambda *_: None)
     path, beside = npz(tmp_path), tmp_path / "log.npz.columns.json"
     words = ["train", "bc", "--task", str(path), "--out", str(tmp_path / "run"), "--columns"]

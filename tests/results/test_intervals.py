@@ -28,7 +28,10 @@ def test_a_row_that_is_none_is_left_out_with_a_warning(tmp_path: Path) -> None:
     intervals.append(path, interval(10, loss=[1.0, 2.0]))
     with path.open("a") as file:
         file.write('{"step": 20}\n')
-    with pytest.warns(UserWarning, match="metrics.jsonl: row 2 is no row of metrics"):
+    with (
+        pytest.warns(UserWarning, match="1 rows have no running hash"),
+        pytest.warns(UserWarning, match="metrics.jsonl: row 2 is no row of metrics"),
+    ):
         assert intervals.read(path) == [interval(10, loss=[1.0, 2.0])]
 
 

@@ -208,7 +208,7 @@ def test_pictures_in_parquet_are_images_and_videos_are_told(log, tmp_path):
     np.testing.assert_array_equal(dataset.observations[:LENGTH], pictures[:LENGTH])
     assert not validate(folder, columns=told).errors
     with pytest.raises(
-        InputError, match=r"'observation\.images\.wrist' must be there, .* found a video, which is not read"
+        InputError, match=r"'observation\.images\.wrist' must be there, .* found a video .*, which is not read"
     ):
         load_dataset("arm", folder, columns=Columns.parse(["observations=observation.images.wrist"]))
 
