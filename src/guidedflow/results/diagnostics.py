@@ -192,7 +192,7 @@ RULES = (
     ),
     Rule(
         "few-good-episodes", "good_share", "below", 0.02,
-        "Fewer than five transitions of a batch of 256 have a return nearer to the best than to the median.",
+        "Of 256 transitions, fewer than five are of episodes that are nearer to the best than to the median.",
         "Good episodes are so rare that batches hardly hold them.",
         "Draw by return: --rebalance return.",
         patience=1,

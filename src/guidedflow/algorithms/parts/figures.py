@@ -90,7 +90,8 @@ def of_critic(
     combine = jax.vmap(policy.aggregate)
     data, chosen = members(batch.observation, batch.action), members(batch.observation, actions)
     q, q_policy = combine(data), combine(chosen)
-    next_actions = _act(policy, batch.next_observation if batch.actor_observation is None else None, next_noise)
+    seen_by_both = batch.actor_observation is None
+    next_actions = _act(policy, batch.next_observation, next_noise) if seen_by_both else None
     found = {
         "q_data": jnp.mean(q),
         "q_policy_minus_data": jnp.mean(q_policy - q),
@@ -177,7 +178,7 @@ def _distance(first: Array, second: Array) -> Array:
 
 
 def _act(policy: Policy, observations: Any, noise: Array) -> Array:
-    return None if observations is None else jax.vmap(policy.act_from)(observations, noise)  # type: ignore[return-value]
+    return jax.vmap(policy.act_from)(observations, noise)
 
 
 def _is_guided(policy: Policy) -> bool:

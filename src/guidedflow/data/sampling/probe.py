@@ -50,7 +50,8 @@ class Probe(NamedTuple):
             batch = transitions.sample(key, SIZE)
             returns, rewards = np.full(SURVEYED, np.nan, np.float32), np.asarray(batch.reward)
         limits = value_limits(rewards, float(jnp.max(transitions.discounts)))
-        figures = _figures(transitions.take(surveyed), returns)
+        totals = None if transitions.goals is not None else rewards_of_episodes(transitions, np.asarray(surveyed))
+        figures = _figures(transitions.take(surveyed), returns, totals)
         return cls(batch, jnp.asarray(returns[:SIZE]), jnp.asarray(limits), figures)
 
 
@@ -59,7 +60,8 @@ def value_limits(rewards: Float[np.ndarray, " transitions"], discount: float) ->
     low, high = float(rewards.min()), float(rewards.max())
     left = max(1 - discount, 0.0)
     forever = [0.0 if not reward else reward / left if left else reward * np.inf for reward in (low, high)]
-    return np.asarray([min(low, forever[0]), max(high, forever[1])], np.float32)
+    with np.errstate(over="ignore"):
+        return np.asarray([min(low, forever[0]), max(high, forever[1])], np.float32)
 
 
 def returns_to_go(transitions: Transitions, indices: Int[np.ndarray, " batch"]) -> Float[np.ndarray, " batch"]:
@@ -77,10 +79,20 @@ def returns_to_go(transitions: Transitions, indices: Int[np.ndarray, " batch"]) 
         after = np.minimum(np.searchsorted(starts, nexts[here]), len(starts) - 1)
         at[alive] = after
         alive = alive[(starts[after] == nexts[here]) & (weight[alive] > 1e-3)]
-    return np.where(np.abs(weight) <= NEGLIGIBLE, found, np.nan).astype(np.float32)
+    with np.errstate(over="ignore"):  # a reward that training will refuse
+        return np.where(np.abs(weight) <= NEGLIGIBLE, found, np.nan).astype(np.float32)
 
 
-def _figures(batch: Transition, returns: Float[np.ndarray, " batch"]) -> Metrics:
+def rewards_of_episodes(transitions: Transitions, indices: Int[np.ndarray, " batch"]) -> Float[np.ndarray, " batch"]:
+    """The sum of the rewards of the episode that each of these transitions is of, also where it was cut off."""
+    _, episodes = np.unique(np.asarray(transitions.ends), return_inverse=True)
+    with np.errstate(over="ignore"):
+        return np.bincount(episodes, weights=np.asarray(transitions.rewards, np.float64))[episodes[indices]]
+
+
+def _figures(
+    batch: Transition, returns: Float[np.ndarray, " batch"], totals: Float[np.ndarray, " batch"] | None
+) -> Metrics:
     """What can be said of the dataset alone."""
     actions = np.asarray(batch.action)
     found = {
@@ -89,8 +101,9 @@ def _figures(batch: Transition, returns: Float[np.ndarray, " batch"]) -> Metrics
     }
     known = returns[np.isfinite(returns)]
     if known.size >= SIZE:
-        good = known > (known.max() + np.median(known)) / 2
-        found |= {"return_magnitude": np.mean(np.abs(known)), "good_share": np.mean(good)}
+        found["return_magnitude"] = np.mean(np.abs(known))
+    if totals is not None and totals.max() > totals.min():
+        found["good_share"] = np.mean(totals > (totals.max() + np.median(totals)) / 2)
     if not isinstance(batch.observation, jnp.ndarray):
         return {name: jnp.asarray(value, jnp.float32) for name, value in found.items()}
     observations, after = np.asarray(batch.observation), np.asarray(batch.next_observation)
