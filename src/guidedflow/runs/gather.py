@@ -38,6 +38,9 @@ INSIDE = frozenset({"checkpoints", "tensorboard", "wandb"})
 NOT_SETTINGS = MAY_CHANGE | NOT_COMPARED | SCALES | {"algorithm", "task", "seed", "seeds", "dataset", "transition"}
 """Entries of the configuration that are no training settings."""
 
+SINCE = {"rewards": "data"}
+"""Entries that runs of earlier versions lack, and what they had."""
+
 
 @dataclass(frozen=True)
 class Gathered:
@@ -126,7 +129,7 @@ def _settings(config: Mapping[str, Any], name: str, algorithm: Mapping[str, Any]
     if name in ALGORITHMS:
         plain = defaults_of(ALGORITHMS[name]) | plain
     found = dict(_flat(plain))
-    found |= _flat({key: value for key, value in config.items() if key not in NOT_SETTINGS}, "plan.")
+    found |= _flat({key: value for key, value in (SINCE | dict(config)).items() if key not in NOT_SETTINGS}, "plan.")
     return found | {f"plan.{name}": True for name in sorted(SCALES) if config.get(name) is not None}
 
 
