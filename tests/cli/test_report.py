@@ -148,7 +148,9 @@ def test_bad_input_gets_one_sentence(runs: Path, tmp_path: Path, capsys: pytest.
         assert sentence in refused(arguments, capsys)
 
 
-@pytest.mark.parametrize(("what", "kind"), [("curves", "png"), ("weights", "svg"), ("grid", "pdf"), ("budget", "svg")])
+@pytest.mark.parametrize(
+    ("what", "kind"), [("curves", "png"), ("methods", "svg"), ("weights", "svg"), ("grid", "pdf"), ("budget", "svg")]
+)
 def test_every_picture_in_every_format(
     what: str, kind: str, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

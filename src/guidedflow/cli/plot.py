@@ -29,8 +29,9 @@ class Plot:
     """Runs, or folders that hold runs at any depth."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The picture: a .png, .svg or .pdf file."""
-    what: Literal["curves", "weights", "grid", "budget"] = "curves"
-    """Learning curves, success against guidance weight, a grid of two settings, or the tuning-budget curve."""
+    what: Literal["curves", "methods", "weights", "grid", "budget"] = "curves"
+    """Learning curves, methods side by side, success against guidance weight, a grid of two settings, or the
+    tuning-budget curve."""
     task: str | None = None
     """Task, where the runs have several."""
     policy: str | None = None
@@ -87,6 +88,8 @@ class Plot:
         found: list[Picture] = []
         if self.what == "curves":
             found = [each for each in (pictures.curves(drawn, task, self.smoothing, self.title),) if each is not None]
+        elif self.what == "methods":
+            found = [each for each in (pictures.methods(drawn, task),) if each is not None]
         elif self.what == "weights":
             found = pictures.weights(drawn, task)
         elif self.what == "grid":
@@ -105,6 +108,7 @@ class Plot:
 
 _NEEDS = {
     "curves": "None of these runs was evaluated while it trained; train with --eval-interval to get a curve.",
+    "methods": "None of these runs has reported episodes; run guidedflow evaluate.",
     "weights": "None of these runs was evaluated at two weights; run guidedflow evaluate --guidance --weight.",
     "grid": "A grid needs evaluated runs of one algorithm that differ in exactly two numbers, but these do not.",
     "budget": "A tuning-budget curve needs evaluated runs of one algorithm with several settings, but there are none.",

@@ -76,6 +76,16 @@ def weights(drawn: Drawn, task: str) -> list[Picture]:
     return []
 
 
+def methods(drawn: Drawn, task: str) -> Picture | None:
+    """Methods side by side on reported episodes; None where there are none."""
+    found = drawn["evaluate"]
+    if not found:
+        return None
+    names = labels(found)
+    caption = "Mean (bar), 95 % interval over seeds and episodes (band), each seed (dot), on reported episodes."
+    return Picture(partial(plots.methods, {names[method]: rows for method, rows in found.items()}, task), caption)
+
+
 def heat_maps(drawn: Drawn, task: str) -> list[Picture]:
     """A picture for each policy whose runs differ in exactly two numbers, each with two values or more."""
     found: dict[tuple[str, str, Settings], Picture] = {}

@@ -2,7 +2,7 @@
 
     learning_curves    a measure against updates        weight_curves   against the weight of guidance
     performance        share of runs above a score      tuning_budget   against the episodes spent on tuning
-    heat_map           a grid of two settings
+    heat_map           a grid of two settings               methods         side by side, with intervals
 
 Each returns a figure, which `canvas.save` writes as PNG, SVG or PDF. Bands are 95 % intervals over seeds and episodes;
 fewer than three seeds have no band, and each is a thin line or a dot. This module does not know how rows came about.
@@ -79,6 +79,25 @@ def weight_curves(methods: Rows, title: str = "") -> Any:
         _band(axes, list(cells), list(cells.values()), shown, name, index)
     axes.set_xticks(range(len(weights)), [f"{weight:g}" for weight in weights])
     canvas.legend(axes)
+    return figure
+
+
+def methods(found: Rows, title: str = "") -> Any:
+    """Methods side by side, the best on top: mean, 95 % interval (from three seeds on), and a dot for each seed."""
+    shown = measure(row for rows in found.values() for row in rows)
+    cells = sorted(((_cell(rows, shown), name) for name, rows in found.items()), key=lambda pair: pair[0].mean)
+    figure, axes = canvas.axes(CALLED[shown], "", title, (6.4, 1.1 + 0.36 * len(cells)))
+    for place, (cell, _) in enumerate(cells):
+        color, scale = canvas.COLORS[0], SCALE[shown]
+        if cell.interval is not None:
+            axes.plot(
+                [scale * cell.interval.low, scale * cell.interval.high], [place, place], color=color, lw=5, alpha=0.25
+            )
+        axes.plot([scale * mean for mean in cell.by_seed.values()], [place] * cell.seeds, "o", color=color, ms=3)
+        axes.plot([scale * cell.mean], [place], "|", color="black", ms=13, mew=2)
+    axes.set_yticks(range(len(cells)), [canvas.as_is(name) for _, name in cells])
+    if shown == "success":
+        axes.set_xlim(0, 100)
     return figure
 
 
