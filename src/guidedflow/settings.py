@@ -187,13 +187,15 @@ def _called(hint: Any) -> str:
     if hint == Automatic:
         return f"a number or {AUTO}"
     if _parts(hint):
-        return " or ".join(_called(part) for part in _parts(hint))
+        return " or ".join(dict.fromkeys(_called(part) for part in _parts(hint)))
     if typing.get_origin(hint) is typing.Literal:
         return " or ".join(map(repr, typing.get_args(hint)))
     if typing.get_origin(hint) is tuple:
         return f"a tuple, each of it {_called(typing.get_args(hint)[0])}"
     if _is_callable(hint):
         return "a function"
+    if hasattr(hint, "array_type"):  # a number that a compiled program traces
+        return "a number"
     if issubclass(hint, Choice):
         return f"one of {', '.join(f'{hint.__name__}.{name}' for name in hint.__members__)}"
     named = {int: "a whole number", float: "a number", bool: "True or False", str: "text", types.NoneType: "None"}
