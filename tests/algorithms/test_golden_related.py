@@ -387,6 +387,7 @@ def test_golden_quantile_critics(golden: Path) -> None:
     assert_close(after.target_critic, leaves("after/target_critic"), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_policy_improves_under_quantile_critics() -> None:
     """As `evaluate --improve cfpi` makes it: the value grows with the budget, and is the lower bound of the members."""
     algorithm, random = CFPI(hidden=(8, 8, 8), waves=4), np.random.default_rng(0)

@@ -21,7 +21,7 @@ from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Aggregate
 from guidedflow.policies.kinds import FlowPolicy
 
-chunked = partial(pytest.param, marks=pytest.mark.slow)
+later = partial(pytest.param, marks=pytest.mark.slow)
 VALUE_LOSSES = {"critic_loss": "loss/critic", "value_loss": "loss/value"}
 
 
@@ -47,7 +47,7 @@ def check_actions(policy: FlowPolicy, file: Golden, name: str, sampler: Sampler,
     np.testing.assert_allclose(sampled(policy, file, sampler), theirs, **({"rtol": 1e-4, "atol": 2e-4} | tolerance))
 
 
-@pytest.mark.parametrize("case", ["cfgrl", "cfgrl-chunk5"])
+@pytest.mark.parametrize("case", ["cfgrl", later("cfgrl-chunk5")])
 def test_golden_cfgrl(case: str, golden: Path) -> None:
     file = Golden(golden / f"{case}.npz")
     algorithm = CFGRL(expectile=file.config["expectile"], tau=file.config["tau"], hidden=file.hidden)
@@ -66,7 +66,7 @@ def test_golden_cfgrl(case: str, golden: Path) -> None:
     check_actions(conditional.conditioned(3.0), file, "weight_3.0_best_of_4", Sampler(candidates=4))
 
 
-@pytest.mark.parametrize("case", ["edp", "edp-chunk5"])
+@pytest.mark.parametrize("case", ["edp", later("edp-chunk5")])
 def test_golden_edp(case: str, golden: Path) -> None:
     file = Golden(golden / f"{case}.npz")
     config = file.config
@@ -78,7 +78,7 @@ def test_golden_edp(case: str, golden: Path) -> None:
     check_actions(policy, file, "best_of_4", Sampler(candidates=4))
 
 
-@pytest.mark.parametrize("case", ["robust_q", "robust_q-chunk5"])
+@pytest.mark.parametrize("case", ["robust_q", later("robust_q-chunk5")])
 def test_golden_robust_q(case: str, golden: Path) -> None:
     """Its guidance is the gradient of a batch mean, so its weight W is one of W / batch here."""
     file = Golden(golden / f"{case}.npz")
@@ -107,7 +107,7 @@ def test_golden_robust_q(case: str, golden: Path) -> None:
     np.testing.assert_allclose(jax.jit(jax.vmap(best))(file.batch.observation, noise), theirs, rtol=1e-4, atol=2e-4)
 
 
-@pytest.mark.parametrize("case", ["bptt", chunked("bptt-chunk5")])
+@pytest.mark.parametrize("case", ["bptt", later("bptt-chunk5")])
 def test_golden_bptt(case: str, golden: Path) -> None:
     file = Golden(golden / f"{case}.npz")
     algorithm = QGF(expectile=file.config["expectile"], tau=file.config["tau"], hidden=file.hidden)
@@ -133,7 +133,7 @@ TARGETS = {"iql": Aggregate.min, "ddpg": Aggregate.pessimistic}
 IMPLICIT = {"critic_loss": "metric/critic/critic_loss", "value_loss": "metric/value/value_loss"}
 
 
-@pytest.mark.parametrize("case", ["qam", chunked("qam-chunk5"), "qam-kappa3", "qam-ddpg"])
+@pytest.mark.parametrize("case", ["qam", later("qam-chunk5"), later("qam-kappa3"), "qam-ddpg"])
 def test_golden_qam(case: str, golden: Path) -> None:
     file = Golden(golden / f"{case}.npz")
     config = file.config
@@ -162,7 +162,7 @@ DIFFUSION_NAMES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", ["dac", chunked("dac-chunk5"), "qsm", chunked("qsm-chunk5")])
+@pytest.mark.parametrize("case", ["dac", later("dac-chunk5"), "qsm", later("qsm-chunk5")])
 def test_golden_dac_and_qsm(case: str, golden: Path) -> None:
     file = Golden(golden / f"{case}.npz")
     config = file.config

@@ -84,7 +84,7 @@ def test_no_chunk_crosses_the_end_of_an_episode(lengths, horizon):
     np.testing.assert_array_equal(following[:, 0], rows[:, -1] + 1)
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=5)
 @given(lengths, st.integers(1, 4), st.integers(1, 3), st.sampled_from([(), (2, 3)]))
 def test_stacked_frames_equal_a_loop_over_each_episode(lengths, frame_stack, horizon, size):
     """Of states and of images: the newest last, along the last axis, never from before the episode."""

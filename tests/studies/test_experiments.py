@@ -58,6 +58,9 @@ class Here:
                 report(outcome)
 
 
+pytestmark = pytest.mark.xdist_group("experiments")  # one process makes its runs
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return convert(line(), tmp_path_factory.mktemp("data") / "line.npz")
@@ -154,6 +157,7 @@ def test_components_share_the_full_run_and_report_intervals(setup: Setup, played
     assert len(list(setup.runs.glob("form=*"))) == 7
 
 
+@pytest.mark.slow
 def test_a_form_whose_loss_is_no_longer_finite_is_a_row_and_not_an_end(setup: Setup) -> None:
     study = Stability(alphas=(0.1, 1e38), temperatures=(1e-3,))
     plan = Plan(steps=4, batch_size=4, log_interval=1)
@@ -163,6 +167,7 @@ def test_a_form_whose_loss_is_no_longer_finite_is_a_row_and_not_an_end(setup: Se
     assert (bad["signature"], bad["q"]) == ("diverged", None)
 
 
+@pytest.mark.slow
 def test_sparse_rewards_and_what_helps(setup: Setup) -> None:
     finding = conduct(Sparse(every=(3,), span=2), setup)
     assert [(row["rewards"], row["learns"]) for row in finding.rows] == [
