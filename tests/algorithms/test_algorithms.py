@@ -154,6 +154,16 @@ def test_saved_and_loaded_policies_act_the_same(
         np.testing.assert_array_equal(*actions)
 
 
+def test_arrays_of_a_policy_begin_with_the_seeds_and_numbers_are_shared(
+    every: Algorithm[Any], transitions: Transitions
+) -> None:
+    """Simulators play all seeds of a run at once, and split each array of a policy by its first axis."""
+    seeds = jnp.arange(7)
+    state = jax.eval_shape(lambda: initial_state(every, transitions.example(), seeds))
+    policies = jax.eval_shape(every.policies, state)
+    assert all(leaf.shape[:1] in [(), seeds.shape] for leaf in jax.tree.leaves(policies))
+
+
 POLICIES = {"actor", "flow", "fast", "base", "noise", "generator", "student", "vae", "log_alpha"}
 """Learners of what acts; the others learn what is good."""
 

@@ -26,12 +26,12 @@ from guidedflow.algorithms.parts.value_range import within
 from guidedflow.algorithms.parts.variational import evidence
 from guidedflow.flows.path import clip
 from guidedflow.networks import Aggregate
-from guidedflow.networks.vae import Condition, ConditionalVAE, Conditioned, LatentActor
+from guidedflow.networks.vae import ConditionalVAE, Conditioned, LatentActor
 from guidedflow.policies.policy import Policy
 from guidedflow.settings import hyperparameters
 from guidedflow.types import Metrics, Scalar, Transition
 
-BEST: Condition = jnp.ones(1)
+BEST = 1.0
 """The condition of the best actions."""
 
 
@@ -99,22 +99,22 @@ class A2PO(LatentPolicy):
         state, value_metrics = self.regress(state, batch, targets, targets)
         critic, value = state.critic.network, state.value.network
 
-        def condition(data: Transition) -> Condition:
+        def condition(data: Transition) -> Scalar:
             xi = jnp.tanh(for_actor(critic.given(data.observation)(data.action)) - value(data.observation))
             if self.levels:
                 xi = jnp.where(xi > self.threshold, 1.0, jnp.where(xi < -self.threshold, -1.0, 0.0))
-            return xi[None]
+            return xi
 
-        def vae_loss(vae: ConditionalVAE, data: Transition, noise: Noise, xi: Condition) -> tuple[Scalar, Metrics]:
-            errors, kl = evidence(vae, data, noise.vae, lambda head: jnp.clip(head, -4.0, 15.0), xi)
+        def vae_loss(vae: ConditionalVAE, data: Transition, noise: Noise, xi: Scalar) -> tuple[Scalar, Metrics]:
+            errors, kl = evidence(vae, data, noise.vae, lambda head: jnp.clip(head, -4.0, 15.0), xi[None])
             loss = jnp.mean(errors) + self.beta * jnp.mean(kl)
-            return loss, {"vae_loss": loss, "kl": jnp.mean(kl), "condition": xi[0]}
+            return loss, {"vae_loss": loss, "kl": jnp.mean(kl), "condition": xi}
 
         conditions = jax.vmap(condition)(acting)
         trained, vae_metrics = state.vae.step(self.optimizer, vae_loss, acting, noise, conditions)
         vae = trained.unless(updates > self.vae_updates, state.vae)
 
-        def measure(actor: LatentActor, data: Transition, xi: Condition) -> tuple[Scalar, Scalar]:
+        def measure(actor: LatentActor, data: Transition, xi: Scalar) -> tuple[Scalar, Scalar]:
             best, cloned = (Conditioned(actor, vae.network, it).given(data.observation) for it in (BEST, xi))
             q = for_actor(critic.given(data.observation)(best(data.action)))
             return q, squared_error(cloned(data.action), data.action)

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from guidedflow.networks.encoders import Encoder, encoder_of
 from guidedflow.networks.mlp import MLP, RELU, Style
 from guidedflow.packing import Shape
-from guidedflow.types import Action, Observation
+from guidedflow.types import Action, Observation, Scalar
 
 NOTHING: Float[Array, "0"] = jnp.zeros(0)
 """No condition."""
@@ -119,11 +119,14 @@ class LatentActor(eqx.Module):
 
 
 class Conditioned(eqx.Module):
-    """D(s, xi, pi(s, xi)): a deterministic actor under a condition."""
+    """D(s, xi, pi(s, xi)): a deterministic actor under a condition of one number.
+
+    The number is a scalar, shared by all seeds, as settings of a policy are.
+    """
 
     actor: LatentActor
     vae: ConditionalVAE
-    condition: Condition
+    condition: float | Scalar
 
     @property
     def observation_shape(self) -> Shape:
@@ -140,6 +143,7 @@ class Conditioned(eqx.Module):
 
     def given(self, observation: Observation) -> Callable[[Array], Action]:
         """The action, the same for each noise."""
-        latent = self.actor.given(observation, self.condition)
-        decode = self.vae.given(observation, self.condition)
+        condition = jnp.full(1, self.condition, jnp.float32)
+        latent = self.actor.given(observation, condition)
+        decode = self.vae.given(observation, condition)
         return lambda noise: decode(latent(noise))
