@@ -40,8 +40,8 @@ def transitions() -> Transitions:
     return data()
 
 
-RIVALS = ("a2po", "cfgrl", "cfpi", "dac", "dqc", "edp", "lapo", "lps", "misa", "qam", "qsm", "reform")
-"""Those that are only compared with: two tests of theirs are quick, the rest run with the slow ones."""
+MAIN = ("bc", "fql", "gfp", "iql")
+"""Those whose parts the others are made of; most tests of the rest run with the slow ones."""
 
 
 def together(name: str, *marks: pytest.MarkDecorator) -> Any:
@@ -49,7 +49,7 @@ def together(name: str, *marks: pytest.MarkDecorator) -> Any:
     return pytest.param(name, marks=(pytest.mark.xdist_group(name), *marks))
 
 
-@pytest.fixture(params=[together(name, *([pytest.mark.slow] if name in RIVALS else [])) for name in ALGORITHMS])
+@pytest.fixture(params=[together(name, *([pytest.mark.slow] if name not in MAIN else [])) for name in ALGORITHMS])
 def algorithm(request: pytest.FixtureRequest) -> Algorithm[Any]:
     return small(ALGORITHMS[request.param])
 

@@ -111,6 +111,7 @@ def test_auto_where_it_has_no_meaning_is_one_sentence(algorithm: Any, settings: 
         from_plain(algorithm, settings)
 
 
+@pytest.mark.slow
 def test_it_resumes_exactly_and_trains_beside_others(tmp_path: Path) -> None:
     """Bit for bit: in pieces, and in a pack whose runs are to reach other targets."""
     orders = [

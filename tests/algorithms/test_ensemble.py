@@ -16,7 +16,7 @@ from guidedflow.errors import InputError
 from guidedflow.networks import Aggregate, LowerBound
 from guidedflow.settings import from_plain, to_plain
 
-QUICK = ("gfp", "iql", "rebrac")
+QUICK = ("gfp", "iql")
 WITH_CRITIC = [
     pytest.param(name, marks=[pytest.mark.xdist_group(name), *([] if name in QUICK else [pytest.mark.slow])])
     for name in ALGORITHMS

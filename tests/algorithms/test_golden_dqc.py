@@ -77,6 +77,7 @@ def test_golden_dqc(case: str, golden: Path) -> None:
     check_update(algorithm, file, names, (file.noise(cloning.Noise),), metrics, 1e-6)
 
 
+@pytest.mark.slow
 def test_golden_dqc_of_rows_that_do_not_count(golden: Path) -> None:
     """Chunks here are always whole, so rows that the file calls invalid are left out of all but the chunk critic."""
     file, algorithm, names = opened(golden / "dqc-partial.npz")

@@ -133,7 +133,7 @@ TARGETS = {"iql": Aggregate.min, "ddpg": Aggregate.pessimistic}
 IMPLICIT = {"critic_loss": "metric/critic/critic_loss", "value_loss": "metric/value/value_loss"}
 
 
-@pytest.mark.parametrize("case", ["qam", later("qam-chunk5"), later("qam-kappa3"), "qam-ddpg"])
+@pytest.mark.parametrize("case", ["qam", later("qam-chunk5"), later("qam-kappa3"), later("qam-ddpg")])
 def test_golden_qam(case: str, golden: Path) -> None:
     file = Golden(golden / f"{case}.npz")
     config = file.config

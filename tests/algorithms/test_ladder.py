@@ -55,7 +55,7 @@ MAIN = [name for name in CLIMBERS if name != "bc"]
 FLOWS = {"bc": "flow", "cfgrl": "flow", "ifql": "flow", "qgf": "flow", "qam": "base", "fql": "flow", "reform": "flow"}
 """Plain clones; what GFP's flow makes of two equal modes is left to its critic's last digits."""
 
-FAST = ("bc", "gfp", "iql", "qgf")
+FAST = ("bc", "gfp")
 
 
 def ladder(copies: int = 400, seed: int = 0) -> Dataset:

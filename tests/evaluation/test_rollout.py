@@ -301,6 +301,7 @@ def test_real_time_chunking_needs_a_delay_and_a_flow(simulators):
         rollout(simulators, policy, seeds=[0], replan=2, delay=1, realtime=True)
 
 
+@pytest.mark.slow
 def test_a_rollout_of_ogbench():
     pytest.importorskip("ogbench")
     from guidedflow.environments import make

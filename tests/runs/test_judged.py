@@ -118,6 +118,7 @@ def test_what_cannot_be_judged_is_one_sentence(qgf: Trained, tmp_path: Path, mon
         panel(other, "flow", {None: other.steered("flow")})
 
 
+@pytest.mark.slow
 def test_the_command_ranks_runs_and_says_its_limits(
     qgf: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

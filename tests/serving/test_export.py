@@ -50,7 +50,7 @@ def test_the_program_is_the_compiled_policy_bit_for_bit_at_any_batch(run: Path, 
         inputs = record(chosen, interface, rows=20, seed=rows).inputs
         inputs = tuple(each[:rows] for each in inputs)
         assert np.array_equal(program(*inputs), original(*inputs))
-        np.testing.assert_allclose(program(*inputs), one_by_one(chosen, interface)(*inputs), atol=1e-6)
+    np.testing.assert_allclose(program(*inputs), one_by_one(chosen, interface)(*inputs), atol=1e-6)
 
 
 def test_the_weight_is_an_input(run: Path, tmp_path: Path) -> None:
@@ -65,7 +65,13 @@ def test_the_weight_is_an_input(run: Path, tmp_path: Path) -> None:
     assert not np.allclose(found[1], unguided[1], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+QUICK = ("cfgrl", "dqc", "gfp", "iql", "qgf")
+"""Whose policies stand for each kind; those of the others are traced by the slow tests."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in sorted(ALGORITHMS)]
+)
 def test_every_policy_of_every_algorithm_can_be_recorded_and_traced(name: str) -> None:
     """One row of the program of each policy agrees with the policy, traced and simplified."""
     algorithm = dataclasses.replace(ALGORITHMS[name](), hidden=(4,))

@@ -132,6 +132,7 @@ def test_temperature_zero_clones_everything_and_shares_fall_with_delta(setup: Se
     assert 1 >= some["g>0.01"] >= some["g>0.5"] >= some["g>0.99"] >= 0
 
 
+@pytest.mark.slow
 def test_the_weights_are_those_that_an_update_clones_by() -> None:
     algorithm = GFP(hidden=(8,), flow_steps=2, temperature=0.1)
     transitions = line().cut()

@@ -84,6 +84,7 @@ def test_sensitivity(study: Callable[..., dict[str, Any]]) -> None:
     assert max(turned) < 0.9999
 
 
+@pytest.mark.slow
 def test_exploitation(study: Callable[..., dict[str, Any]]) -> None:
     told = study("exploitation", "--states 32 --weights 0 3 --candidates 8 --neighbours 500")
     rows = {(row["method"], row["weight"]): row for row in told["rows"]}
@@ -243,6 +244,7 @@ def test_methods_with_variants(subject: Subject) -> None:
     assert [policy.columns()["value"] for _, policy in controls.values()] == ["negated", "random"]
 
 
+@pytest.mark.slow
 def test_the_condition_of_a_flow_is_a_method_of_its_own(subject: Subject, tmp_path: Path) -> None:
     cfgrl = train(CFGRL(hidden=(8,), flow_steps=2), line(), PLAN, out=tmp_path / "cfgrl")
     ways = Methods(conditions=(1.0, 3.0))._ways(Subject.of(cfgrl, line()))

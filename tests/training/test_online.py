@@ -72,6 +72,7 @@ def interrupted(folder: Path, protocol: str, moments: list[tuple[str, int]], fql
     assert contents(other / "online") == contents(whole / "online")
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_bits_of_another(fql: Trained, tmp_path: Path) -> None:
     """Killed in the middle of an episode, after the ring went round; buffer on disk."""
     interrupted(tmp_path, "buffer", [("step", 47)], fql)

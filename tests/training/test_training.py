@@ -83,7 +83,7 @@ DEATHS = (("metrics", 2), ("save", 1), ("write", 2), ("sync", 3), ("metrics", 2)
 
 
 @pytest.mark.parametrize(
-    ("name", "deaths"), [("fql", DEATHS[2:4]), pytest.param("gfp", DEATHS, marks=pytest.mark.slow)]
+    ("name", "deaths"), [("fql", DEATHS[3:4]), pytest.param("gfp", DEATHS, marks=pytest.mark.slow)]
 )
 def test_a_run_killed_again_and_again_ends_with_the_same_bits(
     name: str, deaths: tuple[tuple[str, int], ...], tmp_path: Path
