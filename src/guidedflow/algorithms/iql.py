@@ -76,9 +76,10 @@ class IQL:
 
     def diagnostics(self, state: State, batch: Transition, key: PRNGKeyArray) -> Metrics:
         """The spread of the advantage weights, the share of them at their limit, and the target critic's distance."""
-        found, values = figures.target_lag(state.values, batch), state.values
+        critic, value = state.values.critic.network, state.values.value.network
+        found = figures.target_lag(critic, state.values.target_critic, batch)
         if self.extraction is Extraction.awr:
-            better = partial(advantage, values.critic.network, values.value.network, self.ensemble.actor(Aggregate.min))
+            better = partial(advantage, critic, value, self.ensemble.actor(Aggregate.min))
             found |= figures.of_limited_weights(weight(jax.vmap(better)(batch.acting), self.alpha), LIMIT)
         return found
 

@@ -11,13 +11,12 @@
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from guidedflow.algorithms.learner import Learner
 from guidedflow.flows.guidance import Unguided
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import ActionCritic, Critic
@@ -38,16 +37,6 @@ MOST_DIMENSIONS = 32
 """Dimensions of an action that get a figure each."""
 
 Values = Float[Array, " batch"]
-
-
-@runtime_checkable
-class Followed(Protocol):
-    """A state with a critic that a target critic follows."""
-
-    @property
-    def critic(self) -> Learner[Critic]: ...
-    @property
-    def target_critic(self) -> Critic: ...
 
 
 def of_policies(
@@ -165,13 +154,13 @@ def of_limited_weights(weights: Values, limit: float) -> Metrics:
     return {"weight_effective": effective_share(weights), "weight_limited": limited}
 
 
-def target_lag(state: Followed, batch: Transition) -> Metrics:
+def target_lag(critic: Critic, target: Critic, batch: Transition) -> Metrics:
     """How far the target critic is from the critic at the data's actions, as a share of the deviation of its values."""
 
     def values(network: Critic) -> Values:
         return jax.vmap(lambda s, a: jnp.mean(network.given(s)(a)))(batch.observation, batch.action)
 
-    ours, theirs = values(state.critic.network), values(state.target_critic)
+    ours, theirs = values(critic), values(target)
     lag = jnp.sqrt(jnp.mean(jnp.square(ours - theirs)))
     return {"target_lag": lag / jnp.maximum(jnp.std(ours), 1e-6)}
 
