@@ -46,7 +46,7 @@ def test_a_demo_is_listed_with_what_is_left(tmp_path: Path, capsys: pytest.Captu
     told = capsys.readouterr().out
     assert f"{out}/bc-task1 is there already" in told
     assert f"{out}/gfp-task1 30 updates" in told
-    assert "3 of 4 runs are left" in told
+    assert "3 of 4 runs left" in told
     assert [path.name for path in out.iterdir()] == ["bc-task1"]
     with pytest.raises(SystemExit):
         main(["demo", "--out", str(out), "--tasks", "9", "--dry-run"])

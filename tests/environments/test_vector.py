@@ -150,7 +150,7 @@ def test_a_worker_that_fails_takes_all_down_with_one_error(action, sentence):
 
 def test_a_silent_worker_is_an_error(no_orphans):
     simulators = Simulators(Countdown, 2, 1)
-    simulators._timeout = 0.5  # from here on: starting may well take longer on a busy machine
+    simulators._pool.timeout = 0.5  # from here on: starting may well take longer on a busy machine
     (worker,) = set(multiprocessing.active_children()) - no_orphans
     os.kill(worker.pid, signal.SIGSTOP)
     with pytest.raises(RuntimeError, match=r"worker 0 was silent for 0\.5 seconds"):

@@ -10,7 +10,8 @@ import pytest
 
 from guidedflow.errors import InputError
 from guidedflow.evaluation import off_policy
-from guidedflow.evaluation.off_policy import Chosen, Judge, Recorded, act, as_recorded, bounds, judged, resamples
+from guidedflow.evaluation.fitting import bounds, resamples
+from guidedflow.evaluation.off_policy import Chosen, Judge, Recorded, act, as_recorded, judged
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Aggregate, Critic, RawTime, VelocityField
 from guidedflow.policies.kinds import FlowPolicy

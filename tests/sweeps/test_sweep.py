@@ -21,7 +21,7 @@ from guidedflow.keys import Stream
 from guidedflow.results import rows
 from guidedflow.results.rows import episode
 from guidedflow.sweeps import grid, packs
-from guidedflow.sweeps.driver import claimed, sweep
+from guidedflow.sweeps.driver import check_data, claimed, sweep
 from guidedflow.sweeps.grid import Planned, Source
 from guidedflow.sweeps.left import Judging, left
 from guidedflow.sweeps.packs import Outcome, Pack, group
@@ -168,15 +168,41 @@ def test_from_the_command_line(tmp_path: Path, data: Path, capsys: pytest.Captur
     assert commands[0].startswith("guidedflow train bc --task line --out")
 
 
-@pytest.mark.slow
-def test_a_sweep_without_its_data_ends_with_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = (
-        f"sweep --tasks line --dataset {tmp_path}/no.npz --algorithms bc --hidden 4 --steps 4 --out {tmp_path}/sweep"
-    )
+def refused(words: str, capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit) as ended:
-        main([*words.split(), "--processes", "1"])
-    assert ended.value.code == 1
-    assert "no.npz" in capsys.readouterr().err
+        main(words.split())
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["sweep", "tune --offline"])
+def test_data_that_are_not_there_are_refused_once_before_any_run(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = f"{command} --tasks line --dataset {tmp_path}/no.npz --algorithms bc fql --hidden 4 --steps 4"
+    told = refused(f"{words} --columns actions=a observations=o --out {tmp_path}/out", capsys)
+    assert told.count("no.npz does not exist") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_datasets_of_a_suite_that_were_not_collected_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    tasks = "cube-single-noisy-singletask-task1-v0 scene-noisy-singletask-task1-v0"
+    told = refused(f"sweep --tasks {tasks} --algorithms bc --steps 4 --out {tmp_path}/out", capsys)
+    assert "cube-single-noisy-v0.npz does not exist" in told
+    assert "2 datasets are missing" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_that_are_done_need_no_data(tmp_path: Path) -> None:
+    (run, *_) = grid.expand(["line"], ("bc",), {}, replace(PLAN, seeds=1), tmp_path, fixed=SMALL)
+    gone = replace(run, source=grid.Source(str(tmp_path / "gone.npz")))
+    with pytest.raises(InputError, match=r"gone\.npz"):
+        check_data([gone], JUDGING)
+    train(run.algorithm, line(), run.plan, out=run.out)
+    check_data([gone], JUDGING)
 
 
 @pytest.mark.slow

@@ -11,9 +11,9 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from finetune_and_die import SETTINGS, run
 from tiny_data import line
 from tiny_environment import Countdown, Destination
+from train_and_die import PROTOCOLS, run
 
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.data.replay import load
@@ -55,7 +55,7 @@ def contents(out: Path) -> dict[str, Any]:
 
 
 def killed(folder: Path, protocol: str, moment: str, count: int) -> None:
-    command = [sys.executable, str(TESTS / "finetune_and_die.py"), str(folder), protocol, moment, str(count)]
+    command = [sys.executable, str(TESTS / "train_and_die.py"), protocol, str(folder), moment, str(count)]
     path = os.pathsep.join([str(TESTS), *sys.path])
     ended = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=250)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
@@ -65,10 +65,10 @@ def interrupted(folder: Path, protocol: str, moments: list[tuple[str, int]], fql
     whole, other = folder / "whole", folder / "killed"
     for each in (whole, other):
         shutil.copytree(fql.run.path, each / "offline")
-    run(whole, protocol)
+    run(protocol, whole)
     for moment, count in moments:
         killed(other, protocol, moment, count)
-    run(other, protocol)
+    run(protocol, other)
     assert contents(other / "online") == contents(whole / "online")
 
 
@@ -79,7 +79,7 @@ def test_a_killed_run_ends_with_the_bits_of_another(fql: Trained, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("protocol", list(SETTINGS))
+@pytest.mark.parametrize("protocol", list(PROTOCOLS))
 def test_a_run_killed_again_and_again_ends_with_the_bits_of_another(
     fql: Trained, protocol: str, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ weight is not trained: `guidedflow evaluate RUN --guidance conditional --weight 
 horizons and discounts.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -20,7 +21,7 @@ from guidedflow.algorithms.learner import Learner
 from guidedflow.algorithms.parts import cloning, figures
 from guidedflow.algorithms.parts.cloning import Noise, Times
 from guidedflow.algorithms.parts.ensemble import Ensemble
-from guidedflow.algorithms.parts.implicit_values import ImplicitValues, Values
+from guidedflow.algorithms.parts.implicit_values import ImplicitValues, Values, advantage
 from guidedflow.algorithms.parts.losses import flow_matching_error
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import FLOW_NORM_FIRST, Aggregate, ConditionalField, Extrapolation, SwiftTime
@@ -86,11 +87,8 @@ class CFGRL:
         target, value, combine = (
             state.values.target_critic, state.values.value.network, self.ensemble.actor(Aggregate.min)
         )  # fmt: skip
-
-        def advantage(data: Transition) -> Scalar:
-            return combine(target.given(data.observation)(data.action) - value(data.observation))
-
-        better = jnp.mean((jax.vmap(advantage)(batch.acting) > 0).astype(jnp.float32))
+        advantages = jax.vmap(partial(advantage, target, value, combine))(batch.acting)
+        better = jnp.mean((advantages > 0).astype(jnp.float32))
         return figures.target_lag(state.values.critic.network, target, batch) | {"labelled_better": better}
 
     @property
@@ -114,9 +112,7 @@ class CFGRL:
             def error(label: int) -> Scalar:
                 return flow_matching_error(velocity(label), noise.flow_source, data.action, noise.flow_time)
 
-            q = target_critic.given(data.observation)(data.action)
-            advantage = combine(q - value(data.observation))
-            better = (advantage > 0).astype(jnp.float32)
+            better = (advantage(target_critic, value, combine, data) > 0).astype(jnp.float32)
             loss = better * error(1) + UNCONDITIONAL * error(0)
             return loss, {"flow_loss": loss, "better": better}
 

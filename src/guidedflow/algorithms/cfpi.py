@@ -11,7 +11,7 @@ of horizons and discounts.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from guidedflow.algorithms.learner import Learner, polyak
 from guidedflow.algorithms.parts.cloning import likelihood_loss
 from guidedflow.algorithms.parts.ensemble import Ensemble
+from guidedflow.algorithms.parts.quantile_regression import quantile_loss, spaced
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Aggregate, QuantileCritic
 from guidedflow.networks.gaussians import GaussianActor
@@ -87,11 +88,9 @@ class CFPI:
         return self.step(state, batch, Noise(width, next_width))
 
     def policies(self, state: State) -> dict[str, Policy]:
-        judge: dict[str, Any] = {
-            "critic": state.critic.network,
-            "aggregate": self.ensemble.acting(Aggregate.pessimistic),
-        }
-        return {"actor": DensityPolicy(network=state.actor.network, sampler=Sampler(), **judge)}
+        actor, critic = state.actor.network, state.critic.network
+        combine = self.ensemble.acting(Aggregate.pessimistic)
+        return {"actor": DensityPolicy(network=actor, critic=critic, aggregate=combine, sampler=Sampler())}
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -122,21 +121,3 @@ class CFPI:
         actor, actor_metrics = state.actor.step(self.actor_optimizer, likelihood_loss, batch.acting)
         followed = polyak(target_critic, critic.network, self.tau)
         return State(actor, critic, followed), {**metrics, **actor_metrics}
-
-
-def spaced(uniform: Float[Array, " quantiles"]) -> tuple[Float[Array, " quantiles"], Float[Array, " quantiles"]]:
-    """Levels between 0 and 1, midpoints of intervals of random width, and these widths."""
-    widths = (uniform + 0.1) / jnp.sum(uniform + 0.1)
-    return jnp.cumsum(widths) - widths / 2, widths
-
-
-def quantile_loss(
-    z: Float[Array, " quantiles"],
-    target: Float[Array, " quantiles"],
-    levels: Float[Array, " quantiles"],
-    weights: Float[Array, " quantiles"],
-) -> Scalar:
-    """The quantile Huber loss (arXiv 1710.10044) of one member, a mean over its own levels."""
-    error = z[:, None] - target[None, :]
-    share = jnp.abs(levels[:, None] - jnp.heaviside(error, 0.5))
-    return jnp.mean(jnp.sum(share * optax.losses.huber_loss(error) * weights[None, :], axis=1))

@@ -9,49 +9,26 @@ step together and the actor's advantage uses the online critic; the original ste
 mean, learns a deviation and decays the actor's rate. This file does not know of horizons and discounts.
 """
 
-import enum
-import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 from jaxtyping import PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner
 from guidedflow.algorithms.parts import figures
 from guidedflow.algorithms.parts.ensemble import Ensemble
-from guidedflow.algorithms.parts.implicit_values import FQL_FORM, ImplicitValues, Values
-from guidedflow.algorithms.parts.losses import squared_error, value_scale
+from guidedflow.algorithms.parts.extraction import LIMIT, Extraction, weight
+from guidedflow.algorithms.parts.implicit_values import FQL_FORM, ImplicitValues, Values, advantage
+from guidedflow.algorithms.parts.losses import squared_error, unit_log_likelihood, value_scale
 from guidedflow.flows.path import clip
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Aggregate, MeanActor, Style, glorot
 from guidedflow.policies.kinds import ActorPolicy
 from guidedflow.policies.policy import Policy
-from guidedflow.settings import Choice, hyperparameters
+from guidedflow.settings import hyperparameters
 from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
-
-
-def awr(likelihood: Scalar, advantage: Scalar, climbed: Scalar, alpha: float | Scalar) -> Scalar:
-    """Advantage-weighted regression: the data's actions, the better ones more."""
-    return -jnp.minimum(jnp.exp(alpha * advantage), 100.0) * likelihood
-
-
-def ddpgbc(likelihood: Scalar, advantage: Scalar, climbed: Scalar, alpha: float | Scalar) -> Scalar:
-    """Climb the critic, and stay near the data (DDPG+BC)."""
-    return -climbed - alpha * likelihood
-
-
-class Extraction(Choice):
-    """How a policy is drawn from the values."""
-
-    awr = enum.member(awr)
-    ddpgbc = enum.member(ddpgbc)
-
-
-def log_likelihood(mean: Action, action: Action) -> Scalar:
-    """Of an action under a Gaussian of unit deviation."""
-    return -0.5 * jnp.sum(jnp.square(action - mean)) - 0.5 * mean.size * math.log(2 * math.pi)
 
 
 class State(NamedTuple):
@@ -99,22 +76,12 @@ class IQL:
 
     def diagnostics(self, state: State, batch: Transition, key: PRNGKeyArray) -> Metrics:
         """The spread of the advantage weights, the share of them at their limit, and the target critic's distance."""
-        critic, value, combine = (
-            state.values.critic.network,
-            state.values.value.network,
-            self.ensemble.actor(Aggregate.min),
-        )
-        lag = figures.target_lag(critic, state.values.target_critic, batch)
-        if self.extraction is not Extraction.awr:
-            return lag
-
-        def advantage(data: Transition) -> Scalar:
-            return combine(critic.given(data.observation)(data.action) - value(data.observation))
-
-        exponents = self.alpha * jax.vmap(advantage)(batch.acting)
-        weights = jnp.minimum(jnp.exp(exponents), 100.0)
-        limited = jnp.mean((weights >= 100.0).astype(jnp.float32))
-        return lag | {"weight_effective": figures.effective_share(weights), "weight_limited": limited}
+        critic, value = state.values.critic.network, state.values.value.network
+        found = figures.target_lag(critic, state.values.target_critic, batch)
+        if self.extraction is Extraction.awr:
+            better = partial(advantage, critic, value, self.ensemble.actor(Aggregate.min))
+            found |= figures.of_limited_weights(weight(jax.vmap(better)(batch.acting), self.alpha), LIMIT)
+        return found
 
     @property
     def values(self) -> ImplicitValues:
@@ -139,10 +106,10 @@ class IQL:
 
         def actor_loss(actor: MeanActor, data: Transition) -> tuple[Scalar, Metrics]:
             mean = actor(data.observation)
-            advantage = combine(critic.given(data.observation)(data.action) - state_value(data.observation))
+            better = advantage(critic, state_value, combine, data)
             climbed = scale * value(data.observation, clip(mean))
-            loss = self.extraction(log_likelihood(mean, data.action), advantage, climbed, self.alpha)
-            return loss, {"actor_loss": loss, "advantage": advantage, "error": squared_error(mean, data.action)}
+            loss = self.extraction(unit_log_likelihood(mean, data.action), better, climbed, self.alpha)
+            return loss, {"actor_loss": loss, "advantage": better, "error": squared_error(mean, data.action)}
 
         actor_learner, actor_metrics = state.actor.step(self.optimizer, actor_loss, batch.acting)
         values, value_metrics = self.values.step(state.values, batch)

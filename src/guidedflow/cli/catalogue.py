@@ -12,6 +12,7 @@ from guidedflow import recipes
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.data.obtain.collect import collectable
 from guidedflow.recipes import Recipe, Score, Task
+from guidedflow.results.counts import plural
 
 COLUMNS = {"IQL": "iql", "ReBRAC": "rebrac", "FQL": "fql", "GFP": "gfp"}
 """The columns of the list, and the methods whose scores stand there."""
@@ -70,22 +71,26 @@ def _facts(task: Task) -> Iterator[str]:
     protocol = task.protocol
     yield task.name
     yield _line("suite", f"{task.suite}, family {task.family}, observations: {_observations(task)}")
-    size = f", {task.episodes:,} episodes of {task.length:,} steps" if task.episodes and task.length else ""
+    size = (
+        f", {plural(task.episodes, 'episode')} of {plural(task.length, 'step')}"
+        if task.episodes and task.length
+        else ""
+    )
     yield _line("dataset", f"{task.dataset}{size}")
     if task.dataset in collectable():
         yield _line("get it", f"guidedflow data collect {task.dataset}")
         yield _line("or", task.download)
     else:
         yield _line("get it", task.download)
-    limit = f", {task.time_limit:,} steps an episode" if task.time_limit else ""
+    limit = f", {plural(task.time_limit, 'step')} an episode" if task.time_limit else ""
     yield _line("environment", f"{task.simulator}{limit}")
     yield _line("score", task.rule)
     if task.reference is not None:
         told = f"0 points at {task.reference.minimum:g}, 100 at {task.reference.maximum:g}"
         yield _line("", f"{told} ({task.reference.source})")
     ends = ", ".join(f"{step:,}" for step in protocol.evaluations)
-    told = f"{protocol.steps:,} updates, {protocol.seeds} seeds"
-    yield _line("protocol", f"{told}, {protocol.episodes} episodes after each of {ends} updates")
+    told = f"{plural(protocol.steps, 'update')}, {plural(protocol.seeds, 'seed')}"
+    yield _line("protocol", f"{told}, {plural(protocol.episodes, 'episode')} after each of {ends} updates")
     shown = {method for policies in recipes.methods().values() for method in policies.values()} | {"gfp-awr"}
     rest = [score for score in recipes.scores(task.name) if score.method not in shown | {"gfp-awr-vabc"}]
     if rest:
@@ -113,7 +118,7 @@ def _method(task: Task, algorithm: str) -> Iterator[str]:
 
 def _scores(policy: str, scores: Iterable[Score]) -> Iterator[str]:
     for score in scores:
-        seeds = f"{score.seeds} seeds; " if score.seeds else ""
+        seeds = f"{plural(score.seeds, 'seed')}; " if score.seeds else ""
         told = f"{policy} {score} ({seeds}{score.source})" + (f"; {score.note}" if score.note else "")
         yield _line("score" if score.used else "earlier", told)
 

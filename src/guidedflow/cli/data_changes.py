@@ -18,6 +18,7 @@ from guidedflow.data.convert import Format, convert
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.load import read_parts
 from guidedflow.errors import InputError
+from guidedflow.results.counts import plural
 from guidedflow.training.advantages import Advantages
 
 
@@ -57,9 +58,12 @@ class Clean:
             print(json.dumps({"path": str(path), **done}))
             return
         bad = done["not_finite"]
-        print(f"not finite: {bad['episodes']} episodes, {bad['rows']} rows taken out")
-        print(f"idle: {done['idle_steps']} steps cut; repeated: {done['repeated_episodes']} episodes taken out")
-        print(f"{path}: {done['episodes']:,} episodes, {done['transitions']:,} transitions")
+        print(f"not finite: {plural(bad['episodes'], 'episode')}, {plural(bad['rows'], 'row')} taken out")
+        print(
+            f"idle: {plural(done['idle_steps'], 'step')} cut; "
+            f"repeated: {plural(done['repeated_episodes'], 'episode')} taken out"
+        )
+        print(f"{path}: {plural(done['episodes'], 'episode')}, {plural(done['transitions'], 'transition')}")
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ class Split:
             print(json.dumps(told))
         else:
             for name, sizes in told.items():
-                print(f"{name}: {sizes['episodes']:,} episodes, {sizes['transitions']:,} transitions")
+                print(f"{name}: {plural(sizes['episodes'], 'episode')}, {plural(sizes['transitions'], 'transition')}")
 
 
 @dataclass(frozen=True)

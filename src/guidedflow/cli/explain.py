@@ -23,6 +23,7 @@ from guidedflow.cli.train import Train
 from guidedflow.cli.tune import Tune
 from guidedflow.data.sampling.goals import GoalSampling
 from guidedflow.errors import InputError, did_you_mean
+from guidedflow.results.counts import plural
 from guidedflow.settings import POSITIVE, RANGES, defaults_of
 from guidedflow.studies.demo import Demo
 from guidedflow.training.imitation import Imitation
@@ -116,7 +117,7 @@ def _published(algorithm: str, name: str) -> str:
         return ""
     found = [recipes.published(algorithm, task) for task in recipes.tasks()]
     values = [recipe.settings.get(name) for recipe in found if recipe.source and name in recipe.settings]
-    return "" if not values else f"{_spread(values)}, over {len(values)} tasks"
+    return "" if not values else f"{_spread(values)}, over {plural(len(values), 'task')}"
 
 
 def _spread(values: Iterable[Any]) -> str:

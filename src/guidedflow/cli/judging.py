@@ -11,6 +11,7 @@ from rich.console import Console
 from guidedflow.errors import InputError
 from guidedflow.policies.policy import Policy
 from guidedflow.results import tables
+from guidedflow.results.counts import plural
 from guidedflow.results.ranking import Agreement
 from guidedflow.runs.gather import folders
 from guidedflow.runs.judged import Judged, Panel, agree
@@ -83,7 +84,8 @@ def _notes(recorded: Mapping[str, Any], agreed: Mapping[str, Agreement | None]) 
     low, high = recorded["interval"]
     told = [
         f"recorded actions: value {recorded['value']:.3f} [{low:.3f}, {high:.3f}], recorded return "
-        f"{recorded['return']:.3f} ({recorded['episodes']} episodes, {recorded['transitions']} transitions)"
+        f"{recorded['return']:.3f} ({plural(recorded['episodes'], 'episode')}, "
+        f"{plural(recorded['transitions'], 'transition')})"
     ]
     told += [f"agreement with the simulator, {name}: {each}" for name, each in agreed.items() if each is not None]
     return [*told, LIMITS]

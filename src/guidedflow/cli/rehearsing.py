@@ -8,6 +8,7 @@ from typing import Any
 
 from guidedflow.parts import Parts
 from guidedflow.progress import duration
+from guidedflow.results.counts import plural
 from guidedflow.studies import demo
 from guidedflow.sweeps.estimate import estimate
 from guidedflow.sweeps.grid import Planned
@@ -22,14 +23,14 @@ def tell(found: Rehearsal, dataset: Any, plan: Plan, out: Path) -> None:
     saved = len([step for step in range(1, plan.steps + 1) if step % plan.log_interval == 0 and plan.saves_at(step)])
     speed = 1 / found.seconds_an_update
     lines = {
-        "dataset": f"{dataset.name}: {len(dataset):,} transitions, {dataset.episodes:,} episodes",
+        "dataset": f"{dataset.name}: {plural(len(dataset), 'transition')}, {plural(dataset.episodes, 'episode')}",
         "observation": " and ".join(
             f"{f'{name}: ' if name else ''}{'x'.join(map(str, part.shape))} numbers of {part.dtype}"
             for name, part in (seen if isinstance(seen, Parts) else {"": seen}).items()
         ),
-        "action": f"{taken.size} numbers" + (f", a chunk of {plan.horizon} steps" if plan.chunk else ""),
+        "action": plural(taken.size, "number") + (f", a chunk of {plural(plan.horizon, 'step')}" if plan.chunk else ""),
         "networks": ", ".join(f"{name} {count:,}" for name, count in found.parameters.items())
-        + f": {total:,} parameters a seed",
+        + f": {plural(total, 'parameter')} a seed",
         "memory": f"{_size(found.data_bytes)} of data and {_size(found.state_bytes)} of networks and optimisers on the "
         "device, and what an update computes",
         "disk": f"{_size(found.state_bytes)} a checkpoint, {min(saved or 1, plan.kept or saved or 1)} of them",
@@ -50,12 +51,16 @@ def of_demo(plan: demo.Demo) -> str:
         for seed in range(plan.seeds)
     ]
     hours = estimate(planned, 1).hours
-    there = "is there already" if data.exists() else f"would be collected, {plan.episodes:,} episodes of 1,000 steps"
+    there = (
+        "is there already"
+        if data.exists()
+        else f"would be collected, {plural(plan.episodes, 'episode')} of 1,000 steps"
+    )
     lines = [f"{data} {there}"]
-    lines += [f"{run.out} {'is there already' if run.done else f'{plan.steps:,} updates'}" for run in runs]
+    lines += [f"{run.out} {'is there already' if run.done else plural(plan.steps, 'update')}" for run in runs]
     lines.append(
-        f"{len(left)} of {len(runs)} runs are left: about {hours:,.2f} hours of updates, {plan.seeds} seed(s), without "
-        "data and evaluations; nothing was written, this was a dry run"
+        f"{len(left)} of {plural(len(runs), 'run')} left: about {hours:,.2f} hours of updates, "
+        f"{plural(plan.seeds, 'seed')}, without data and evaluations; nothing was written, this was a dry run"
     )
     return "\n".join(lines)
 

@@ -13,10 +13,11 @@ from guidedflow import recipes
 from guidedflow.cli import origins
 from guidedflow.cli.origins import Origins
 from guidedflow.errors import InputError
+from guidedflow.results.counts import plural
 from guidedflow.settings import to_plain
 from guidedflow.sweeps import cluster, grid, local
 from guidedflow.sweeps.board import Board
-from guidedflow.sweeps.driver import Backend, claimed, sweep
+from guidedflow.sweeps.driver import Backend, check_data, claimed, sweep
 from guidedflow.sweeps.estimate import estimate
 from guidedflow.sweeps.grid import Planned, Source
 from guidedflow.sweeps.left import Judging, left
@@ -141,6 +142,11 @@ class Many:
             typed=self.typed, fixed={"hidden": list(self.hidden)} if self.hidden else {},
         )  # fmt: skip
 
+    def check_data(self, runs: Sequence[Planned], judging: Judging) -> None:
+        """Raise `InputError` for data that are not on this machine; on a cluster each machine looks for itself."""
+        if isinstance(self.backend, Local):
+            check_data(runs, judging)
+
     @property
     def backend(self) -> Backend:
         """What carries the runs out."""
@@ -195,18 +201,20 @@ class Sweep(Many):
         for each in found:
             print(f"{each.kind:8} {each.step:>9,} of {each.run.plan.steps:,}  {each.run.out}")
         print(
-            f"{told['tasks']} tasks, {told['runs']} runs, {told['left']} left: about {expected.hours:,.1f} hours on "
-            f"{backend.workers} workers without evaluations, and {expected.gigabytes:,.1f} GB."
+            f"{plural(len(self.names), 'task')}, {plural(len(runs), 'run')}, {told['left']} left: about "
+            f"{expected.hours:,.1f} hours on {plural(backend.workers, 'worker')} without evaluations, and "
+            f"{expected.gigabytes:,.1f} GB."
         )
 
     def _carry_out(self, runs: Sequence[Planned], judging: Judging) -> None:
+        self.check_data(runs, judging)
         with claimed(self.out, runs, judging), Board(console) as board:
             ended = sweep(runs, judging, self.backend, board.begun, board.report, board.watch)
         if self.json:
             print(json.dumps(asdict(ended)))
         else:
             console.print(
-                f"{ended.done} of {ended.runs} runs are done, {len(ended.failed)} failed: "
+                f"{ended.done} of {plural(ended.runs, 'run')} done, {len(ended.failed)} failed: "
                 f"guidedflow report {self.out} -o {self.out}/report.html",
                 markup=False,
                 highlight=False,

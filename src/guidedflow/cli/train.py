@@ -35,6 +35,7 @@ from guidedflow.environments.worker import Success
 from guidedflow.errors import InputError
 from guidedflow.processes import sum_alike
 from guidedflow.recipes import Recipe
+from guidedflow.results.counts import plural
 from guidedflow.runs.configuration import class_name
 from guidedflow.runs.run import Run
 from guidedflow.runs.trained import Trained
@@ -206,7 +207,9 @@ class Train(Generic[Learns]):
     def _tell_what_is_next(self, trained: Trained) -> None:
         """Where the run is, and the command that comes next."""
         out = shlex.quote(str(self.out))
-        console.print(f"run: {self.out}, {trained.step:,} updates", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"run: {self.out}, {plural(trained.step, 'update')}", markup=False, highlight=False, soft_wrap=True
+        )
         command = ["guidedflow", "evaluate", out]
         if class_name(type(self.algorithm)) not in ALGORITHMS:
             command += ["--algorithm", next((word for word in self.words if is_name(word)), "MODULE:CLASS")]
@@ -249,7 +252,7 @@ class Train(Generic[Learns]):
         problems = check(dataset, discount=plan.discount, horizon=plan.horizon, chunk=plan.chunk)
         warnings, errors = problems.warnings, problems.errors
         if len(dataset) < transitions:  # what is true of some episodes may not be of all
-            where = f" of the first {len(dataset):,} transitions"
+            where = f" of the first {plural(len(dataset), 'transition')}"
             warnings, errors = ([p for p in found if p.kind not in OF_LENGTHS] for found in (warnings, errors))
         for problem in warnings:
             console.print(f"warning{where}: {problem}", markup=False, highlight=False, soft_wrap=True)

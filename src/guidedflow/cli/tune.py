@@ -12,9 +12,10 @@ from guidedflow import files
 from guidedflow.cli.sweep import Many, console
 from guidedflow.data.formats.columns import Columns
 from guidedflow.errors import InputError
-from guidedflow.evaluation.off_policy import Judge
+from guidedflow.evaluation.recorded import Judge
 from guidedflow.recipes.protocols import Protocol, protocol
 from guidedflow.results import tables
+from guidedflow.results.counts import plural
 from guidedflow.sweeps import grid
 from guidedflow.sweeps.board import Board
 from guidedflow.sweeps.driver import Ended, sweep
@@ -73,6 +74,7 @@ class Tune(Many):
         with Board(console) as board:
 
             def carry_out(runs: Sequence[Planned], judging: Judging) -> Ended:
+                self.check_data(runs, judging)
                 return sweep(runs, judging, self.backend, board.begun, board.report, board.watch)
 
             tune(studies, halving, carry_out, criterion)
@@ -107,11 +109,12 @@ class Tune(Many):
             return
         for each in told:
             stages = "; ".join(f"{key} of {' '.join(map(grid.in_word, v))}" for key, v in each["stages"].items())
-            print(f"{each['task']}  {each['algorithm']}: {stages or 'nothing to choose'}: {each['updates']:,} updates")
+            updates = plural(each["updates"], "update")
+            print(f"{each['task']}  {each['algorithm']}: {stages or 'nothing to choose'}: {updates}")
+        rungs = ", ".join(f"{step:,}" for step in halving.steps(self.plan))
         print(
-            f"{len(told)} studies, rungs of {', '.join(f'{step:,}' for step in halving.steps(self.plan))} updates, "
-            f"{halving.seeds} tuning seeds: about {expected.hours:,.1f} hours on {self.backend.workers} workers "
-            "without evaluations."
+            f"{plural(len(told), 'study')}, rungs of {rungs} updates, {plural(halving.seeds, 'tuning seed')}: about "
+            f"{expected.hours:,.1f} hours on {plural(self.backend.workers, 'worker')} without evaluations."
         )
 
     def _criterion(self) -> Offline:

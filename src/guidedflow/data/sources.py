@@ -100,6 +100,14 @@ class Origin:
                     look(file, roles)
         return dataset.with_goals(itself=True) if dataset.goals is None and by_goals(dataset.name) else dataset
 
+    def check_there(self) -> None:
+        """Raise `InputError` where nothing lies at the path; nothing is read."""
+        if self.path.exists():
+            return
+        if self.source.missing is not None:
+            raise self.source.missing(self.path, self.task)
+        raise InputError(f"{self.path} does not exist; name a file or folder by --dataset")
+
     def parts(self) -> Iterable[Dataset] | None:
         """The parts of a folder that may exceed memory, one after the other; None where it is one dataset."""
         return self.source.parts(self.path, self.task)
@@ -266,6 +274,7 @@ SOURCES = {
             holds=minari.is_minari,
             claims=minari.claims,
             home=minari.home,
+            missing=minari.missing,
             recorded=minari.recorded_name,
         ),
         Source(
@@ -275,6 +284,7 @@ SOURCES = {
             roles=ogbench.roles,
             claims=_of_suite("ogbench"),
             home=ogbench.home,
+            missing=ogbench.missing,
             parts=ogbench.parts,
         ),
         Source(

@@ -15,6 +15,7 @@ from guidedflow.data.formats.arrays import Arrays
 from guidedflow.errors import InputError
 from guidedflow.files import reason
 from guidedflow.packing import unpacked
+from guidedflow.results.counts import plural
 
 _MOST = 200
 """Dimensions that are told one by one."""
@@ -110,7 +111,9 @@ def draw(dataset: Dataset, out: Path) -> Path:
     right.set(title="actions: all numbers", xlabel="action", ylabel="how many")
     middle.axhspan(-1, 1, color="#228833", alpha=0.1, lw=0)
     right.axvspan(-1, 1, color="#228833", alpha=0.1, lw=0)
-    figure.suptitle(f"{dataset.name}: {dataset.episodes:,} episodes, {len(dataset):,} transitions", fontsize=10)
+    figure.suptitle(
+        f"{dataset.name}: {plural(dataset.episodes, 'episode')}, {plural(len(dataset), 'transition')}", fontsize=10
+    )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out)

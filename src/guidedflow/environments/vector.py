@@ -11,14 +11,11 @@ JAX, because its workers import it.
 """
 
 import contextlib
-import multiprocessing
-import selectors
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
-from typing import Any, NamedTuple, NoReturn
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -29,11 +26,12 @@ from numpy.typing import NDArray
 
 from guidedflow import environments
 from guidedflow.environments.own import Own
-from guidedflow.environments.worker import Board, Cast, Failure, Success, serve
+from guidedflow.environments.pool import Pool
+from guidedflow.environments.worker import Board, Cast, Success
 from guidedflow.environments.wrappers import layout
 from guidedflow.errors import InputError
 from guidedflow.packing import Shape, shape_of
-from guidedflow.processes import available_cores, launching
+from guidedflow.processes import available_cores
 
 
 class Steps(NamedTuple):
@@ -80,10 +78,7 @@ class Simulators(gymnasium.vector.VectorEnv):
             raise InputError(f"simulators: expected at least one environment and one worker, found {number}, {workers}")
         self.num_envs = number
         self.workers = min(number, workers or available_cores())
-        self._timeout = timeout
-        self._connections: list[Connection] = []
-        self._ears: list[selectors.BaseSelector] = []
-        self._processes: list[BaseProcess] = []
+        self._pool = Pool(self.workers, number, timeout, self.close)
         self._sent: deque[tuple[NDArray[np.int64], list[int]]] = deque()
         self._board: Board | None = None
         self._busy = np.zeros(number, bool)
@@ -96,30 +91,17 @@ class Simulators(gymnasium.vector.VectorEnv):
             raise
 
     def _start(self, factory: Callable[[], gymnasium.Env[Any, Any]], graphics: str | None) -> None:
-        context = multiprocessing.get_context("spawn")
-        with launching(graphics):
-            for worker in range(self.workers):
-                ours, theirs = context.Pipe()
-                process = context.Process(target=serve, args=(theirs,), daemon=True, name=f"simulators-{worker}")
-                process.start()
-                theirs.close()
-                self._connections.append(ours)
-                self._ears.append(selectors.DefaultSelector())  # Made once: `Connection.poll` makes one a call.
-                self._ears[-1].register(ours, selectors.EVENT_READ)
-                self._processes.append(process)
-                self._hand_over(worker, factory)
-        casts: list[Cast] = [self._answer(worker) for worker in range(self.workers)]
-        first = casts[0]
+        _check_importable(factory)
+        first: Cast = self._pool.start(
+            lambda worker: ("make", factory, self._pool.owned(worker), self.success), graphics
+        )[0]
         self.single_observation_space, self.single_action_space = first.observation_space, first.action_space
         self.observation_space = batch_space(first.observation_space, self.num_envs)
         self.action_space = batch_space(first.action_space, self.num_envs)
         self.metadata = {**first.metadata, "autoreset_mode": AutoresetMode.DISABLED}
         self.render_mode = first.render_mode
         self._board = Board(self.num_envs, first.observation_space, first.action_space)
-        for worker in range(self.workers):
-            self._send(worker, ("attach", self._board.name, self.num_envs))
-        for worker in range(self.workers):
-            self._answer(worker)
+        self._pool.ask(("attach", self._board.name, self.num_envs))
         self._board.unlink()  # The memory lives as long as its users, and nothing is left behind if they are killed.
 
     @property
@@ -131,17 +113,6 @@ class Simulators(gymnasium.vector.VectorEnv):
     def observation_layout(self) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """Shape and type of the array that holds one observation; parts are the fields of a structured type."""
         return layout(self.single_observation_space)
-
-    def _hand_over(self, worker: int, factory: Callable[[], gymnasium.Env[Any, Any]]) -> None:
-        try:
-            self._connections[worker].send(("make", factory, range(worker, self.num_envs, self.workers), self.success))
-        except ConnectionError:
-            self._died(worker)
-        except Exception as error:  # Pickling raises whatever it likes.
-            raise InputError(
-                f"simulators: expected an environment factory that is importable by name, found {factory!r}; "
-                f"put the function into a module of its own ({error})"
-            ) from error
 
     def step_async(
         self,
@@ -174,7 +145,7 @@ class Simulators(gymnasium.vector.VectorEnv):
         for index, seed in resets.items():
             orders.setdefault(index % self.workers, ("advance", [], {}))[2][int(index)] = seed
         for worker, order in orders.items():
-            self._send(worker, (*order, options))
+            self._pool.send(worker, (*order, options))
         self._sent.append((chosen, list(orders)))
 
     def step_wait(self) -> Steps:
@@ -184,7 +155,7 @@ class Simulators(gymnasium.vector.VectorEnv):
             raise RuntimeError("simulators: step_wait without a step_async before it")
         indices, concerned = self._sent.popleft()
         for worker in concerned:
-            self._answer(worker)
+            self._pool.answer(worker)
         self._busy[indices] = False
         steps = Steps(indices, *(column[indices] for column in board.results))
         self._over[indices] = steps.terminated | steps.truncated
@@ -229,27 +200,12 @@ class Simulators(gymnasium.vector.VectorEnv):
     def render(self) -> tuple[NDArray[np.uint8], ...]:
         """One picture an environment; call it while no batch is on its way."""
         self._open()
-        for worker in range(self.workers):
-            self._send(worker, ("render",))
-        pictures = [self._answer(worker) for worker in range(self.workers)]
+        pictures = self._pool.ask(("render",))
         return tuple(pictures[i % self.workers][i // self.workers] for i in range(self.num_envs))
 
     def close_extras(self, patience: float = 5.0) -> None:
         """Stop the workers: ask, then terminate, then kill, each time waiting up to `patience` seconds."""
-        for ear in self._ears:
-            ear.close()
-        for connection in self._connections:
-            with contextlib.suppress(OSError):
-                connection.send(None)
-            connection.close()
-        for stop in (lambda process: None, BaseProcess.terminate, BaseProcess.kill):
-            for process in self._processes:
-                stop(process)
-            for process in self._processes:
-                process.join(patience)
-            if all(process.exitcode is not None for process in self._processes):
-                break
-        self._connections, self._ears, self._processes = [], [], []
+        self._pool.stop(patience)
         if self._board is not None:
             self._board.close()
             self._board = None
@@ -268,46 +224,29 @@ class Simulators(gymnasium.vector.VectorEnv):
             raise RuntimeError("simulators: they are closed")
         return self._board
 
-    def _send(self, worker: int, message: object) -> None:
-        try:
-            self._connections[worker].send(message)
-        except ConnectionError:
-            self._died(worker)
 
-    def _answer(self, worker: int) -> Any:
-        try:
-            if not self._ears[worker].select(self._timeout):
-                self._fail(RuntimeError(f"simulators: worker {worker} was silent for {self._timeout:g} seconds"))
-            answer = self._connections[worker].recv()
-        except (EOFError, ConnectionError):
-            self._died(worker)
-        if isinstance(answer, Failure):
-            if answer.from_input:
-                self._fail(InputError(answer.sentence))
-            error = RuntimeError(answer.sentence)
-            error.add_note(answer.trace)
-            self._fail(error)
-        return answer
-
-    def _died(self, worker: int) -> NoReturn:
-        process = self._processes[worker]
-        process.join(5.0)
-        where = f"environments {list(range(worker, self.num_envs, self.workers))}"
-        self._fail(RuntimeError(f"simulators: worker {worker} ({where}) died with exit status {process.exitcode}"))
-
-    def _fail(self, error: Exception) -> NoReturn:
-        for process in self._processes:
-            process.kill()  # One that hangs or is stopped would not hear anything softer.
-        self.close()
-        raise error from None
+def _check_importable(factory: Callable[[], gymnasium.Env[Any, Any]]) -> None:
+    """Raise `InputError` for a factory that cannot be sent to a worker."""
+    try:
+        ForkingPickler.dumps(factory)
+    except Exception as error:  # Pickling raises whatever it likes.
+        raise InputError(
+            f"simulators: expected an environment factory that is importable by name, found {factory!r}; "
+            f"put the function into a module of its own ({error})"
+        ) from error
 
 
-def factory_of(task: str, frame_stack: int = 1, own: Own | None = None) -> Callable[..., gymnasium.Env[Any, Any]]:
-    """What makes an environment of a task, or of `own`; raises `InputError` for a task that cannot be simulated."""
+def factory_of(
+    task: str, frame_stack: int = 1, own: Own | None = None, *, render: bool = False
+) -> Callable[[], gymnasium.Env[Any, Any]]:
+    """What makes an environment of a task, or of `own`, that draws if `render`.
+
+    Raises `InputError` for a task that cannot be simulated.
+    """
     if own is not None:
-        return own
+        return partial(own, render=True) if render else own
     environments.simulated(task)
-    return partial(environments.make, task, frame_stack=frame_stack)
+    return partial(environments.make, task, render=render, frame_stack=frame_stack)
 
 
 def open_simulators(

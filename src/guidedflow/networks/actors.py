@@ -12,7 +12,7 @@ from jaxtyping import PRNGKeyArray
 
 from guidedflow.networks.encoders import Encoder
 from guidedflow.networks.mlp import PLAIN, Style
-from guidedflow.networks.observing import Observing
+from guidedflow.networks.observing import ObservingMLP
 from guidedflow.packing import Shape
 from guidedflow.types import Action, Noise, Observation
 
@@ -35,7 +35,7 @@ class Actor(Protocol):
         ...
 
 
-class OneStepActor(Observing):
+class OneStepActor(ObservingMLP):
     """mu(observation, z): from noise to an action in one evaluation; unbounded: callers decide where to clip."""
 
     def __init__(
@@ -62,7 +62,7 @@ class OneStepActor(Observing):
         return lambda noise: self.mlp(jnp.concatenate([features, noise]))
 
 
-class MeanActor(Observing):
+class MeanActor(ObservingMLP):
     """mu(observation): a deterministic actor; through tanh if `squash`."""
 
     squash: bool = eqx.field(static=True)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.networks.encoders import Encoder, encoder_of
 from guidedflow.networks.mlp import MLP, PLAIN, Style
-from guidedflow.networks.observing import Observing
+from guidedflow.networks.observing import Observing, ObservingMLP
 from guidedflow.networks.times import TimeEmbedding
 from guidedflow.packing import PartShapes, Shape
 from guidedflow.parts import Parts
@@ -34,7 +34,7 @@ class Field(Protocol):
         ...
 
 
-class VelocityField(Observing):
+class VelocityField(ObservingMLP):
     """v(observation, a, t): a flow policy's network."""
 
     embedding: TimeEmbedding = eqx.field(static=True)
@@ -66,7 +66,7 @@ class VelocityField(Observing):
         return velocity
 
 
-class JumpField(Observing):
+class JumpField(ObservingMLP):
     """f(observation, a_t, t, r): a network of a point and of the interval that is jumped over (MeanFlow).
 
     It sees 1 - t, what remains at the start, and r - t, the length of the jump, as raw numbers, as in LPS
@@ -117,7 +117,7 @@ class PartialField(eqx.Module):
         return self.field.given(observation[: shape[0]])
 
 
-class ConditionalField(Observing):
+class ConditionalField(ObservingMLP):
     """v(observation, label, a, t) with a learned embedding of each label (CFGRL of arXiv 2606.11087: 2 labels)."""
 
     labels: Float[Array, "labels embedding"]
@@ -181,19 +181,16 @@ class Extrapolation(eqx.Module):
         return velocity
 
 
-class NoiseField(eqx.Module):
+class NoiseField(Observing):
     """eps(observation, a_t, t): a diffusion policy's network, with learned Fourier features of the time, and Mish.
 
     The network of the time has two layers; if `deep_time`, as many as the one behind it has hidden ones, which is the
     form of QGF's release (zhouzypaul/qgf, bc44a67).
     """
 
-    encoder: Encoder
     frequencies: Float[Array, " frequencies"]
     condition: MLP
     mlp: MLP
-    observation_shape: Shape = eqx.field(static=True)
-    action_size: int = eqx.field(static=True)
 
     def __init__(
         self,
@@ -206,15 +203,13 @@ class NoiseField(eqx.Module):
         encoder: Encoder | None = None,
         key: PRNGKeyArray,
     ):
-        self.encoder = encoder or encoder_of(observation_shape, key)
+        super().__init__(observation_shape, action_size, encoder=encoder, key=key)
         style = Style(activation=jax.nn.mish)
         frequency_key, condition_key, mlp_key = jax.random.split(key, 3)
         self.frequencies = 0.2 * jax.random.normal(frequency_key, (features // 2,))
         layers = hidden[:-1] if deep_time else hidden[:1]
         self.condition = MLP(features, layers, hidden[-1], style=style, key=condition_key)
         self.mlp = MLP(self.encoder.size + action_size + hidden[-1], hidden, action_size, style=style, key=mlp_key)
-        self.observation_shape = observation_shape
-        self.action_size = action_size
 
     def given(self, observation: Observation) -> Velocity:
         """The predicted noise (no velocity, though of its type) as a function of the action and the step, from 1 on."""

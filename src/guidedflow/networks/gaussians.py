@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from guidedflow.networks.encoders import Encoder, encoder_of
+from guidedflow.networks.encoders import Encoder
 from guidedflow.networks.mlp import MLP, RELU, Linear, Style, glorot
+from guidedflow.networks.observing import Observing
 from guidedflow.packing import Shape
 from guidedflow.types import Observation, Scalar
 
@@ -35,19 +36,16 @@ class Deviation(eqx.Module):
         self.scale, self.offset = jnp.ones(()), -jnp.ones(())
 
 
-class GaussianActor(eqx.Module):
+class GaussianActor(Observing):
     """Means within [-9, 9], logarithms of deviations within a range, and, of several components, weights.
 
     The weights' head sees the trunk as a constant, as in CFPI (arXiv 2211.15956). With `unit` every deviation is 1.
     """
 
-    encoder: Encoder
     trunk: MLP
     head: Linear
     weights: Linear | None
     deviation: Deviation | None
-    observation_shape: Shape = eqx.field(static=True)
-    action_size: int = eqx.field(static=True)
     components: int = eqx.field(static=True)
     unit: bool = eqx.field(static=True)
     smallest: float = eqx.field(static=True)
@@ -67,15 +65,13 @@ class GaussianActor(eqx.Module):
         encoder: Encoder | None = None,
         key: PRNGKeyArray,
     ):
-        self.encoder = encoder or encoder_of(observation_shape, key)
+        super().__init__(observation_shape, action_size, encoder=encoder, key=key)
         trunk_key, head_key, weights_key = jax.random.split(key, 3)
         self.trunk = MLP(self.encoder.size, hidden[:-1], hidden[-1], style=style, key=trunk_key)
         outputs = components * action_size * (1 if unit else 2)
         self.head = Linear(hidden[-1], outputs, glorot(), head_key)
         self.weights = Linear(hidden[-1], components, glorot(), weights_key) if components > 1 else None
         self.deviation = deviation
-        self.observation_shape = observation_shape
-        self.action_size = action_size
         self.components = components
         self.unit = unit
         self.smallest = smallest

@@ -1,4 +1,4 @@
-"""How a network of an observation is made: an encoder, and an MLP that sees its features and what stands beside them.
+"""How a network of an observation is made: an encoder, and what sees its features and whatever stands beside them.
 
 This module does not know what stands beside them: an action, a time, a label, or nothing.
 """
@@ -15,12 +15,23 @@ from guidedflow.packing import Shape
 
 
 class Observing(eqx.Module):
-    """Abstract: the encoder, the MLP and the sizes of a network of an observation and, mostly, of an action."""
+    """Abstract: the encoder and the sizes of a network of an observation and, mostly, of an action."""
 
     encoder: Encoder
-    mlp: MLP
     observation_shape: Shape = eqx.field(static=True)
     action_size: int = eqx.field(static=True)
+
+    def __init__(self, observation_shape: Shape, action_size: int, *, encoder: Encoder | None, key: PRNGKeyArray):
+        """Take the given encoder, by default a new one for observations of this shape."""
+        self.encoder = encoder or encoder_of(observation_shape, key)
+        self.observation_shape = observation_shape
+        self.action_size = action_size
+
+
+class ObservingMLP(Observing):
+    """Abstract: a network of one MLP behind the encoder."""
+
+    mlp: MLP
 
     def __init__(
         self,
@@ -35,10 +46,8 @@ class Observing(eqx.Module):
         key: PRNGKeyArray,
     ):
         """Build an MLP from the encoder's features and `beside` more numbers to `outputs` numbers."""
-        self.encoder = encoder or encoder_of(observation_shape, key)
+        super().__init__(observation_shape, action_size, encoder=encoder, key=key)
         self.mlp = MLP(self.encoder.size + beside, hidden, outputs, style=style, key=key)
-        self.observation_shape = observation_shape
-        self.action_size = action_size
 
 
 def members_of(inputs: int, hidden: Sequence[int], *, size: int, style: Style, key: PRNGKeyArray) -> tuple[MLP, ...]:

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.networks.critics import Values
-from guidedflow.networks.encoders import Encoder, encoder_of
+from guidedflow.networks.encoders import Encoder
 from guidedflow.networks.mlp import LayerNorm, Linear, glorot
+from guidedflow.networks.observing import Observing
 from guidedflow.packing import Shape
 from guidedflow.types import Action, Observation, Scalar, Time
 
@@ -71,13 +72,10 @@ class Quantiles(eqx.Module):
         return jax.vmap(quantile)(levels)
 
 
-class QuantileCritic(eqx.Module):
+class QuantileCritic(Observing):
     """An ensemble of quantile networks, whose value of an action is the mean of its quantiles."""
 
-    encoder: Encoder
     members: tuple[Quantiles, ...]
-    observation_shape: Shape = eqx.field(static=True)
-    action_size: int = eqx.field(static=True)
 
     def __init__(
         self,
@@ -87,13 +85,12 @@ class QuantileCritic(eqx.Module):
         *,
         waves: int = 64,
         size: int = 2,
+        encoder: Encoder | None = None,
         key: PRNGKeyArray,
     ):
-        self.encoder = encoder_of(observation_shape, key)
+        super().__init__(observation_shape, action_size, encoder=encoder, key=key)
         inputs = self.encoder.size + action_size
         self.members = tuple(Quantiles(inputs, hidden, waves, each) for each in jax.random.split(key, size))
-        self.observation_shape = observation_shape
-        self.action_size = action_size
 
     def quantiles(
         self, observation: Observation, action: Action, levels: Float[Array, " levels"]

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from guidedflow.networks.encoders import Encoder, encoder_of
+from guidedflow.networks.encoders import Encoder
 from guidedflow.networks.mlp import MLP, RELU, Style
+from guidedflow.networks.observing import Observing, ObservingMLP
 from guidedflow.packing import Shape
 from guidedflow.types import Action, Observation, Scalar
 
@@ -23,17 +24,14 @@ Condition = Float[Array, " condition"]
 Latent = Float[Array, " latent"]
 
 
-class ConditionalVAE(eqx.Module):
+class ConditionalVAE(Observing):
     """q(z | s, c, a) and a = decoder(s, c, z): the recognition network has two heads of the latent's size.
 
     What the second head means (a logarithm of deviation or of variance) is up to the caller.
     """
 
-    encoder: Encoder
     recognition: MLP
     decoder: MLP
-    observation_shape: Shape = eqx.field(static=True)
-    action_size: int = eqx.field(static=True)
     latent_size: int = eqx.field(static=True)
     squash: bool = eqx.field(static=True)
 
@@ -50,13 +48,11 @@ class ConditionalVAE(eqx.Module):
         encoder: Encoder | None = None,
         key: PRNGKeyArray,
     ):
-        self.encoder = encoder or encoder_of(observation_shape, key)
+        super().__init__(observation_shape, action_size, encoder=encoder, key=key)
         seen = self.encoder.size + condition_size
         recognition_key, decoder_key = jax.random.split(key)
         self.recognition = MLP(seen + action_size, hidden, 2 * latent_size, style=style, key=recognition_key)
         self.decoder = MLP(seen + latent_size, hidden, action_size, style=style, key=decoder_key)
-        self.observation_shape = observation_shape
-        self.action_size = action_size
         self.latent_size = latent_size
         self.squash = squash
 
@@ -78,13 +74,8 @@ class ConditionalVAE(eqx.Module):
         return decode
 
 
-class LatentActor(eqx.Module):
-    """z = tanh(pi(s, c)): a deterministic actor of latents, which ignores noise."""
-
-    encoder: Encoder
-    mlp: MLP
-    observation_shape: Shape = eqx.field(static=True)
-    latent_size: int = eqx.field(static=True)
+class LatentActor(ObservingMLP):
+    """z = tanh(pi(s, c)): a deterministic actor of latents, which ignores noise; its actions are latents."""
 
     def __init__(
         self,
@@ -97,15 +88,10 @@ class LatentActor(eqx.Module):
         encoder: Encoder | None = None,
         key: PRNGKeyArray,
     ):
-        self.encoder = encoder or encoder_of(observation_shape, key)
-        self.mlp = MLP(self.encoder.size + condition_size, hidden, latent_size, style=style, key=key)
-        self.observation_shape = observation_shape
-        self.latent_size = latent_size
-
-    @property
-    def action_size(self) -> int:
-        """Size of the latent."""
-        return self.latent_size
+        super().__init__(
+            observation_shape, latent_size, hidden, beside=condition_size, outputs=latent_size,
+            style=style, encoder=encoder, key=key,
+        )  # fmt: skip
 
     @property
     def deterministic(self) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from guidedflow.results.counts import plural
 from guidedflow.results.methods import frozen, in_text, shown, varying
 from guidedflow.results.records import RunRecord
 from guidedflow.results.sections import Section
@@ -70,7 +71,7 @@ def _versions(records: Sequence[RunRecord]) -> Sheet:
     rows = []
     for name in names:
         found = [record.versions.get(name, MISSING) for record in records]
-        told = [f"{version} ({found.count(version)} runs)" for version in dict.fromkeys(found)]
+        told = [f"{version} ({plural(found.count(version), 'run')})" for version in dict.fromkeys(found)]
         rows.append([Shown(name, sort=name), Shown(found[0] if len(told) == 1 else ", ".join(told))])
     return Sheet("Versions", ["package", "version"], rows)
 

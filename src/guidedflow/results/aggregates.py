@@ -15,7 +15,8 @@ from scipy import stats
 
 from guidedflow.errors import InputError
 from guidedflow.results import confidence
-from guidedflow.results.confidence import FEWEST_SEEDS, LEVEL, Error, Interval, check_level, plural
+from guidedflow.results.confidence import FEWEST_SEEDS, LEVEL, Error, Interval, check_level
+from guidedflow.results.counts import plural
 
 Scores = Mapping[str, Sequence[float] | Float[np.ndarray, " _"]]
 """Task -> score of each training seed."""

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from guidedflow.results.aggregates import Aggregate
 from guidedflow.results.comparison import Column, Entry, fewer
-from guidedflow.results.confidence import Interval, plural
+from guidedflow.results.confidence import Interval
+from guidedflow.results.counts import plural
 from guidedflow.results.methods import Method
 from guidedflow.results.sections import Published
 from guidedflow.results.tables import MISSING, Shown

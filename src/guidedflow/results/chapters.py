@@ -7,6 +7,7 @@ from guidedflow.results import aggregates, pictures, statistics
 from guidedflow.results.cells import NOTE, Names, averaged, head, interval_text, mean_text, measured, printed, rank
 from guidedflow.results.comparison import Column, Comparison, Entry, columns, fewer
 from guidedflow.results.confidence import FEWEST_SEEDS
+from guidedflow.results.counts import plural
 from guidedflow.results.methods import labels
 from guidedflow.results.plots import CALLED
 from guidedflow.results.records import RunRecord
@@ -100,7 +101,7 @@ def _environment(column: Column, tasks: frozenset[str]) -> Shown:
     """The mean of a method over all tasks of an environment, if it has all of them."""
     entries = [column.by_task[task] for task in sorted(tasks) if task in column.by_task]
     if len(entries) < len(tasks):
-        return Shown(MISSING, f"{len(entries)} of {len(tasks)} tasks" if entries else "")
+        return Shown(MISSING, f"{len(entries)} of {plural(len(tasks), 'task')}" if entries else "")
     found = aggregates.mean({entry.task: entry.by_seed for entry in entries}, bounds=(0, 1))
     shown = averaged(found)
     episodes = min(entry.cell.episodes for entry in entries)
@@ -132,8 +133,8 @@ def _method(entry: Entry, neighbours: Sequence[Entry], names: Names) -> list[Sho
     runs = entry.runs[0] if len(entry.runs) == 1 else f"{entry.runs[0]} and {len(entry.runs) - 1} more"
     low = None if cell.interval is None else entry.scale * cell.interval.low
     tuning = entry.tuning
-    spent = [f"{tuning.updates:,} updates"] if tuning and tuning.updates is not None else []
-    spent += [f"{tuning.episodes:,} episodes"] if tuning and tuning.episodes is not None else []
+    spent = [plural(tuning.updates, "update")] if tuning and tuning.updates is not None else []
+    spent += [plural(tuning.episodes, "episode")] if tuning and tuning.episodes is not None else []
     return [
         Shown(name, sort=name),
         Shown(mean_text(entry), sort=entry.scale * cell.mean, mark=mark),

@@ -12,7 +12,7 @@ from typing import Any
 
 from guidedflow.errors import InputError
 from guidedflow.results import statistics
-from guidedflow.results.confidence import plural
+from guidedflow.results.counts import plural
 from guidedflow.results.methods import Method, Settings, acting_of, frozen, in_text, varying
 from guidedflow.results.records import RunRecord, Tuning
 from guidedflow.results.rows import Episode, Measure, measure

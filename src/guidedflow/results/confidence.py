@@ -177,11 +177,6 @@ def check_level(level: float) -> float:
     return level
 
 
-def plural(count: int, noun: str) -> str:
-    """A count with its noun: `1 seed`, `3 seeds`."""
-    return f"{count} {noun}" + ("s" if count != 1 else "")
-
-
 def _clopper_pearson(rate: float, number: float, level: float) -> tuple[float, float]:
     """Clopper and Pearson's interval; the number of trials need not be whole."""
     tail, successes = (1 - level) / 2, rate * number

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from guidedflow.results import canvas, diagnostics
+from guidedflow.results.counts import plural
 from guidedflow.results.diagnostics import FIGURE, RULES, Rule, Warned
 from guidedflow.results.intervals import Interval
 from guidedflow.results.records import RunRecord
@@ -71,7 +72,8 @@ def section(records: Sequence[RunRecord]) -> list[Section]:
                 Shown(f"{each.rule.figure} {each.figure:.3g}", _limit(each.rule), each.figure),
                 Shown(each.rule.meaning), Shown(each.rule.remedy),
             ])  # fmt: skip
-    told = [f"{without} of {len(records)} runs have no figures, so that no rule looked at them."] if without else []
+    unseen = f"No rule looked at {without} of {plural(len(records), 'run')}, for lack of figures."
+    told = [unseen] if without else []
     if not rows and (not told or without == len(records)):
         return []
     headers = ["run", "rule", "seed", "since update", "figure", "usual meaning", "remedy"]

@@ -6,7 +6,7 @@ from functools import partial
 from guidedflow.results import aggregates, plots
 from guidedflow.results.cells import Names, averaged, head, interval_text, rank
 from guidedflow.results.comparison import Column, Comparison, columns
-from guidedflow.results.confidence import plural
+from guidedflow.results.counts import plural
 from guidedflow.results.sections import Picture, Section
 from guidedflow.results.tables import MISSING, Sheet, Shown
 

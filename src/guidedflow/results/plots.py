@@ -19,6 +19,7 @@ from guidedflow.results import aggregates, canvas, statistics
 from guidedflow.results.aggregates import Scores
 from guidedflow.results.budget import budget_curve
 from guidedflow.results.confidence import FEWEST_SEEDS
+from guidedflow.results.counts import plural
 from guidedflow.results.rows import Episode, Measure, measure
 
 Rows = Mapping[str, Sequence[Episode]]
@@ -129,14 +130,14 @@ def tuning_budget(methods: Mapping[str, Mapping[str, Sequence[Episode]]], title:
         raise InputError("A tuning-budget curve needs at least two trained policies of each method.")
     every = [float(row[shown]) for row in rows]  # type: ignore[arg-type]
     scale = {"success": 1.0, "score": 100.0}.get(shown, max(every) - min(every)) or 1.0
-    figure, axes = _measured(f"episodes spent on tuning ({arms} policies in each draw)", title, shown)
+    figure, axes = _measured(f"episodes spent on tuning ({plural(arms, 'policy')} in each draw)", title, shown)
     for index, (name, policies) in enumerate(methods.items()):
         outcomes = {policy: [float(row[shown]) for row in found] for policy, found in policies.items()}  # type: ignore[arg-type]
         curve = budget_curve(outcomes, arms=arms, pulls=pulls, scale=scale)
         places, style = np.arange(1, pulls + 1), canvas.style(index)
         low, high = (SCALE[shown] * np.array([getattr(i, end) for i in curve.intervals]) for end in ("low", "high"))
         axes.fill_between(places, low, high, color=style["color"], alpha=0.15, lw=0)
-        label = canvas.as_is(f"{name} ({curve.policies} policies)")
+        label = canvas.as_is(f"{name} ({plural(curve.policies, 'policy')})")
         axes.plot(places, SCALE[shown] * np.array(curve.values), label=label, lw=2, **style)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
@@ -215,7 +216,7 @@ def _band(
     """A line of means; its intervals behind it, or its seeds where there are too few."""
     scale, style = SCALE[shown], canvas.style(index)
     fewest = min(cell.seeds for cell in cells)
-    label = f"{name} ({fewest} seed{'s' if fewest != 1 else ''} × {min(cell.episodes for cell in cells)} episodes)"
+    label = f"{name} ({plural(fewest, 'seed')} × {plural(min(cell.episodes for cell in cells), 'episode')})"
     if all(cell.interval is not None for cell in cells):
         low, high = (scale * np.array([getattr(cell.interval, end) for cell in cells]) for end in ("low", "high"))
         axes.fill_between(places, low, high, color=style["color"], alpha=0.15, lw=0)

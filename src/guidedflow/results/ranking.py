@@ -10,6 +10,7 @@ import numpy as np
 
 from guidedflow.errors import InputError
 from guidedflow.results.confidence import LEVEL, check_level
+from guidedflow.results.counts import plural
 
 FEWEST = 4
 """Policies, below which a rank correlation says nothing."""
@@ -40,7 +41,7 @@ class Agreement:
         return asdict(self)
 
     def __str__(self) -> str:
-        told = f"{self.policies} policies, regret {self.regret:.3f}"
+        told = f"{plural(self.policies, 'policy')}, regret {self.regret:.3f}"
         if self.spearman is None or self.kendall is None:
             return f"no rank correlation, because all are equal ({told})"
         interval = "" if self.spearman_interval is None else " [{:.2f}, {:.2f}]".format(*self.spearman_interval)

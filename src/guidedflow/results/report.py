@@ -9,7 +9,7 @@ from typing import Any
 
 from guidedflow.results import account, chapters, diagnosis, overview
 from guidedflow.results.comparison import Comparison, Entry, check_reported, compare
-from guidedflow.results.confidence import plural
+from guidedflow.results.counts import plural
 from guidedflow.results.methods import Method, labels
 from guidedflow.results.records import RunRecord
 from guidedflow.results.sections import Known, Section

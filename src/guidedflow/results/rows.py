@@ -16,6 +16,7 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 
 from guidedflow import files
+from guidedflow.results.counts import plural
 
 Measure = Literal["success", "score", "return"]
 
@@ -169,7 +170,7 @@ def by_seed(rows: Iterable[Episode], name: Measure) -> dict[int, list[float]]:
 def in_words(columns: Mapping[str, Any]) -> str:
     """How a policy acted, as a person says it: `10 steps, denoised guidance 0.1, best of 4`."""
     acting = {name: columns.get(name) for name in ACTING}
-    told = [f"{acting['flow_steps']} steps" if acting["flow_steps"] is not None else "one step"]
+    told = [plural(acting["flow_steps"], "step") if acting["flow_steps"] is not None else "one step"]
     if acting["guidance"] not in (None, "none", "conditional"):
         weight = "" if acting["weight"] is None else f" {acting['weight']:g}"
         told.append(f"{acting['guidance']} guidance{weight}{', normalised' if acting['normalize'] else ''}")

@@ -14,7 +14,8 @@ from scipy import special
 
 from guidedflow.errors import InputError
 from guidedflow.results import confidence
-from guidedflow.results.confidence import FEWEST_SEEDS, LEVEL, Interval, Outcomes, check_level, plural
+from guidedflow.results.confidence import FEWEST_SEEDS, LEVEL, Interval, Outcomes, check_level
+from guidedflow.results.counts import plural
 
 Outcome = Float[np.ndarray, " _"] | Int[np.ndarray, " _"] | Bool[np.ndarray, " _"]
 Episodes = Mapping[int, Sequence[float] | Outcome]

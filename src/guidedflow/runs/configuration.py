@@ -21,6 +21,8 @@ from guidedflow.errors import InputError, did_you_mean
 from guidedflow.normalization import ActionScale, ObservationScale
 from guidedflow.packing import PartShapes, Shape, dtype_of
 from guidedflow.parts import Parts, on_device
+from guidedflow.policies.policy import Policy
+from guidedflow.policies.rescaled import in_units
 from guidedflow.settings import check_ranges, from_plain
 from guidedflow.types import Transition
 
@@ -92,6 +94,10 @@ class Configuration:
             self.discount, self.horizon, self.chunk, frame_stack=self.frame_stack, goals=self.goals,
             observation_scale=self.observation_scale, rewards=self.rewards,
         )  # fmt: skip
+
+    def in_units(self, policy: Policy) -> Policy:
+        """A policy of the run in the units of its data, where these are not its own."""
+        return in_units(policy, self.action_scale, self.observation_scale)
 
 
 def name_of(algorithm: Algorithm[Any]) -> str:

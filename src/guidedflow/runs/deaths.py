@@ -7,10 +7,13 @@ module does not know how a fault is found.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import jax
+import jax.numpy as jnp
 
 from guidedflow import files
 from guidedflow.errors import InputError
@@ -72,6 +75,13 @@ def write(run: Path, deaths: Iterable[Death]) -> None:
 def at(deaths: Iterable[Death], step: int) -> dict[int, Death]:
     """Those that happened up to a step, by their seeds."""
     return {each.seed: each for each in deaths if each.update <= step}
+
+
+def survivors(seeds: Sequence[int], state: Any, dead: Collection[int]) -> tuple[list[int], Any]:
+    """The seeds that are not dead, and their rows of the state; all rows where none is left."""
+    alive = healthy(seeds, dead)
+    left = jax.tree.map(lambda leaf: leaf[jnp.asarray(alive)], state) if dead and alive else state
+    return [seeds[row] for row in alive], left
 
 
 def healthy(seeds: Sequence[int], dead: Iterable[int]) -> list[int]:

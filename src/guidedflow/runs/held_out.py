@@ -15,7 +15,8 @@ from guidedflow.data.formats.columns import Columns
 from guidedflow.data.transitions import Transitions
 from guidedflow.errors import InputError
 from guidedflow.evaluation.importance import Steps
-from guidedflow.evaluation.off_policy import Chosen, Judge, Recorded, act
+from guidedflow.evaluation.off_policy import act
+from guidedflow.evaluation.recorded import Chosen, Judge, Recorded
 from guidedflow.keys import Stream, host_bits, stream_key
 from guidedflow.packing import PartShapes
 from guidedflow.policies.policy import Policy

@@ -15,7 +15,8 @@ import numpy as np
 from guidedflow.data.formats.columns import Columns
 from guidedflow.errors import InputError
 from guidedflow.evaluation.importance import WeightedReturn, behaviour, check_density, log_densities, weighted_return
-from guidedflow.evaluation.off_policy import Judge, Judgement, as_recorded, judged
+from guidedflow.evaluation.off_policy import Judgement, as_recorded, judged
+from guidedflow.evaluation.recorded import Judge
 from guidedflow.evaluation.rollout import SOURCES
 from guidedflow.keys import Stream
 from guidedflow.policies.policy import Policy

@@ -1,7 +1,7 @@
 """Steering: a policy of a run, sampled in another way or under the critic of another run."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +26,14 @@ def named(policies: Mapping[str, Policy], name: str | None, run: Path) -> Policy
     return policies[name]
 
 
-def of_seed(policy: Policy, seed: int | None, seeds: Sequence[int], run: Path) -> Policy:
-    """The policy of one training seed, by default the first; an unknown seed is an `InputError`."""
-    seed = seeds[0] if seed is None else seed
-    if seed not in seeds:
-        raise InputError(f"{run} has no seed {seed!r}; it was trained with {seeds}.")
-    row = seeds.index(seed)
+def of_seed(policy: Policy, seed: int | None, run: "Trained") -> Policy:
+    """The policy of one training seed, by default the first; an unknown or a dead seed is an `InputError`."""
+    if seed in run.dead:
+        raise InputError(f"Seed {seed} of {run.run.path} is dead: {run.dead[seed].sentence}; take another one.")
+    seed = run.seeds[0] if seed is None else seed
+    if seed not in run.seeds:
+        raise InputError(f"{run.run.path} has no seed {seed!r}; it was trained with {run.seeds}.")
+    row = run.seeds.index(seed)
     return jax.tree.map(lambda leaf: leaf[row] if jnp.ndim(leaf) else leaf, policy)
 
 

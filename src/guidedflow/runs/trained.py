@@ -1,12 +1,8 @@
 """What a run has learned: its policies, as saved, and how they do in the simulator."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-import jax
-import jax.numpy as jnp
 
 from guidedflow import environments
 from guidedflow.algorithms.contract import Algorithm
@@ -16,13 +12,11 @@ from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.data.transitions import Transitions
 from guidedflow.environments.own import Own
 from guidedflow.environments.vector import Simulators, factory_of, given_or_opened
-from guidedflow.errors import InputError
 from guidedflow.evaluation import video
 from guidedflow.evaluation.rollout import Evaluation, evaluate
 from guidedflow.flows.sampling import Sampler
 from guidedflow.keys import Stream
 from guidedflow.policies.policy import Policy
-from guidedflow.policies.rescaled import in_units
 from guidedflow.results import rows
 from guidedflow.runs import deaths, source, steering
 from guidedflow.runs.configuration import Configuration
@@ -39,18 +33,13 @@ class Trained:
         self.task = configuration.task
         self.dead = deaths.at(deaths.read(run.path), step)
         """Seeds that were not finite any more at this step; neither `seeds` nor `state` hold them."""
-        alive = deaths.healthy(configuration.each_seed, self.dead)
-        self.seeds = [configuration.each_seed[row] for row in alive]
-        self.state = jax.tree.map(lambda leaf: leaf[jnp.asarray(alive)], state) if self.dead and alive else state
+        self.seeds, self.state = deaths.survivors(configuration.each_seed, state, self.dead)
         self.frame_stack = configuration.frame_stack
         self.action_scale = configuration.action_scale
 
     @classmethod
     def open(
-        cls,
-        path: Path | str,
-        step: int | None = None,
-        algorithm: Algorithm[Any] | type[Algorithm[Any]] | None = None,
+        cls, path: Path | str, step: int | None = None, algorithm: Algorithm[Any] | type[Algorithm[Any]] | None = None
     ) -> "Trained":
         """The run at `path`, at `step` or at its newest checkpoint; what cannot be read is an `InputError`.
 
@@ -77,10 +66,7 @@ class Trained:
 
         `sampler` and `critic_from` steer it as `steered` does.
         """
-        if seed in self.dead:
-            raise InputError(f"Seed {seed} of {self.run.path} is dead: {self.dead[seed].sentence}; take another one.")
-        own = steering.of_seed(self.steered(name, sampler, critic_from), seed, self.seeds, self.run.path)
-        return in_units(own, self.action_scale, self.configuration.observation_scale)
+        return self.configuration.in_units(steering.of_seed(self.steered(name, sampler, critic_from), seed, self))
 
     def steered(
         self,
@@ -159,10 +145,10 @@ class Trained:
         goal-conditioned name; with `own` they are in that environment.
         """
         task = task or self.task
-        factory = partial(factory_of(task, self.frame_stack, own), render=True)
         return video.record(
-            self._acting(policy, using, sampler), factory, path, task=task, seeds=self.seeds, episodes=episodes,
-            seed=seed, replan=replan, delay=delay, realtime=realtime, task_ids=environments.task_ids(task),
+            self._acting(policy, using, sampler), factory_of(task, self.frame_stack, own, render=True), path,
+            task=task, seeds=self.seeds, episodes=episodes, seed=seed, replan=replan, delay=delay, realtime=realtime,
+            task_ids=environments.task_ids(task),
         )  # fmt: skip
 
     def load(
@@ -185,8 +171,7 @@ class Trained:
     def _acting(self, policy: str | None, using: Policy | None, sampler: Sampler | None) -> Policy:
         """The policy of all seeds that is to act, in the units of its data."""
         chosen = self.steered(policy) if using is None else using
-        chosen = chosen if sampler is None else chosen.with_sampler(sampler)
-        return in_units(chosen, self.action_scale, self.configuration.observation_scale)
+        return self.configuration.in_units(chosen if sampler is None else chosen.with_sampler(sampler))
 
 
 def load_policy(

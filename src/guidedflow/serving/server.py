@@ -7,7 +7,6 @@ actions are computed.
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -24,21 +23,22 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from guidedflow.errors import InputError
 from guidedflow.files import reason
+from guidedflow.serving import replies
 from guidedflow.serving.admission import Admission
 from guidedflow.serving.codec import pack, unpack
 from guidedflow.serving.conversation import Conversation
-from guidedflow.serving.dispatch import Answer, Dispatcher
+from guidedflow.serving.dispatch import Dispatcher
 from guidedflow.serving.interface import observation_bytes
 from guidedflow.serving.metrics import Metrics
 from guidedflow.serving.recorder import Recorder
 from guidedflow.serving.refusals import Refusal
+from guidedflow.serving.reloading import watch
 from guidedflow.serving.requests import Request, parse
-from guidedflow.serving.sources import Opened, Source
+from guidedflow.serving.sources import Source
 
 _LOG = logging.getLogger(__name__)
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
-PROTOCOL = 1
 SLOWEST_SEND = 10.0
 """Seconds that a client may take to read an answer."""
 
@@ -137,7 +137,8 @@ class Server:
             await self._dispatcher.warm(opened)
         self.ready = True
         _LOG.info("serving %s on %s:%s", ", ".join(self.sources), self._host, self.port)
-        await asyncio.gather(self._dispatcher.run(), self._watch())
+        changes = watch(self.sources, self._policies, self._dispatcher, self._metrics, self._limits.reload)
+        await asyncio.gather(self._dispatcher.run(), changes)
 
     async def _listen(self) -> WebsocketServer:
         """Open the port."""
@@ -174,42 +175,10 @@ class Server:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(listening.wait_closed(), 1)
 
-    async def _watch(self) -> None:
-        """Open what is newer on disk, beside the requests; a version that cannot be used is left alone."""
-        seen = {name: opened.version for name, opened in self._policies.items()}
-        while True:
-            await asyncio.sleep(self._limits.reload or 3600)
-            if not self._limits.reload:
-                continue
-            for name, source in self.sources.items():
-                version = await asyncio.to_thread(source.version)
-                if version is None or version == seen[name]:
-                    continue
-                try:
-                    opened = await asyncio.to_thread(source.open)
-                    if opened.interface != self._policies[name].interface:
-                        raise InputError(f"The newer {name} takes other inputs or gives other actions.")
-                    await self._dispatcher.warm(opened)
-                except Exception as error:  # whatever is wrong with it, what is served stays
-                    told = error if isinstance(error, InputError) else repr(error)
-                    _LOG.warning("%s stays at %s: %s", name, self._policies[name].version, told)
-                    self._metrics.reloads.labels("refused").inc()
-                else:
-                    self._policies[name] = self._dispatcher.policies[name] = opened
-                    _LOG.info("%s is now %s", name, opened.version)
-                    self._metrics.reloads.labels("done").inc()
-                seen[name] = version
-
     @property
     def metadata(self) -> dict[str, Any]:
         """The first message to a client."""
-        return {
-            "server": "guidedflow",
-            "protocol": PROTOCOL,
-            "policies": {name: _described(opened) for name, opened in self._policies.items()},
-            "default_policy": next(iter(self._policies)),
-            "deadline_ms": 1000 * self._limits.deadline,
-        }
+        return replies.metadata(self._policies, self._limits.deadline)
 
     async def _handle(self, connection: ServerConnection) -> None:
         """One client, from its metadata to its end."""
@@ -254,7 +223,7 @@ class Server:
                 return None
             if client.session is not None:
                 client.session.add(request.observation, answer.actions, answer.seed, request.outcome)
-            return pack(_reply(request, answer))
+            return pack(replies.answered(request, answer))
         except Refusal as refusal:
             outcome = refusal.kind
             return refusal.frame()
@@ -268,7 +237,8 @@ class Server:
             self._metrics.requests.labels(name, outcome).inc()
             self._metrics.latency.labels(name).observe(took)
             if self._log_requests:
-                self._log(client, name, outcome, took, answer)
+                line = replies.line(client.number, client.step, name, outcome, took, answer)
+                print(line, file=sys.stderr, flush=True)
 
     def _parsed(self, message: Mapping[str, Any]) -> Request:
         interfaces = {name: opened.interface for name, opened in self._policies.items()}
@@ -280,40 +250,7 @@ class Server:
         """The answer to the observation that ends an episode, at which nothing is done."""
         if client.session is not None:
             client.session.end(request.observation, request.outcome)
-        return pack({"policy": request.policy, "episode": "ended"})
-
-    def _log(self, client: Conversation, name: str, outcome: str, took: float, answer: Answer | None) -> None:
-        """A line of JSON about a request, without what was observed."""
-        told: dict[str, Any] = {"time": round(time.time(), 3), "client": client.number, "request": client.step}
-        told |= {"policy": name, "outcome": outcome, "ms": round(1000 * took, 2)}
-        if answer is not None:
-            told |= {"version": answer.version, "seed": answer.seed, "infer_ms": round(1000 * answer.took, 2)}
-        print(json.dumps(told), file=sys.stderr, flush=True)
-
-
-def _described(opened: Opened) -> dict[str, Any]:
-    """A policy in the metadata."""
-    interface = opened.interface
-    return {
-        **opened.facts,
-        "version": opened.version,
-        "observation": interface.inputs[0],
-        "actions": {"shape": [interface.chunk, interface.action_size], "dtype": "float32", "units": interface.units},
-        "chunk": interface.chunk,
-        "weights": interface.weights,
-        "candidates": list(opened.programs),
-        "realtime": bool(opened.bound),
-    }
-
-
-def _reply(request: Request, answer: Answer) -> dict[str, Any]:
-    return {
-        "actions": answer.actions,
-        "policy": request.policy,
-        "version": answer.version,
-        "seed": answer.seed,
-        "server_timing": {"infer_ms": 1000 * answer.took, "queue_ms": 1000 * answer.waited},
-    }
+        return pack(replies.ended(request))
 
 
 def _on_signals() -> asyncio.Event:

@@ -15,6 +15,7 @@ import numpy as np
 from guidedflow.environments.vector import open_simulators
 from guidedflow.evaluation.selection import WEIGHTS, by_dataset
 from guidedflow.policies.kinds import FlowPolicy
+from guidedflow.results.counts import plural
 from guidedflow.results.rows import measure
 from guidedflow.studies import picture
 from guidedflow.studies.clock import act, milliseconds, operations
@@ -65,7 +66,9 @@ class Compute:
                 ).summary()
                 found = {"success": told["success_mean"], "return": told["return_mean"]}
                 rows.append({"method": method, "candidates": number, **cost, **found})
-        title = f"{trained.task}: {self.episodes} reporting episodes a seed, {len(trained.seeds)} seed(s)"
+        title = (
+            f"{trained.task}: {plural(self.episodes, 'reporting episode')} a seed, {plural(len(trained.seeds), 'seed')}"
+        )
         how = "dataset" if self.weight is None else "given"
         notes: dict[str, Any] = {"task": trained.task, "policy": subject.policy, "seeds": trained.seeds}
         notes |= {"weight": weight, "weight_from": how, "episodes": self.episodes}

@@ -18,6 +18,7 @@ from guidedflow.errors import InputError
 from guidedflow.evaluation.selection import by_episodes
 from guidedflow.networks import LowerBound
 from guidedflow.policies.kinds import FlowPolicy
+from guidedflow.results.counts import plural
 from guidedflow.results.rows import measure
 from guidedflow.runs.trained import Trained
 from guidedflow.studies import picture
@@ -79,7 +80,9 @@ class Critics:
                 ).summary()
                 found = {"success": told["success_mean"], "return": told["return_mean"], "seeds": told["success"]}
                 rows.append({"critic": run, "method": method, "aggregate": aggregate, "weight": weight, **found})
-        title = f"{trained.task}: {self.episodes} reporting episodes a seed, {len(trained.seeds)} seed(s)"
+        title = (
+            f"{trained.task}: {plural(self.episodes, 'reporting episode')} a seed, {plural(len(trained.seeds), 'seed')}"
+        )
         notes: dict[str, Any] = {"task": trained.task, "policy": subject.policy, "training_seeds": trained.seeds}
         notes |= {"guidance": self.guidance, "normalize": self.normalize}
         return Finding(title, rows, {**notes, "episodes": self.episodes, "select_episodes": self.select_episodes})

@@ -24,6 +24,7 @@ from guidedflow.flows.sampling import Sampler
 from guidedflow.keys import Stream
 from guidedflow.policies.policy import Policy
 from guidedflow.results import rows, tables
+from guidedflow.results.counts import plural
 from guidedflow.runs.provenance import commit
 from guidedflow.runs.run import Run
 from guidedflow.runs.trained import Trained
@@ -132,7 +133,8 @@ def run(plan: Demo) -> None:
     data = _data(plan, console)
     results = [result for task in plan.tasks for result in _task(plan, task, data, console)]
     headers, lines = _table(plan, results)
-    told = f"{ENVIRONMENT}: success over {plan.eval_episodes} episodes a seed, {plan.seeds} seed(s), commit {commit()}"
+    played = f"{plural(plan.eval_episodes, 'episode')} a seed, {plural(plan.seeds, 'seed')}"
+    told = f"{ENVIRONMENT}: success over {played}, commit {commit()}"
     Console().print(tables.table(headers, lines, told))
     files.replace(plan.out / "table.md", tables.markdown(headers, lines).encode())
     for task in plan.tasks:

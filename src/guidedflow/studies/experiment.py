@@ -26,8 +26,8 @@ from guidedflow.errors import InputError
 from guidedflow.evaluation.rollout import evaluate
 from guidedflow.keys import Stream, stream_key
 from guidedflow.policies.policy import Policy
-from guidedflow.policies.rescaled import in_units
 from guidedflow.results import confidence
+from guidedflow.results.counts import plural
 from guidedflow.runs.trained import Trained
 from guidedflow.settings import check_ranges
 from guidedflow.studies.finding import Finding
@@ -145,7 +145,7 @@ class Trial:
 
     def success(self, policy: Policy) -> float | None:
         """Success of a policy of the run, with the axis of seeds, on the reported episodes; no row is written."""
-        acting = in_units(policy, self.trained.action_scale, self.trained.configuration.observation_scale)
+        acting = self.trained.configuration.in_units(policy)
         found = evaluate(
             acting, self.simulators(), task=self.setup.task, seeds=self.trained.seeds,
             episodes=self.setup.plan.eval_episodes, task_ids=environments.task_ids(self.setup.task),
@@ -199,7 +199,8 @@ def measure(experiment: Experiment, setup: Setup, carry_out: CarryOut, simulator
     if all(row["failed"] for row in rows):
         raise InputError(f"all runs failed; the first: {rows[0]['failed']}")
     plan = setup.plan
-    title = f"{setup.task}: {plan.steps:,} updates, {plan.seeds} seed(s), {plan.eval_episodes} episodes a seed"
+    episodes = f"{plural(plan.eval_episodes, 'episode')} a seed"
+    title = f"{setup.task}: {plural(plan.steps, 'update')}, {plural(plan.seeds, 'seed')}, {episodes}"
     notes = {"task": setup.task, "steps": plan.steps, "seeds": plan.each_seed, "episodes": plan.eval_episodes}
     complete = [{**dict.fromkeys(names), **row} for row in rows]
     return Finding(title, [{**row, "signature": signature(row)} for row in complete], notes)

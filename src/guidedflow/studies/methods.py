@@ -25,6 +25,7 @@ from guidedflow.networks import Extrapolation
 from guidedflow.policies.controls import ValueName, under_value
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.policies.policy import Policy
+from guidedflow.results.counts import plural
 from guidedflow.results.rows import measure
 from guidedflow.studies import picture
 from guidedflow.studies.finding import Finding, check
@@ -92,7 +93,9 @@ class Methods:
                     told = trained.evaluate(policy, using=using, episodes=self.episodes, **played).summary()
                     found = {"success": told["success_mean"], "return": told["return_mean"], "seeds": told["success"]}
                     rows.append({"method": name, "weight": weight, **found})
-        title = f"{trained.task}: {self.episodes} reporting episodes a seed, {len(trained.seeds)} seed(s)"
+        title = (
+            f"{trained.task}: {plural(self.episodes, 'reporting episode')} a seed, {plural(len(trained.seeds), 'seed')}"
+        )
         notes: dict[str, Any] = {"task": trained.task, "policy": subject.policy, "training_seeds": trained.seeds}
         return Finding(title, rows, {**notes, "episodes": self.episodes, "select_episodes": self.select_episodes})
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from guidedflow.algorithms import GFP
 from guidedflow.errors import InputError
+from guidedflow.results.counts import plural
 from guidedflow.studies import picture, probes, returns
 from guidedflow.studies.experiment import CarryOut, Cell, Measured, Setup, Trial
 from guidedflow.studies.exploitation import nearest
@@ -88,7 +89,9 @@ class Shift:
         over.set(xlabel="updates", ylabel="Q - return")
         over.legend(frameon=False, fontsize="small")
         for index, step in enumerate(finding.column("step")):
-            picture.curve(edge, finding.of(step=step), "to_data", "overestimation", f"{step:,.0f} updates", index)
+            picture.curve(
+                edge, finding.of(step=step), "to_data", "overestimation", f"{plural(int(step), 'update')}", index
+            )
         edge.axhline(0, color="#333333", lw=1, ls=":", zorder=0)
         edge.set(xlabel="distance to the data's actions", ylabel="Q - return")
         edge.legend(frameon=False, fontsize="small")

@@ -15,6 +15,7 @@ from guidedflow.environments.vector import open_simulators
 from guidedflow.errors import InputError, did_you_mean
 from guidedflow.evaluation.selection import WEIGHTS, by_dataset, by_episodes
 from guidedflow.flows.guidance import GUIDANCE
+from guidedflow.results.counts import plural
 from guidedflow.results.rows import measure
 from guidedflow.studies import picture
 from guidedflow.studies.finding import Finding, check
@@ -61,7 +62,9 @@ class Weight:
                     chosen = {"by_dataset": weight == offline.chosen, "by_episodes": weight == online.chosen}
                     rows.append({"guidance": name, "weight": weight, **told, **chosen})
         trained = subject.trained
-        title = f"{trained.task}: {self.episodes} selection episodes a seed, {len(trained.seeds)} seed(s)"
+        title = (
+            f"{trained.task}: {plural(self.episodes, 'selection episode')} a seed, {plural(len(trained.seeds), 'seed')}"
+        )
         notes: dict[str, Any] = {"task": trained.task, "policy": subject.policy, "seeds": trained.seeds}
         return Finding(title, rows, {**notes, "episodes": self.episodes, "normalize": self.normalize})
 

@@ -16,6 +16,7 @@ from guidedflow.environments.vector import open_simulators
 from guidedflow.errors import InputError
 from guidedflow.policies.policy import Policy
 from guidedflow.results.canvas import COLORS
+from guidedflow.results.counts import plural
 from guidedflow.results.rows import measure
 from guidedflow.runs.trained import Trained
 from guidedflow.studies import picture
@@ -69,7 +70,7 @@ class Width:
                 cost = {"width": width, "parameters": size, "ms": taken[str(i)]}
                 method = run.run.config["algorithm"]["name"]
                 rows.append({"run": run.run.path.name, "method": method, "policy": name, **cost, **found})
-        title = f"{first.task}: {first.step:,} updates, {self.episodes} reporting episodes a seed"
+        title = f"{first.task}: {plural(first.step, 'update')}, {plural(self.episodes, 'reporting episode')} a seed"
         notes = {"task": first.task, "step": first.step, "episodes": self.episodes}
         return Finding(title, rows, {**notes, "device": jax.devices()[0].device_kind})
 

@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.table import Table
 
 from guidedflow.progress import duration
+from guidedflow.results.counts import plural
 from guidedflow.sweeps.left import Left, speed
 from guidedflow.sweeps.packs import Outcome
 
@@ -28,7 +29,7 @@ class Board:
         """Take up what is left."""
         self._total, self._outcomes, self._started = len(found), {}, time.monotonic()
         self._left = {str(each.run.out): each for each in found if each.kind != "nothing"}
-        self._say(f"{self._total} runs, {self._total - len(self._left)} of them done already")
+        self._say(f"{plural(self._total, 'run')}, {self._total - len(self._left)} done already")
 
     def report(self, outcome: Outcome) -> None:
         """Show how a run ended."""
@@ -45,7 +46,9 @@ class Board:
             self._live.update(self._table(running), refresh=True)
 
     def _table(self, running: int) -> Table:
-        table = Table(title=f"{len(self._outcomes)} of {len(self._left)} runs ended, {running} workers")
+        table = Table(
+            title=f"{len(self._outcomes)} of {plural(len(self._left), 'run')} ended, {plural(running, 'worker')}"
+        )
         for name in ("run", "step", "updates/s"):
             table.add_column(name, justify="left" if name == "run" else "right")
         total = ended = 0

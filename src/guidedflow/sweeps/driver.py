@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from guidedflow import files
 from guidedflow.errors import InputError
+from guidedflow.results.counts import plural
 from guidedflow.settings import to_plain
 from guidedflow.sweeps.grid import Planned
 from guidedflow.sweeps.left import Judging, Left, left
@@ -77,6 +78,21 @@ def sweep(
     return Ended(len(runs), done, already, failed)
 
 
+def check_data(runs: Sequence[Planned], judging: Judging) -> None:
+    """Raise `InputError` for data that are not there, of runs that are still to be trained; nothing is read."""
+    wanted = {(each.run.task, each.run.source): each.run for each in left(runs, judging) if each.kind == "train"}
+    refused = []
+    for run in wanted.values():
+        try:
+            run.source.locate(run.task).check_there()
+        except InputError as error:
+            refused.append(str(error))
+    different = list(dict.fromkeys(refused))
+    if different:
+        more = f" ({len(different)} datasets are missing, this is the first)" if len(different) > 1 else ""
+        raise InputError(f"{different[0].rstrip('.')}{more}")
+
+
 @contextmanager
 def claimed(out: Path, runs: Sequence[Planned], judging: Judging) -> Iterator[None]:
     """Within it the folder of a sweep is this process's alone; it records what was asked for.
@@ -134,4 +150,4 @@ def _difference(saved: dict[str, Any], asked: dict[str, Any]) -> str:
     if saved.get("evaluation") != asked["evaluation"]:
         return f"evaluation {saved.get('evaluation')}, now {asked['evaluation']}"
     before, now = len(saved.get("runs", [])), len(asked["runs"])
-    return f"{before} runs, now {now}" if before != now else "runs of other settings"
+    return f"{plural(before, 'run')}, now {now}" if before != now else "runs of other settings"

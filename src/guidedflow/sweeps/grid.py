@@ -17,6 +17,7 @@ from guidedflow.data.dataset import Dataset
 from guidedflow.data.formats.columns import Columns
 from guidedflow.data.load import open_dataset
 from guidedflow.data.ondisk.mapped import Mapped
+from guidedflow.data.sources import Origin, locate
 from guidedflow.errors import InputError, did_you_mean
 from guidedflow.settings import from_plain, to_plain
 from guidedflow.training.plan import Plan
@@ -39,12 +40,13 @@ class Source:
     rescale_actions: bool = False
     normalize_observations: bool | None = None
 
+    def locate(self, task: str) -> Origin:
+        """Where the dataset of a task is. Raises `InputError` for names of columns that cannot be, and as `locate`."""
+        return locate(task, self.dataset, Columns.parse(self.columns) if self.columns else None)
+
     def open(self, task: str) -> Dataset | Mapped:
         """The dataset of a task."""
-        columns = Columns.parse(self.columns) if self.columns else None
-        return open_dataset(
-            task, self.dataset, columns=columns, clip_actions=self.clip_actions, rescale_actions=self.rescale_actions
-        )
+        return open_dataset(self.locate(task), clip_actions=self.clip_actions, rescale_actions=self.rescale_actions)
 
     def words(self) -> Iterator[str]:
         """As flags of `guidedflow train`."""

@@ -10,7 +10,8 @@ import numpy as np
 
 from guidedflow.data.formats.columns import Columns
 from guidedflow.errors import InputError
-from guidedflow.evaluation.off_policy import FARTHEST, Judge
+from guidedflow.evaluation.off_policy import FARTHEST
+from guidedflow.evaluation.recorded import Judge
 from guidedflow.runs import checkpoint
 from guidedflow.runs.judged import Panel
 from guidedflow.runs.trained import Trained

@@ -17,7 +17,6 @@ from guidedflow.environments.vector import Simulators, open_simulators
 from guidedflow.errors import InputError
 from guidedflow.evaluation.rollout import evaluate
 from guidedflow.keys import Stream
-from guidedflow.policies.rescaled import in_units
 from guidedflow.results import rows
 from guidedflow.runs.trained import Trained
 from guidedflow.settings import from_plain, to_plain
@@ -136,7 +135,7 @@ def judge(trained: Trained, judging: Judging, simulators: Simulators) -> None:
     """Roll out every policy of a run, and write the rows of all at once."""
     found = []
     for name, policy in trained.policies().items():
-        acting = in_units(policy, trained.action_scale, trained.configuration.observation_scale)
+        acting = trained.configuration.in_units(policy)
         result = evaluate(
             acting, simulators, task=trained.task, seeds=trained.seeds, episodes=judging.episodes, seed=judging.seed,
             stream=judging.stream, task_ids=environments.task_ids(trained.task),

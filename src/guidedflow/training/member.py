@@ -24,7 +24,6 @@ from guidedflow.environments.vector import Simulators
 from guidedflow.errors import InputError
 from guidedflow.evaluation.rollout import evaluate
 from guidedflow.keys import Stream
-from guidedflow.policies.rescaled import in_units
 from guidedflow.results import diagnostics, intervals
 from guidedflow.results.intervals import Metrics
 from guidedflow.runs import checkpoint, deaths
@@ -191,12 +190,9 @@ class Member:
 
     def evaluate(self, state: Any, step: int, simulators: Simulators) -> None:
         """Roll out every policy, on episodes that only training sees, and write the rows."""
-        told, alive = self.configuration, deaths.healthy(self.seeds, self.dead)
-        seeds = [self.seeds[row] for row in alive]
-        if self.dead:
-            state = jax.tree.map(lambda leaf: leaf[jnp.asarray(alive)], state)
+        seeds, state = deaths.survivors(self.seeds, state, self.dead)
         for name, policy in self.algorithm.policies(state).items():
-            acting = in_units(policy, told.action_scale, told.observation_scale)
+            acting = self.configuration.in_units(policy)
             found = evaluate(
                 acting, simulators, task=self._task, seeds=seeds, episodes=self.plan.eval_episodes,
                 seed=self.plan.seed, stream=Stream.TRAINING_EPISODES, task_ids=environments.task_ids(self._task),

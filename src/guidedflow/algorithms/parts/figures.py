@@ -148,6 +148,12 @@ def effective_share(weights: Values) -> Array:
     return jnp.square(jnp.mean(scaled)) / jnp.maximum(jnp.mean(jnp.square(scaled)), 1e-30)
 
 
+def of_limited_weights(weights: Values, limit: float) -> Metrics:
+    """The effective sample size of weights as a share, and the share of them at their limit."""
+    limited = jnp.mean((weights >= limit).astype(jnp.float32))
+    return {"weight_effective": effective_share(weights), "weight_limited": limited}
+
+
 def target_lag(critic: Critic, target: Critic, batch: Transition) -> Metrics:
     """How far the target critic is from the critic at the data's actions, as a share of the deviation of its values."""
 

@@ -17,7 +17,7 @@ import optax
 from jaxtyping import PRNGKeyArray
 
 from guidedflow.algorithms.learner import Learner, polyak
-from guidedflow.algorithms.parts.ensemble import Ensemble
+from guidedflow.algorithms.parts.ensemble import Ensemble, Members
 from guidedflow.algorithms.parts.losses import expectile_error
 from guidedflow.networks import NORM_FIRST, NORMED, Aggregate, Critic, StateValue, StateValues, Style
 from guidedflow.types import Metrics, Scalar, Transition
@@ -29,6 +29,13 @@ class Values(NamedTuple):
     critic: Learner[Critic]
     target_critic: Critic
     value: Learner[StateValue] | Learner[StateValues]
+
+
+def advantage(
+    critic: Critic, value: StateValue | StateValues, combine: Callable[[Members], Scalar], data: Transition
+) -> Scalar:
+    """A = Q(s, a) - V(s) of one transition, the members' made one by `combine`."""
+    return combine(critic.given(data.observation)(data.action) - value(data.observation))
 
 
 class Form(NamedTuple):

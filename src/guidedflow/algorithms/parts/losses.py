@@ -3,6 +3,8 @@
 This module does not know which network is trained, nor where values come from.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -19,6 +21,11 @@ def squared_error(prediction: jax.Array, target: jax.Array) -> Scalar:
 def expectile_error(difference: Float[Array, "*members"], expectile: float | Scalar) -> Float[Array, "*members"]:
     """w difference^2, w = expectile above zero and 1 - expectile below (arXiv 2110.06169, Eq. 5), by element."""
     return jnp.where(difference > 0, expectile, 1 - expectile) * jnp.square(difference)
+
+
+def unit_log_likelihood(mean: Action, action: Action) -> Scalar:
+    """Of an action under a Gaussian of unit deviation."""
+    return -0.5 * jnp.sum(jnp.square(action - mean)) - 0.5 * mean.size * math.log(2 * math.pi)
 
 
 def flow_matching_error(velocity: Velocity, noise: Noise, action: Action, t: Time) -> Scalar:

@@ -79,11 +79,16 @@ def recorded_name(path: Path) -> str | None:
 def data_of(path: Path, name: str) -> Path:
     """The folder of a dataset's data, in a folder of Minari's. Raises `InputError` where there is none."""
     if (data := _data(path)) is None:
-        raise InputError(
-            f"{path} holds no Minari dataset: download it by `guidedflow data download {name}`, or name a folder by "
-            "--dataset"
-        )
+        raise missing(path, name)
     return data
+
+
+def missing(path: Path, name: str) -> InputError:
+    """The sentence about a dataset that is not there."""
+    return InputError(
+        f"{path} holds no Minari dataset: download it by `guidedflow data download {name}`, or name a folder by "
+        "--dataset"
+    )
 
 
 def load(path: Path, name: str) -> Dataset:

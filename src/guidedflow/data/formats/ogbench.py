@@ -73,7 +73,7 @@ def load(path: Path, task: str) -> Dataset:
             f"convert {path} DST --task {task} --to mapped`, and train with --dataset DST"
         )
     if not path.is_file():
-        raise _missing(parsed, path)
+        raise missing(path, task)
     env = environments.make(task, goal=False)
     try:
         with _Archive(path, _expected(parsed, env)) as archive:
@@ -112,9 +112,9 @@ def shards(task: Task, folder: Path) -> list[Path]:
     return found
 
 
-def _missing(task: Task, file: Path) -> InputError:
+def missing(file: Path, task: str) -> InputError:
     """The sentence about a file that is not there, with both ways to get it."""
-    name = task.dataset
+    name = environments.parse(task).dataset
     place = file.parent if file.name == f"{name}.npz" else file
     own = file.parent == FOLDER.expanduser()
     collect = f"collect it by `guidedflow data collect {name}{'' if own else f' --out {place}'}`, or "

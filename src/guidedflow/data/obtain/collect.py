@@ -26,6 +26,7 @@ from guidedflow.data.obtain.oracles import RECIPES, Episode, Recipe, collector, 
 from guidedflow.errors import InputError
 from guidedflow.files import reason, replacing
 from guidedflow.processes import available_cores, launching
+from guidedflow.results.counts import plural
 
 FOLDER = Path("~/.ogbench/data")
 """Where OGBench itself looks for datasets."""
@@ -111,7 +112,7 @@ def _gather(made: Recipe, seed: int, jobs: list[Job], workers: int, progress: bo
             speed = bar.tasks[task].speed
             bar.update(task, advance=1, rate=f"{speed * made.rows:,.0f}" if speed else "-")
             if progress and not console.is_terminal and done * 10 // len(jobs) > (done - 1) * 10 // len(jobs):
-                console.print(f"collecting {made.name}: {done} of {len(jobs)} episodes", soft_wrap=True)
+                console.print(f"collecting {made.name}: {done} of {plural(len(jobs), 'episode')}", soft_wrap=True)
     return columns
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from guidedflow.data.validation.kinds import KINDS, Severity
+from guidedflow.results.counts import plural
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,7 @@ class Problems:
 
     def __str__(self) -> str:
         """How many there are."""
-        counts = (len(self.errors), "error"), (len(self.warnings), "warning")
-        return ", ".join(f"{number} {word}{'' if number == 1 else 's'}" for number, word in counts)
+        return f"{plural(len(self.errors), 'error')}, {plural(len(self.warnings), 'warning')}"
 
     @property
     def errors(self) -> list[Problem]:
