@@ -1,17 +1,21 @@
 """`python -m guidedflow`, and the console script `guidedflow`.
 
 A spawned worker imports this module again, so it imports nothing of weight itself: the command line and JAX are loaded
-by the process that runs `main`, and by no other. It does not know any command.
+by the process that runs `main`, and by no other. It hears Ctrl-C before it imports more than it needs for that. It does
+not know any command.
 """
 
 import os
 import signal
 import sys
-from types import FrameType
-from typing import NoReturn
+
+TYPE_CHECKING = False  # as in `typing`, which is not needed to hear a signal
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn
 
 
-def main() -> NoReturn:
+def main() -> "NoReturn":
     """Run the command line on `sys.argv`, and end the process with its status.
 
     The process ends without the interpreter's own end, which would race XLA's threads where a signal left some at work.
@@ -19,9 +23,11 @@ def main() -> NoReturn:
     _leave_quietly()
     from guidedflow.cli.process import run
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    status = run()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        status = run()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except KeyboardInterrupt:  # beside the command itself, which answers its own
+        _leave(signal.SIGINT, None)
     os._exit(status)
 
 
@@ -30,7 +36,7 @@ def _leave_quietly() -> None:
     signal.signal(signal.SIGINT, _leave)
 
 
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
+def _leave(number: int, frame: "FrameType | None") -> "NoReturn":
     os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, b"guidedflow: interrupted\n")
     os._exit(128 + number)
 

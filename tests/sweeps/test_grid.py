@@ -57,6 +57,13 @@ def test_a_recipe_gives_way_to_the_grid_and_to_what_was_typed() -> None:
     assert found == (7.0, published, 50)
 
 
+def test_the_discount_may_be_varied_as_a_setting_of_every_algorithm_or_of_one() -> None:
+    runs = expand(["discount=0.9,1", "fql.discount=0.5"], plan=Plan(steps=100, log_interval=10))
+    assert [(run.name, run.plan.discount) for run in runs] == [("gfp", 0.9), ("gfp", 1.0), ("fql", 0.5)]
+    assert runs[0].out.parent.name == "gfp-discount=0.9"
+    assert cli.parsed(shlex.split(shlex.join(runs[0].command()))[1:]).plan == runs[0].plan
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -69,6 +76,8 @@ def test_a_recipe_gives_way_to_the_grid_and_to_what_was_typed() -> None:
         (["tau=auto"], "tau must be a number, but is 'auto'"),
         (["alpha=-1"], "alpha must be at least 0"),
         (["target=actr"], "expected one of actor, mean"),
+        (["discount=2"], "discount must be"),
+        (["discount=far"], "discount must be"),
     ],
 )
 def test_a_grid_that_cannot_be_is_one_sentence(words: list[str], sentence: str) -> None:

@@ -4,8 +4,10 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -20,12 +22,14 @@ from guidedflow.errors import InputError
 from guidedflow.keys import Stream
 from guidedflow.results import rows
 from guidedflow.results.rows import episode
+from guidedflow.runs import lock
 from guidedflow.sweeps import grid, packs
 from guidedflow.sweeps.driver import check_data, claimed, sweep
 from guidedflow.sweeps.grid import Planned, Source
 from guidedflow.sweeps.left import Judging, left
 from guidedflow.sweeps.packs import Outcome, Pack, group
-from guidedflow.training.loop import train
+from guidedflow.training.loop import train, train_together
+from guidedflow.training.member import Order
 from guidedflow.training.plan import Plan
 
 JUDGING = Judging(2)
@@ -85,13 +89,36 @@ def test_what_is_done_is_not_repeated_and_what_was_interrupted_goes_on(tmp_path:
     assert config["command"][:3] == ["guidedflow", "train", "gfp"]
 
 
-def test_members_of_a_pack_equal_each_alone_byte_for_byte(tmp_path: Path, data: Path) -> None:
-    turns, rows_ = planned(tmp_path / "turns", data), planned(tmp_path / "rows", data)
+def measured(run: Planned) -> list[dict[str, Any]]:
+    """The rows of a run's metrics without its times."""
+    found = [json.loads(row) for row in (run.out / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in ("seconds", "steps_per_second", "hash")} for row in found]
+
+
+@pytest.mark.parametrize(("words", "horizon"), [("alpha=0.3,1", 1), ("discount=0.5,0.99", 3)])
+def test_members_of_a_pack_equal_each_alone_byte_for_byte(tmp_path: Path, data: Path, words: str, horizon: int) -> None:
+    plan = replace(PLAN, horizon=horizon)
+    turns, rows_ = (planned(tmp_path / name, data, (words,), plan) for name in ("turns", "rows"))
     sweep(turns, JUDGING, InProcess(together=False))
-    sweep(rows_, JUDGING, InProcess(together=True))
+    backend = InProcess(workers=1, together=True)
+    sweep(rows_, JUDGING, backend)
+    assert [len(pack.runs) for pack in backend.packs] == [4, 4]
     for one, other in zip(turns, rows_, strict=True):
         tensors = [run.out / "checkpoints" / "4" / "state.safetensors" for run in (one, other)]
         assert tensors[0].read_bytes() == tensors[1].read_bytes()
+        assert measured(one) == measured(other)
+    assert len({(run.out / "checkpoints" / "4" / "state.safetensors").read_bytes() for run in rows_}) == len(rows_)
+
+
+def test_runs_of_several_discounts_on_goals_are_programs_of_their_own(data: Path, tmp_path: Path) -> None:
+    runs = planned(tmp_path, data, ("discount=0.5,0.99",), replace(PLAN, seeds=1))[:2]
+    goals = replace(line(), goals=line().observations)
+    (_, apart), (_, shared) = (packs._groups(runs, JUDGING, dataset, True) for dataset in (goals, line()))
+    assert ([len(each) for each in apart], [len(each) for each in shared]) == ([1, 1], [2])
+    orders = [Order(run.algorithm, run.plan, run.out) for run in runs]
+    with pytest.raises(InputError, match="must have one discount to train as one program"):
+        train_together(orders, goals)
+    assert not any(run.out.exists() for run in runs)
 
 
 def test_a_run_that_fails_does_not_stop_the_others_and_is_tried_again(tmp_path: Path, data: Path) -> None:
@@ -118,6 +145,62 @@ def test_a_pack_that_memory_does_not_hold_is_halved(
     outcomes = list(packs.carry_out(Pack(tuple(runs), JUDGING), together=True))
     assert sizes == [4, 2, 1, 1, 2, 1, 1]
     assert [outcome.error for outcome in outcomes] == [None] * 4
+
+
+def test_a_pack_that_is_carried_out_again_does_what_is_left(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a cluster does with that of a lost machine."""
+    runs, judged = planned(tmp_path / "sweep", data, (), replace(PLAN, seeds=3)), []
+
+    def judge(trained: Trained, judging: Judging, simulators: object) -> None:
+        judged.append(trained.run.path)
+        shared: dict[str, Any] = {"task": "line", "policy": "flow", "step": 4, "seed": 0, "length": 1, "return": 0.0}
+        found = [episode(**shared, episode=i, episode_seed=i, source="evaluate") for i in range(JUDGING.episodes)]
+        rows.append(trained.run.evaluations, found)
+
+    monkeypatch.setattr(packs, "judge", judge)
+    monkeypatch.setattr(packs, "open_simulators", lambda *_: nullcontext())
+    monkeypatch.setattr("guidedflow.sweeps.left.environments", SimpleNamespace(known=lambda name: True))
+    pack = Pack(tuple(runs[:3]), JUDGING)
+    carrying = packs.carry_out(pack, together=False)
+    assert next(carrying) == Outcome(str(runs[0].out))
+    carrying.close()  # its worker is lost
+    train(runs[1].algorithm, line(), runs[1].plan, out=runs[1].out)
+    assert {outcome.out: outcome.error for outcome in packs.carry_out(pack, together=True)} == {
+        str(run.out): None for run in pack.runs
+    }
+    assert sorted(judged) == sorted(run.out for run in pack.runs)
+
+
+def test_a_run_that_another_process_holds_is_waited_for(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = planned(tmp_path / "sweep", data, (), replace(PLAN, seeds=1))[:1]
+    runs[0].out.mkdir(parents=True)
+    held, _ = lock.acquire(runs[0].out)
+    waited = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 2:
+            lock.release(held)
+
+    monkeypatch.setattr(packs, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=wait))
+    assert [outcome.error for outcome in packs.carry_out(Pack(tuple(runs), Judging(0)), together=False)] == [None]
+    assert len(waited) == 2
+
+
+def test_a_run_that_another_process_keeps_is_reported(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = planned(tmp_path / "sweep", data, (), replace(PLAN, seeds=1))[:1]
+    runs[0].out.mkdir(parents=True)
+    held, _ = lock.acquire(runs[0].out)
+    monkeypatch.setattr(packs, "PATIENCE", 0.0)
+    (outcome,) = packs.carry_out(Pack(tuple(runs), JUDGING), together=False)
+    assert "is in use by process" in str(outcome.error)
+    lock.release(held)
 
 
 def test_a_pack_is_the_same_after_its_way_to_a_worker(tmp_path: Path, data: Path) -> None:

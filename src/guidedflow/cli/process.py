@@ -60,6 +60,7 @@ def _report(lost: "sys.UnraisableHookArgs") -> None:
 
 def _status(watch: Watch) -> int:
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # until here it ended the process
         main()
     except SystemExit as left:
         if left.code is None or isinstance(left.code, int):

@@ -126,6 +126,11 @@ class Tune(Many):
 
     def _studies(self) -> list[Study]:
         values = grid.parse(self.grid)
+        for name in values:
+            if name.rpartition(".")[2] in grid.PLANNED:
+                raise InputError(
+                    f"tune chooses settings of algorithms, and {name} is the plan's; use sweep --grid for it."
+                )
         runs = self.runs({})
         grid.expand(self.names[:1], self.algorithms, values, self.plan, self.out)  # names that do not exist
         first = {(run.task, run.name): run for run in reversed(runs)}

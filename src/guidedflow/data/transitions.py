@@ -4,7 +4,7 @@ What follows a transition is settled here: horizon, discount, chunks, frames. So
 drawn: goals and crops. No suite or file is known here.
 """
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import NamedTuple
 
 import equinox as eqx
@@ -62,12 +62,16 @@ class Cut(NamedTuple):
 
 
 class Transitions(eqx.Module):
-    """Transitions on the device: a pytree, so that a compiled update takes it as an argument and draws from it."""
+    """Transitions on the device: a pytree, so that a compiled update takes it as an argument and draws from it.
+
+    Runs of several discounts share all but rewards and discounts, of which there is then one row a discount. Each run
+    draws from what `of_row` gives it.
+    """
 
     observations: Shaped[Array, " rows *observation"] | Parts
     actions: Float[Array, "rows action"]
-    rewards: Float[Array, " transitions"]
-    discounts: Float[Array, " transitions"]
+    rewards: Float[Array, "*settings transitions"]
+    discounts: Float[Array, "*settings transitions"]
     starts: Int[Array, " transitions"]
     nexts: Int[Array, " transitions"]
     ends: Int[Array, " transitions"]
@@ -84,6 +88,8 @@ class Transitions(eqx.Module):
     """How goals are drawn for each transition, where the data is goal-conditioned."""
     crops: float | Scalar | None = None
     """Probability that the images of a batch are cropped; None: never."""
+    shares: Int[Array, " runs"] | None = None
+    """Which of several discounts each row of a training state has."""
 
     @classmethod
     def of(
@@ -120,6 +126,13 @@ class Transitions(eqx.Module):
         if self.goals is not None:
             batch = self.relabelled(batch, first, self.starts[first], self.starts[first])
         return jax.tree.map(lambda column: column[0], batch)
+
+    def of_row(self, row: int | Int[Array, ""]) -> "Transitions":
+        """What one row of a training state draws from; of one discount this is all of it."""
+        if self.shares is None:
+            return self
+        share = self.shares[row]
+        return replace(self, rewards=self.rewards[share], discounts=self.discounts[share], shares=None)
 
     def at(self, step: int) -> "Transitions":
         """What update `step` draws from: at every step all that is in memory."""

@@ -14,10 +14,14 @@ from guidedflow.errors import InputError
 LOCK = ".lock"
 
 
+class InUse(InputError):
+    """Another process holds the lock of a folder."""
+
+
 def acquire(path: Path) -> tuple[int, bytes]:
     """Lock the folder for this process, and return what the last owner wrote into the lock.
 
-    The system lets go of it however the process ends, so no lock is ever stale.
+    The system lets go of it however the process ends, so no lock is ever stale. Raises `InUse` where another holds it.
     """
     descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -40,7 +44,7 @@ def sign(lock: int, owner: bytes) -> None:
 
 
 def refuse_in_use(path: Path) -> None:
-    """Raise InputError if a process holds the lock of the folder; writes nothing."""
+    """Raise `InUse` if a process holds the lock of the folder; writes nothing."""
     try:
         descriptor = os.open(path / LOCK, os.O_RDONLY)
     except OSError:
@@ -55,9 +59,9 @@ def refuse_in_use(path: Path) -> None:
         os.close(descriptor)
 
 
-def _in_use(path: Path, descriptor: int) -> InputError:
+def _in_use(path: Path, descriptor: int) -> InUse:
     owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-    return InputError(f"{path} is in use by process {owner or 'unknown'}; wait until it ends, or choose another --out.")
+    return InUse(f"{path} is in use by process {owner or 'unknown'}; wait until it ends, or choose another --out.")
 
 
 def release(lock: int | None) -> None:

@@ -25,6 +25,8 @@ from guidedflow.training.plan import Plan
 Grid = Mapping[str, tuple[Any, ...]]
 """Values to try by the name of a setting, `alpha`, or of one algorithm's, `fql.alpha`."""
 
+PLANNED = ("discount",)
+"""Settings of the plan that a grid may vary."""
 
 _SIZES = re.compile(r"\d+(x\d+)+")
 """Sizes of layers in one word."""
@@ -141,11 +143,13 @@ def expand(
         axes = {key.removeprefix(f"{name}."): values for key, values in grid.items() if _applies(key, name)}
         for values in itertools.product(*axes.values()):
             settings = {key: meant(base, key, value) for key, value in zip(axes, values, strict=True)}
-            algorithm = _with(base, settings)
+            algorithm = _with(base, {key: value for key, value in settings.items() if key not in PLANNED})
+            told = {key: value for key, value in settings.items() if key in PLANNED}
+            own = from_plain(Plan, {**to_plain(chosen), **told}) if told else chosen
             label = "-".join([name, *(f"{key}={in_word(value)}" for key, value in settings.items())])
             for seed in plan.each_seed:
                 folder = out / task.replace("/", "-") / label / f"seed-{seed}"
-                runs.append(Planned(task, algorithm, replace(chosen, seed=seed, seeds=1), folder, source))
+                runs.append(Planned(task, algorithm, replace(own, seed=seed, seeds=1), folder, source))
     return runs
 
 
@@ -160,14 +164,15 @@ def _check_names(algorithms: Sequence[str], grid: Grid) -> None:
         if dot and prefix not in algorithms:
             raise InputError(f"the grid names {key}, but {prefix!r} is none of {', '.join(algorithms)}.")
         owners = [prefix] if dot else algorithms
-        known = {field.name for owner in owners for field in fields(ALGORITHMS[owner])}  # type: ignore[arg-type]
+        known = {*PLANNED, *(field.name for owner in owners for field in fields(ALGORITHMS[owner]))}  # type: ignore[arg-type]
         if setting not in known:
             raise InputError(f"no algorithm here has a setting {setting!r}{did_you_mean(setting, known)}.")
 
 
 def _applies(key: str, name: str) -> bool:
     prefix, dot, setting = key.rpartition(".")
-    return prefix == name if dot else setting in {field.name for field in fields(ALGORITHMS[name])}  # type: ignore[arg-type]
+    known = {*PLANNED, *(field.name for field in fields(ALGORITHMS[name]))}  # type: ignore[arg-type]
+    return prefix == name if dot else setting in known
 
 
 def _base(task: str, name: str, plan: Plan, recipe: str | None, typed: Sequence[str]) -> tuple[Algorithm[Any], Plan]:

@@ -92,7 +92,7 @@ def _start(pack: Pack, slot: Slot, logs: Path) -> Worker:
     command = [sys.executable, "-m", "guidedflow.sweeps.worker", name, *map(str, slot.cores)]
     process = subprocess.Popen(
         command,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,  # closes with this process, however it ends: then the worker saves and ends
         stdout=subprocess.PIPE,
         stderr=log,
         env={**os.environ, **slot.variables},
@@ -125,8 +125,9 @@ def _unreported(worker: Worker) -> Iterator[Outcome]:
 
 
 def _close(worker: Worker) -> None:
-    assert worker.process.stdout is not None
-    worker.process.stdout.close()
+    for pipe in (worker.process.stdin, worker.process.stdout):
+        assert pipe is not None
+        pipe.close()
     worker.log.close()
     worker.file.unlink(missing_ok=True)
     log = Path(worker.log.name)

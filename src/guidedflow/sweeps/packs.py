@@ -4,6 +4,7 @@ On an accelerator the members of a pack are rows of one compiled program; on a C
 share its compilation. A pack exists in memory and in the message to a worker alone: each member is an ordinary run.
 """
 
+import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,18 +14,27 @@ import jax
 
 from guidedflow import environments
 from guidedflow.algorithms import ALGORITHMS
+from guidedflow.data.dataset import Dataset
+from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.environments.vector import Simulators, open_simulators
 from guidedflow.errors import InputError
 from guidedflow.evaluation.rollout import evaluate
 from guidedflow.keys import Stream
 from guidedflow.results import rows
+from guidedflow.runs.lock import InUse
 from guidedflow.runs.trained import Trained
 from guidedflow.settings import from_plain, to_plain
 from guidedflow.sweeps.grid import Planned, Source
-from guidedflow.sweeps.left import Judging, Left
+from guidedflow.sweeps.left import Judging, Left, left
 from guidedflow.training.loop import train_together
 from guidedflow.training.member import Order
 from guidedflow.training.plan import Plan
+
+PATIENCE = 180.0
+"""Seconds that a worker waits for runs that another process holds, such as one that was lost and saves.
+
+Longer than network file systems keep the locks of a machine that has gone.
+"""
 
 
 @dataclass(frozen=True)
@@ -75,10 +85,10 @@ class Outcome:
     error: str | None = None
 
 
-def group(left: Sequence[Left], judging: Judging, workers: int) -> list[Pack]:
+def group(found: Sequence[Left], judging: Judging, workers: int) -> list[Pack]:
     """Packs of what is left: runs of one shape, spread evenly over the workers; evaluations stand alone."""
     shapes: dict[Hashable, list[Planned]] = {}
-    for each in left:
+    for each in found:
         if each.kind != "nothing":
             shapes.setdefault(_shape(each), []).append(each.run)
     packs = []
@@ -89,24 +99,30 @@ def group(left: Sequence[Left], judging: Judging, workers: int) -> list[Pack]:
 
 
 def _shape(left: Left) -> Hashable:
-    """What runs must share to train as one program: all but folders, seeds and float settings."""
+    """What runs must share to train as one program: all but folders, seeds, float settings and the discount."""
     run = left.run
-    return left.kind, left.step, run.task, run.source, replace(run.plan, seed=0), jax.tree.structure(run.algorithm)
+    plan = replace(run.plan, seed=0, discount=0.0)
+    return left.kind, left.step, run.task, run.source, plan, jax.tree.structure(run.algorithm)
 
 
 def carry_out(pack: Pack, together: bool) -> Iterator[Outcome]:
-    """Train and evaluate the runs of a pack, and tell how each ended as soon as it did.
+    """Do what is left of the runs of a pack, and report how each ended as soon as it did.
 
-    With `together` they are rows of one program; where memory does not suffice, of two smaller ones, and so on.
+    A pack whose worker was lost is carried out again, so what is left is read from the folders. With `together` runs
+    are rows of one program; where memory does not suffice, of two smaller ones, and so on. Runs that another process
+    holds are waited for.
     """
     first = pack.runs[0]
     try:
         dataset = first.source.open(first.task)
     except InputError as error:
-        yield from (Outcome(str(run.out), str(error)) for run in pack.runs)
+        found = left(pack.runs, pack.judging)
+        yield from (Outcome(str(each.run.out), None if each.kind == "nothing" else str(error)) for each in found)
         return
-    groups = [list(pack.runs)] if together else [[run] for run in pack.runs]
+    ended, groups = _groups(pack.runs, pack.judging, dataset, together)
+    yield from ended
     simulators: Simulators | None = None
+    deadline = time.monotonic() + PATIENCE
     try:
         while groups:
             runs = groups.pop(0)
@@ -114,6 +130,12 @@ def carry_out(pack: Pack, together: bool) -> Iterator[Outcome]:
             try:
                 results = train_together(orders, dataset, normalize_observations=first.source.normalize_observations)
             except InputError as error:
+                if isinstance(error, InUse) and time.monotonic() < deadline:
+                    time.sleep(1)
+                    ended, more = _groups(runs, pack.judging, dataset, together)
+                    yield from ended
+                    groups += more
+                    continue
                 results = [error] * len(runs)
             except jax.errors.JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error) or len(runs) == 1:
@@ -122,13 +144,31 @@ def carry_out(pack: Pack, together: bool) -> Iterator[Outcome]:
                 groups[:0] = [runs[:half], runs[half:]]
                 continue
             for run, result in zip(runs, results, strict=True):
-                if isinstance(result, Trained) and pack.judging.episodes and environments.known(run.task):
+                if isinstance(result, Trained) and left([run], pack.judging)[0].kind == "evaluate":
                     simulators = simulators or open_simulators(run.task, run.plan.workers, None, run.plan.frame_stack)
                     judge(result, pack.judging, simulators)
                 yield Outcome(str(run.out), _error(result))
+            deadline = time.monotonic() + PATIENCE
     finally:
         if simulators is not None:
             simulators.close()
+
+
+def _groups(
+    runs: Sequence[Planned], judging: Judging, dataset: Dataset | Mapped, together: bool
+) -> tuple[list[Outcome], list[tuple[Planned, ...]]]:
+    """How the runs ended of which nothing is left, and the others in groups of those that train as one program."""
+    found = left(runs, judging)
+    ended = [Outcome(str(each.run.out)) for each in found if each.kind == "nothing"]
+    groups = [each.runs for each in group(found, judging, 1 if together else len(runs))]
+    if isinstance(dataset, Dataset) and not dataset.goal_conditioned:
+        return ended, groups
+    alike = [
+        tuple(run for run in runs if run.plan.discount == discount)
+        for runs in groups
+        for discount in dict.fromkeys(run.plan.discount for run in runs)
+    ]  # what is drawn of other data depends on the discount
+    return ended, alike
 
 
 def judge(trained: Trained, judging: Judging, simulators: Simulators) -> None:

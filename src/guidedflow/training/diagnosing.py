@@ -4,6 +4,7 @@ They are a program of their own, on a batch and noise of their own: training com
 This module does not know which figures there are, nor which of them are good.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -24,15 +25,30 @@ class Doctor:
 
     def __init__(self) -> None:
         self._transitions: Transitions | None = None
-        self._probe: Probe | None = None
+        self._probes: dict[int, Probe] = {}
+
+    def of_runs(
+        self, algorithms: Algorithm[Any], state: Any, transitions: Transitions, rows: Sequence[slice]
+    ) -> list[dict[str, Float[np.ndarray, " own"]]]:
+        """The figures of each run, whose rows of the state these are."""
+        if transitions.shares is None:
+            found = self.figures(algorithms, state, transitions)
+            return [{name: values[own] for name, values in found.items()} for own in rows]
+        return [
+            self.figures(*jax.tree.map(lambda leaf, own=own: leaf[own], (algorithms, state)), transitions, own.start)
+            for own in rows
+        ]
 
     def figures(
-        self, algorithms: Algorithm[Any], state: Any, transitions: Transitions
+        self, algorithms: Algorithm[Any], state: Any, transitions: Transitions, row: int = 0
     ) -> dict[str, Float[np.ndarray, " rows"]]:
-        """Every figure under the name of its column, one number a row of the state."""
-        if self._probe is None or self._transitions is not transitions:
-            self._transitions, self._probe = transitions, Probe.of(transitions)
-        found = examine(algorithms, state, self._probe)
+        """Every figure under the name of its column, one number a row of the state; `row` has the discount of all."""
+        if self._transitions is not transitions:
+            self._transitions, self._probes = transitions, {}
+        share = 0 if transitions.shares is None else int(transitions.shares[row])
+        if share not in self._probes:
+            self._probes[share] = Probe.of(transitions.of_row(row))
+        found = examine(algorithms, state, self._probes[share])
         return {FIGURE + name: np.asarray(value) for name, value in found.items()}
 
 

@@ -53,7 +53,7 @@ def examine(
 ) -> Death:
     """Where a row, whose state is that before the interval, is first not finite."""
     own = jax.tree.map(lambda leaf: leaf[row], (algorithms, state, seeds))
-    update, in_metrics, in_state = _first(*own, batches, *interval, batch_size)
+    update, in_metrics, in_state = _first(*own, batches.of_row(row), *interval, batch_size)
     metrics = [name for name, bad in in_metrics.items() if bad]
     names = [name for name, bad in zip(pytrees.specs(state), np.asarray(in_state), strict=True) if bad]
     return Death(int(seeds[row]), int(update), tuple(metrics), _first_name(names))

@@ -35,7 +35,15 @@ from guidedflow.training.diagnosing import Doctor
 from guidedflow.training.faults import Examiner, examine
 from guidedflow.training.imitation import Course, Imitation
 from guidedflow.training.interruption import interruption
-from guidedflow.training.member import Member, Order, check_arguments, check_orders, cutting_of
+from guidedflow.training.member import (
+    Member,
+    Order,
+    check_arguments,
+    check_orders,
+    cutting_of,
+    discounted,
+    several,
+)
 from guidedflow.training.plan import Plan
 from guidedflow.training.updates import advance, compiling, in_rows
 
@@ -98,9 +106,9 @@ def train_together(
 ) -> list[Trained | InputError]:
     """Train several runs as one compiled program, and return what each learned, or why it stopped.
 
-    They must have come to the same step, and may differ in folders, seeds and the float settings of their algorithms.
-    The other arguments are those of `train`. A seed that is no longer finite is dead, and the others go on; a run whose
-    seeds are all dead stops.
+    They must have come to the same step, and may differ in folders, seeds and the float settings of their algorithms,
+    and on data in memory without goals in the discount. The other arguments are those of `train`. A seed that is no
+    longer finite is dead, and the others go on; a run whose seeds are all dead stops.
     """
     check_orders(orders)
     plan = orders[0].plan
@@ -117,6 +125,8 @@ def train_together(
         )
         example = feed.example()
         check_data(orders[0].algorithm, example)
+        if several(orders):
+            feed = discounted(orders, dataset, cutting, feed.at(0))
         course = None
         if curriculum is not None and isinstance(dataset, Dataset):
             course = Course(curriculum, dataset, feed.at(0), plan.seed)
@@ -157,7 +167,7 @@ def train_together(
                 state, metrics = advance(algorithms, state, batches, seeds, step, end - step, plan.batch_size)
                 numbers = {name: np.asarray(value) for name, value in metrics.items()}
                 alive = examiner.alive(state, numbers)
-                figures = doctor.figures(algorithms, state, batches)
+                figures = doctor.of_runs(algorithms, state, batches, _rows_of(members))
                 seconds = time.perf_counter() - start - clock.seconds
             speed = (end - step) / max(seconds, 1e-9)
             caught.at_once = False
@@ -166,7 +176,7 @@ def train_together(
                 if first_unfinite(numbers) is None:
                     course.move(jax.tree.map(lambda leaf: leaf[0], state), end)
                 ended = course.ended
-            for member, rows in zip(members, _rows_of(members), strict=True):
+            for member, rows, figure in zip(members, _rows_of(members), figures, strict=True):
                 if member.error is not None:
                     continue
                 died = [rows.start + row for row in member.dying(alive[rows])]
@@ -174,7 +184,7 @@ def train_together(
                 if member.bury(found, step, end):
                     continue
                 member.begin(step)
-                mine, seen = member.of_healthy(numbers, rows), member.of_healthy(figures, rows)
+                mine, seen = member.of_healthy(numbers, rows), member.of_healthy(figure, slice(None))
                 member.tracker.log(end, mine | seen | member.warn(end, seen), speed)
                 member.tracker.advance(end, mine, speed)
                 if member.dead:

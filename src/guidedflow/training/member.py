@@ -20,6 +20,7 @@ from guidedflow.data.sampling.cutting import Cutting, observation_scale
 from guidedflow.data.sampling.rebalance import Rebalance
 from guidedflow.data.sampling.windows import Window
 from guidedflow.data.sources import at_home
+from guidedflow.data.transitions import Transitions
 from guidedflow.environments.vector import Simulators
 from guidedflow.errors import InputError
 from guidedflow.evaluation.rollout import evaluate
@@ -220,8 +221,25 @@ def check_arguments(algorithm: Any, dataset: Any, plan: Any) -> None:
 
 def check_orders(orders: Sequence[Order]) -> None:
     """Raises `InputError` for runs that cannot be one program."""
-    if any(replace(order.plan, seed=0) != replace(orders[0].plan, seed=0) for order in orders):
+    shared = [replace(order.plan, seed=0, discount=0.0) for order in orders]
+    if any(each != shared[0] for each in shared):
         raise InputError("Runs that train as one program may differ in float settings and seeds alone.")
+
+
+def several(orders: Sequence[Order]) -> bool:
+    """Whether runs differ in discount."""
+    return len({order.plan.discount for order in orders}) > 1
+
+
+def discounted(
+    orders: Sequence[Order], dataset: Dataset | Mapped, cutting: Cutting, transitions: Transitions
+) -> Transitions:
+    """The transitions of runs that differ in discount. Raises `InputError` for data that only one discount can cut."""
+    if isinstance(dataset, Mapped) or dataset.goal_conditioned:
+        raise InputError("Runs on goals, or on data on disk, must have one discount to train as one program.")
+    return cutting.discounted(
+        dataset, transitions, [order.plan.discount for order in orders for _ in order.plan.each_seed]
+    )
 
 
 def cutting_of(orders: Sequence[Order], dataset: Dataset | Mapped, normalize: bool | None) -> Cutting:

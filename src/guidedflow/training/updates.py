@@ -83,11 +83,12 @@ def advance(
     breaks the contract of `Algorithm`.
     """
 
-    def one_row(row: tuple[Algorithm[Any], Any, Int[Array, ""]]) -> tuple[Any, Metrics]:
-        algorithm, state, seed = row
+    def one_row(row: tuple[Algorithm[Any], Any, Int[Array, ""], Int[Array, ""] | None]) -> tuple[Any, Metrics]:
+        algorithm, state, seed, place = row
+        mine = batches if place is None else batches.of_row(place)
 
         def update(state: Any, step: Int[Array, ""]) -> tuple[Any, Metrics]:
-            batch = batches.sample(stream_key(seed, Stream.DATA, step), batch_size)
+            batch = mine.sample(stream_key(seed, Stream.DATA, step), batch_size)
             updated, metrics = algorithm.update(state, batch, stream_key(seed, Stream.UPDATE, step))
             _check(type(algorithm).__name__, state, updated, metrics)
             return updated, metrics
@@ -97,17 +98,18 @@ def advance(
 
     # One program either way. A CPU has nothing to gain from wider products: there the mapped update is a fifth slower
     # than the plain one, so rows take turns, and together they compute the very bits that each would alone.
-    def all_rows(rows: tuple[Algorithm[Any], Any, Int[Array, " rows"]]) -> tuple[Any, Metrics]:
+    def all_rows(rows: tuple[Algorithm[Any], Any, Int[Array, " rows"], Any]) -> tuple[Any, Metrics]:
         return jax.lax.map(one_row, rows) if jax.default_backend() == "cpu" else jax.vmap(one_row)(rows)
 
+    rows = algorithms, state, seeds, None if batches.shares is None else jnp.arange(len(seeds))
     devices = jax.devices()
     if len(devices) == 1 or len(seeds) % len(devices):
-        return all_rows((algorithms, state, seeds))
+        return all_rows(rows)
     mesh = jax.make_mesh((len(devices),), ("rows",), axis_types=(AxisType.Auto,))
     spread = jax.shard_map(
         all_rows, mesh=mesh, in_specs=PartitionSpec("rows"), out_specs=PartitionSpec("rows"), check_vma=False
     )
-    return spread((algorithms, state, seeds))
+    return spread(rows)
 
 
 def _check(name: str, state: Any, updated: Any, metrics: Any) -> None:

@@ -8,8 +8,8 @@
 This module does not know where a dataset is from, nor who learns from it.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -127,6 +127,17 @@ class Cutting:
                 raise no_weight(dataset.name)
             drawing = Weighted.of(each)
         return self.transitions(dataset.observations, dataset.actions, found, drawing, dataset.goals)
+
+    def discounted(self, dataset: Dataset, transitions: Transitions, discounts: Sequence[float]) -> Transitions:
+        """Transitions of a dataset without goals for runs of several discounts, one a row of a training state."""
+        relabelled, each = self.relabelled(dataset), sorted(set(discounts))
+        cuts = [relabelled.cut_rows(**{**self.spans, "discount": discount}) for discount in each]
+        return replace(
+            transitions,
+            rewards=jnp.stack([jnp.asarray(cut.rewards) for cut in cuts]),
+            discounts=jnp.stack([jnp.asarray(cut.discounts) for cut in cuts]),
+            shares=jnp.asarray([each.index(discount) for discount in discounts]),
+        )
 
 
 CUTTING = Cutting()
