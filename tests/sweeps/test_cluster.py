@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +26,42 @@ HEALTH = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000,
 """A lost machine is noticed in seconds, and a slow one is not taken for lost."""
 
 
+class Nodes:
+    """A Ray cluster on this machine. Its head carries nothing out, and the drivers connect to it."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": HEALTH}
+        self.cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
+        self.address = self.cluster.address
+
+    def add(self) -> Any:
+        """Another machine of one core."""
+        return patiently(lambda: self.cluster.add_node(num_cpus=1))
+
+
+def patiently(start: Callable[[], Any]) -> Any:
+    """Start a part of Ray, which gives up where a part of its own is not there after 15 seconds, again if need be."""
+    for _ in range(4):
+        try:
+            return start()
+        except Exception as error:  # Ray raises no other
+            failed = error
+    raise failed
+
+
 @pytest.fixture
-def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A head that carries nothing out, to which the drivers connect; its machines share compiled programs."""
+def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    """A cluster whose machines share compiled programs."""
     pytest.importorskip("ray")
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "programs"))
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    from ray.cluster_utils import Cluster
-
-    head = {"num_cpus": 0, "include_dashboard": False, "_system_config": HEALTH}
-    made = Cluster(initialize_head=True, head_node_args=head)
+    made = Nodes()
     try:
         yield made
     finally:
-        made.shutdown()
+        made.cluster.shutdown()
 
 
 class Driver:
@@ -93,10 +115,10 @@ def rows(out: Path) -> dict[str, list[dict[str, Any]]]:
 @pytest.mark.filterwarnings("ignore:os.fork")  # Ray starts its own processes so, from a process that has loaded JAX
 @pytest.mark.filterwarnings("ignore:.*Exception ignored in. <function _at_fork")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_a_machine_and_the_driver_are_lost_and_nothing_runs_twice(tmp_path: Path, nodes: Any) -> None:
+def test_a_machine_and_the_driver_are_lost_and_nothing_runs_twice(tmp_path: Path, nodes: Nodes) -> None:
     data = convert(line(), tmp_path / "line.npz")
-    nodes.add_node(num_cpus=1)
-    machine = nodes.add_node(num_cpus=1)
+    nodes.add()
+    machine = nodes.add()
 
     undisturbed = Driver(tmp_path / "undisturbed", data, nodes.address)
     assert undisturbed.told() == {"runs": 24, "done": 24, "already": 0, "failed": {}}
@@ -105,11 +127,11 @@ def test_a_machine_and_the_driver_are_lost_and_nothing_runs_twice(tmp_path: Path
 
     disturbed = Driver(tmp_path / "disturbed", data, nodes.address)
     before = disturbed.wait_for(3)
-    nodes.remove_node(machine, allow_graceful=False)
+    nodes.cluster.remove_node(machine, allow_graceful=False)
     assert disturbed.told() == {"runs": 24, "done": 24, "already": 0, "failed": {}}
     assert before.items() <= whole(disturbed.out).items()
 
-    nodes.add_node(num_cpus=1)
+    nodes.add()
     killed = Driver(tmp_path / "killed", data, nodes.address)
     before = killed.wait_for(3)
     os.kill(killed.process.pid, signal.SIGKILL)

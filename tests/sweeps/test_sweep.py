@@ -1,10 +1,11 @@
 """A sweep: what is left is told by the folders, packs are carried out once, and the rest goes on."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +23,7 @@ from guidedflow.errors import InputError
 from guidedflow.keys import Stream
 from guidedflow.results import rows
 from guidedflow.results.rows import episode
-from guidedflow.runs import lock
+from guidedflow.runs import checkpoint, lock
 from guidedflow.sweeps import grid, packs
 from guidedflow.sweeps.driver import check_data, claimed, sweep
 from guidedflow.sweeps.grid import Planned, Source
@@ -160,7 +161,7 @@ def test_a_pack_that_is_carried_out_again_does_what_is_left(
         rows.append(trained.run.evaluations, found)
 
     monkeypatch.setattr(packs, "judge", judge)
-    monkeypatch.setattr(packs, "open_simulators", lambda *_: nullcontext())
+    monkeypatch.setattr(packs, "open_simulators", lambda *_: SimpleNamespace(close=lambda: None))
     monkeypatch.setattr("guidedflow.sweeps.left.environments", SimpleNamespace(known=lambda name: True))
     pack = Pack(tuple(runs[:3]), JUDGING)
     carrying = packs.carry_out(pack, together=False)
@@ -302,6 +303,40 @@ def test_processes_of_this_machine_each_have_one_core(tmp_path: Path, data: Path
         == 1
     )
     assert not list((tmp_path / "sweep" / "logs").iterdir())
+
+
+def test_a_worker_is_asked_to_save_and_end_once_the_process_that_started_it_is_gone() -> None:
+    program = "from guidedflow.sweeps import worker; print('ready', flush=True); worker._end_with_starter()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.stdin.write(b"is heard and does not matter")
+        process.stdin.close()
+        assert process.wait(60) == -signal.SIGTERM
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed_leaves_no_worker_and_loses_nothing(tmp_path: Path, data: Path) -> None:
+    words = f"sweep --tasks line --dataset {data} --algorithms bc --hidden 4 --batch-size 4 --log-interval 10"
+    words += f" --checkpoint-interval 10 --steps 100000000 --out {tmp_path}/sweep --processes 1"
+    run = tmp_path / "sweep/line/bc/seed-0"
+    driver = subprocess.Popen([sys.executable, "-m", "guidedflow", *words.split()], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while checkpoint.latest(run / "checkpoints") is None and driver.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    driver.kill()
+    driver.wait()
+    while time.monotonic() < deadline:
+        try:
+            lock.refuse_in_use(run)
+        except lock.InUse:
+            time.sleep(0.1)
+        else:
+            break
+    lock.refuse_in_use(run)
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["step"]
+    assert checkpoint.latest(run / "checkpoints") == last > 0
 
 
 def test_the_commands_of_a_sweep_evaluate_on_the_episodes_that_were_asked_for(
