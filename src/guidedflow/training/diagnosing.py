@@ -34,10 +34,11 @@ class Doctor:
         if transitions.shares is None:
             found = self.figures(algorithms, state, transitions)
             return [{name: values[own] for name, values in found.items()} for own in rows]
-        return [
-            self.figures(*jax.tree.map(lambda leaf, own=own: leaf[own], (algorithms, state)), transitions, own.start)
-            for own in rows
-        ]
+        each = []
+        for own in rows:
+            algorithm, mine = jax.tree.map(lambda leaf, own=own: leaf[own], (algorithms, state))
+            each.append(self.figures(algorithm, mine, transitions, own.start))
+        return each
 
     def figures(
         self, algorithms: Algorithm[Any], state: Any, transitions: Transitions, row: int = 0
