@@ -64,6 +64,14 @@ def test_the_discount_may_be_varied_as_a_setting_of_every_algorithm_or_of_one() 
     assert cli.parsed(shlex.split(shlex.join(runs[0].command()))[1:]).plan == runs[0].plan
 
 
+def test_tuning_does_not_choose_the_discount(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = f"tune --tasks {TASK} --algorithms gfp --grid gfp.discount=0.9,0.99 --out {tmp_path}/tuned"
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words.split())
+    assert ended.value.code == 2
+    assert "gfp.discount is the plan's; use sweep --grid for it." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -168,7 +168,7 @@ def test_a_pack_that_is_carried_out_again_does_what_is_left(
     assert next(carrying) == Outcome(str(runs[0].out))
     carrying.close()  # its worker is lost
     train(runs[1].algorithm, line(), runs[1].plan, out=runs[1].out)
-    assert {outcome.out: outcome.error for outcome in packs.carry_out(pack, together=True)} == {
+    assert {outcome.out: outcome.error for outcome in packs.carry_out(pack, together=False)} == {
         str(run.out): None for run in pack.runs
     }
     assert sorted(judged) == sorted(run.out for run in pack.runs)

@@ -153,8 +153,8 @@ def _work(
 ) -> tuple[list[dict[str, Any]], int | None, str]:
     """On a machine of the cluster: carry out a pack in a process of its own, pinned to cores that no other task has.
 
-    Returns the outcomes, the status of the process, and the last line that it printed; a machine that does not see the
-    runs' disk starts none, and returns a sentence with the status None.
+    Returns the outcomes, the status of the process, and the last line that it printed. A machine that does not see the
+    runs' disk starts no process, and returns a sentence with the status None.
     """
     disk = Shared(**shared)
     if not _sees(disk):
