@@ -20,6 +20,7 @@ from guidedflow.data.load import load_dataset, open_dataset, read_parts
 from guidedflow.data.validation import validate
 from guidedflow.errors import InputError
 from guidedflow.packing import unpacked
+from guidedflow.runs.trained import Trained
 
 LENGTHS, FPS, SHAPE = (4, 6, 5), 10, (16, 24, 3)
 ROWS = sum(LENGTHS)
@@ -259,3 +260,15 @@ def test_more_images_than_memory_are_refused_before_they_are_decoded(
     monkeypatch.setattr(lerobot_films, "free_memory", lambda: ROWS * 16 * 24 * 3 - 1)
     with pytest.raises(InputError, match="decode them in pieces into a folder"):
         load_dataset("arm", folder, columns=Columns.parse(SEEN))
+
+
+@pytest.mark.slow
+def test_a_run_is_trained_on_a_film_and_on_its_folder_on_disk(pictures: Any, tmp_path: Path) -> None:
+    folder = shared(tmp_path / "arm", pictures)
+    told = ["--columns", f"observations={FILM}", *SEEN[1:], "resize=6x6"]
+    main(["data", "convert", str(folder), str(tmp_path / "arm.mapped"), "--task", "arm", *told])
+    common = "--task arm --hidden 4 --flow-steps 1 --steps 2 --batch-size 2 --log-interval 2"
+    for data, out, named in ((folder, "memory", told), (tmp_path / "arm.mapped", "disk", [])):
+        main(["train", "bc", *common.split(), "--dataset", str(data), "--out", str(tmp_path / out), *named])
+    shapes = [Trained.open(tmp_path / name).policy().observation_shape for name in ("memory", "disk")]
+    assert shapes == [(6, 6, 3)] * 2
