@@ -17,7 +17,7 @@ _CONTAINER = "mp4"  # PyAV's name of the demuxer; a playlist would be another on
 
 
 class Undecodable(ValueError):
-    """A video that is damaged, or holds no film."""
+    """A video that is damaged, or holds no video."""
 
 
 class Span(NamedTuple):
@@ -46,7 +46,7 @@ def frames(path: Path, spans: Sequence[Span]) -> Iterator[Frame]:
     try:
         with av.open(str(path), format=_CONTAINER, metadata_errors="ignore") as film:
             if not film.streams.video:
-                raise Undecodable(f"{path} holds no film")
+                raise Undecodable(f"{path} holds no video")
             stream = film.streams.video[0]
             stream.thread_type = "AUTO"
             stream.codec_context.options = {"err_detect": "explode"}  # else damage is painted over
