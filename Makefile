@@ -1,8 +1,8 @@
-# make setup | demo | test | test-slow | check | format | docs | dist | bench | clean
+# make setup | demo | test | test-slow | check | format | docs | dist | dist-fresh | bench | clean
 # PYTHON=/path/to/python chooses the interpreter for the virtual environment; WORKERS=N the test processes.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format docs dist bench clean
+.PHONY: help setup demo test test-slow check format docs dist dist-fresh bench clean
 
 # A command by that name may exist and still not run (version managers), or come without venv, so each is tried.
 RUNS := import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
@@ -46,10 +46,15 @@ format: $(READY)  ## write the format and the fixes that are safe
 docs: $(READY)  ## the documentation as a site in build/site, without a network; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --site-dir build/site
 
-dist: $(READY)  ## wheel and sdist in dist/, checked, and the wheel installed and tried in an empty environment
+dist: $(READY)  ## wheel and sdist in dist/, checked, and the wheel tried with nothing but what it needs; no network
 	rm -rf dist build/empty
-	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m build --no-isolation --outdir dist
 	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python tests/empty_environment.py dist/*.whl build/empty
+	cd build && empty/bin/python -I ../tests/smoke.py
+
+dist-fresh: dist  ## the same wheel with all that it needs from the registry
+	rm -rf build/empty
 	$(BIN)/python -m venv build/empty
 	build/empty/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
 	cd build && empty/bin/python ../tests/smoke.py

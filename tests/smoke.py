@@ -21,6 +21,7 @@ if __name__ == "__main__":
         train(BC(hidden=(8,), flow_steps=2), dataset, Plan(2, batch_size=4), out=Path(folder) / "run")
         action = load_policy(Path(folder) / "run")(numbers[0], jax.random.key(0))
     assert action.shape == (2,)
+    assert Path(guidedflow.__file__).is_relative_to(sys.prefix), guidedflow.__file__
     assert all(getattr(guidedflow, name) is not None for name in guidedflow.__all__)
     command = [str(Path(sys.executable).with_name("guidedflow")), "tasks", "cube-single-noisy-singletask-task1-v0"]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout

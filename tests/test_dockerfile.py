@@ -1,6 +1,7 @@
 """The Dockerfile, as far as reading shows: what it copies exists, and what it runs is a command of this package."""
 
 import re
+import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -44,3 +45,17 @@ def test_it_serves_and_checks_its_health_on_one_port() -> None:
     assert f"127.0.0.1:{command.port}/readyz" in " ".join(LINES)
     assert command.host != "127.0.0.1"
     assert command.token_file is not None
+
+
+def test_what_the_wheel_is_made_of_is_copied() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    hooks = project["tool"]["hatch"]
+    named = [*project["project"]["license-files"], hooks["version"]["path"], "constraints.txt"]
+    named += [each["path"] for each in hooks["metadata"]["hooks"]["fancy-pypi-readme"]["fragments"]]
+    sources = [word for line in instructions("COPY") if "--from" not in line for word in line.split()[:-1]]
+    for name in named:
+        assert name.split("/")[0] in sources, name
+    extras = re.findall(r"'\.\[([\w,]+)\]'", instructions("RUN")[0])[0].split(",")
+    assert set(extras) <= project["project"]["optional-dependencies"].keys()
+    python = re.findall(r"python:(3\.\d+)", instructions("FROM")[0])[0]
+    assert f"Programming Language :: Python :: {python}" in project["project"]["classifiers"]

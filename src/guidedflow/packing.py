@@ -60,6 +60,13 @@ def shape_of(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Shape:
     return shape if fields is None else PartShapes.of({name: told[0].shape for name, told in fields.items()})
 
 
+def framed(shape: Shape, frames: int) -> Shape:
+    """The shape of so many observations stacked along their last axis, of each part."""
+    if isinstance(shape, PartShapes):
+        return PartShapes(shape.names, tuple((*part[:-1], part[-1] * frames) for part in shape.shapes))
+    return (*shape[:-1], shape[-1] * frames)
+
+
 def type_of(dtype: np.dtype[Any]) -> str:
     """A type in words that `type_from` reads: NumPy's own, or the name, type and shape of each part as JSON."""
     fields = dtype.fields
@@ -119,6 +126,14 @@ def finite_rows(column: NDArray[Any]) -> NDArray[np.bool_]:
         if part.dtype.kind == "f":
             finite &= np.isfinite(part).reshape(len(part), -1).all(axis=1)
     return finite
+
+
+def row_of(parts: Mapping[str, Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """One observation of several parts as a structured number."""
+    row = np.zeros((), dtype)
+    for name in dtype.names or ():
+        row[name] = parts[name]
+    return row
 
 
 def flat(observation: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

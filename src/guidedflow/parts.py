@@ -9,9 +9,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
+from numpy.typing import NDArray
 
-from guidedflow.packing import PartShapes, unpacked
+from guidedflow.packing import PartShapes, pack, unpacked
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -52,6 +54,13 @@ class Parts(Mapping[str, Any]):
         made = object.__new__(cls)
         made._parts = dict(zip(names, parts, strict=True))
         return made
+
+
+def on_host(column: Any) -> NDArray[Any]:
+    """A column of observations in NumPy: an array, or a structured one of all parts; the inverse of `on_device`."""
+    if not isinstance(column, Parts):
+        return np.asarray(column)
+    return pack({name: np.asarray(part) for name, part in column.items()})
 
 
 def on_device(column: Any) -> Array | Parts:

@@ -5,12 +5,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from tiny_camera import camera
 from tiny_data import episodes
 
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.replay import Replay, load, save
-from guidedflow.data.sampling.cutting import Cutting
+from guidedflow.data.sampling.cutting import Cutting, observation_scale
 from guidedflow.errors import InputError
+from guidedflow.parts import Parts
 from guidedflow.types import Transition
 
 
@@ -26,11 +28,11 @@ def filled(
 def replay_rows(replay: Replay, data: Dataset, begin: int, stop: int) -> None:
     for row in range(begin, stop):
         if row == 0 or data.last[row - 1]:
-            replay.begin(data.observations[row])
+            replay.begin(data.observations[row, ...])
         else:
             before = row - 1
             reward, mask = float(data.rewards[before]), float(data.masks[before])
-            replay.add(data.actions[before], reward, mask, data.observations[row])
+            replay.add(data.actions[before], reward, mask, data.observations[row, ...])
         if data.last[row]:
             replay.end()
 
@@ -101,6 +103,24 @@ def test_on_disk_and_restored_it_draws_the_same(tmp_path: Path) -> None:
     for other in (disk, again):
         for ours, theirs in zip(rows_of(other.sample(key, 64)), expected, strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+
+def test_observations_of_several_parts_are_kept_and_drawn_as_such(tmp_path: Path) -> None:
+    data = camera(episodes=3, length=4)
+    whole = repeated(data)
+    cutting = Cutting(0.9, observation_scale=observation_scale(whole))
+    replay = filled(whole, 20, cutting, tmp_path / "working")
+    save(tmp_path / "saved", replay.state())
+    again = Replay(20, whole.observation_shape, 2, cutting=cutting)
+    again.restore(load(tmp_path / "saved"))
+    expected = cutting.of(whole).take(jax.numpy.arange(len(whole)))
+    for found in (replay, again):
+        batch = found.take(np.arange(len(found)))
+        for ours, theirs in zip(jax.tree.leaves(batch), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        assert isinstance(batch.observation, Parts)
+        assert found.example().observation.shape == whole.observation_shape
+    np.testing.assert_array_equal(again.newest, whole.observations[-1])
 
 
 def test_bad_buffers_are_refused(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
+from tiny_film import encode
 
 from guidedflow import cli, environments
 from guidedflow.cli import main
@@ -389,6 +390,24 @@ def words_in(folder):
     parquet.write_table(first, folder / PART.replace("001", "000"))
 
 
+def filmed(folder):
+    """A film with one frame fewer than rows."""
+    home = folder / "robot"
+    document(
+        home / "meta/info.json", fps=10, video_path="{video_key}.mp4",
+        features={"camera": {"dtype": "video", "shape": [16, 16, 3]}},
+    )  # fmt: skip
+    encode(home / "camera.mp4", np.zeros((239, 16, 16, 3), np.uint8))
+    listing = home / "meta/episodes/chunk-000/file-000.parquet"
+    listed = parquet.read_table(listing).to_pydict()
+    for kind in ("chunk", "file"):
+        listed[f"videos/camera/{kind}_index"] = [0] * EPISODES
+    for end, number in (("from", 0), ("to", 1)):
+        listed[f"videos/camera/{end}_timestamp"] = [(episode + number) * LENGTH / 10 for episode in range(EPISODES)]
+    parquet.write_table(pyarrow.table(listed), listing)
+    return [home, "--columns", "observations=camera"]
+
+
 PART = "data/chunk-000/file-001.parquet"
 DISCRETE = json.dumps({"type": "Discrete", "dtype": "int64", "start": 0, "n": 3})
 TEXT = json.dumps({"type": "Text", "max_length": 3, "min_length": 1, "charset": "ab"})
@@ -533,6 +552,7 @@ SPOILED = {
     "repeated-part": robot(lambda folder: shutil.copy(folder / PART.replace("001", "000"), folder / PART)),
     "feature-shape": robot_info(features={"observation.state": {"dtype": "float32", "shape": [7]}}),
     "names-damaged": kept_badly,
+    "frame-differs": filmed,
 }  # fmt: skip
 
 MORE = {
@@ -549,7 +569,7 @@ MORE = {
     ),
     "two files as one": ("no-columns", lambda folder: [hdf5(folder, {}), "--columns", *WORDS]),
     "text in Parquet": ("text-column", robot(words_in)),
-    "version of LeRobot's": ("unknown-version", robot_info(codebase_version="v2.1")),
+    "version of LeRobot's": ("unknown-version", robot_info(codebase_version="v1.6")),
     "frames of LeRobot's": ("step-count", robot_info(total_frames=241)),
     "episodes of LeRobot's": ("episode-count", robot_info(total_episodes=13)),
     "NaN in an episode": ("nan", episode(put("rewards", 4, np.nan))),

@@ -14,6 +14,7 @@ from guidedflow.evaluation.fitting import bounds, resamples
 from guidedflow.evaluation.off_policy import Chosen, Judge, Recorded, act, as_recorded, judged
 from guidedflow.flows.sampling import Sampler
 from guidedflow.networks import Aggregate, Critic, RawTime, VelocityField
+from guidedflow.packing import PartShapes, Shape, pack
 from guidedflow.policies.kinds import FlowPolicy
 
 GAMMA = 0.8
@@ -167,6 +168,34 @@ def test_the_critic_that_steers_is_never_the_one_that_judges() -> None:
     assert judged(recorded, [act(policy, recorded, judge)], judge) == judged(
         recorded, [act(blind, recorded, judge)], judge
     )
+
+
+def in_two(recorded: Recorded) -> tuple[Recorded, Recorded]:
+    """The linear problem with two numbers a state: side by side, and as parts."""
+    columns = ("observations", "next_observations", "first_observations")
+    wide = {name: np.concatenate([3 + getattr(recorded, name), getattr(recorded, name) ** 2], 1) for name in columns}
+    parts = {name: pack({"a": column[:, :1], "b": column[:, 1:]}) for name, column in wide.items()}
+    return recorded._replace(**wide), recorded._replace(**parts)
+
+
+def test_a_policy_acts_on_parts_as_on_the_numbers_that_they_are() -> None:
+    side_by_side, apart = in_two(recording(2, 3, 0))
+
+    def policy(shape: Shape) -> FlowPolicy:
+        keys = jax.random.split(jax.random.key(0))
+        field = VelocityField(shape, 1, (4,), RawTime(), key=keys[0])
+        return FlowPolicy(field, Critic(shape, 1, (4,), key=keys[1]), Aggregate.mean, Sampler(steps=2))
+
+    found = act(policy(PartShapes.of({"a": (1,), "b": (1,)})), apart, LINEAR)
+    for ours, theirs in zip(found, act(policy((2,)), side_by_side, LINEAR), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.slow
+def test_parts_are_judged_as_the_numbers_that_they_are() -> None:
+    side_by_side, apart = in_two(recording(6, 10, 0))
+    short, chosen = replace(LINEAR, steps=20), [constant(apart, 0.3)]
+    assert judged(apart, chosen, short) == judged(side_by_side, chosen, short)
 
 
 @pytest.mark.slow

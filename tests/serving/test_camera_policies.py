@@ -80,3 +80,29 @@ def test_an_export_acts_as_the_policy(policy, tmp_path: Path) -> None:
     found = program(seen[:2], np.array([0, 3], np.uint32), np.zeros((2, 0), np.float32))
     first = {name: seen[name][1] for name in ("image", "state")}
     np.testing.assert_allclose(found[1][0], policy(first, jax.random.key(3)), atol=1e-5)
+
+
+def test_numpy_gets_no_parts_and_nothing_is_left(policy, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds policies of states; export one of images or of several parts as"):
+        write_export(policy, interface_of(policy), tmp_path / "export", ["numpy"])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_an_onnx_graph_takes_each_part_by_its_name(policy, tmp_path: Path) -> None:
+    """With the packages of the extra `onnx`, which are too large for everybody."""
+    pytest.importorskip("jax2onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    seen = camera().observations[:4]
+    manifest = write_export(policy, interface_of(policy), tmp_path / "export", ["onnx"], observations=seen)
+    assert manifest.contents["check"]["largest_difference"]["onnx"] < 1e-5
+    session = onnxruntime.InferenceSession(tmp_path / "export/policy.onnx", providers=["CPUExecutionProvider"])
+    key = jax.random.key(3)
+    rows = {
+        "image": seen["image"][:1],
+        "state": seen["state"][:1],
+        "noise": np.asarray(jax.random.normal(key, policy.noise_shape))[None],
+    }
+    (actions,) = session.run(None, rows)
+    expected = policy({name: seen[name][0] for name in ("image", "state")}, key)
+    np.testing.assert_allclose(actions.ravel(), expected, atol=1e-5)

@@ -1,5 +1,6 @@
 """From images and vectors together to a policy that acts on both: trained, resumed, evaluated, saved, loaded."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,23 @@ import pytest
 from tiny_camera import IMAGE, camera, watched
 
 from guidedflow.algorithms import FQL
+from guidedflow.data.convert import convert
 from guidedflow.data.sampling.crops import crop_batch
 from guidedflow.data.sampling.cutting import Cutting, observation_scale
 from guidedflow.environments.own import Own
 from guidedflow.environments.vector import Simulators
 from guidedflow.errors import InputError
+from guidedflow.evaluation.off_policy import Judge
 from guidedflow.networks import encoder_of
 from guidedflow.packing import PartShapes, unpacked
 from guidedflow.parts import Parts
+from guidedflow.runs.judged import Panel
 from guidedflow.runs.trained import Trained, load_policy
+from guidedflow.sweeps.grid import Planned
+from guidedflow.sweeps.left import Judging
+from guidedflow.sweeps.offline import Offline
 from guidedflow.training.loop import train
+from guidedflow.training.online import Online, finetune
 from guidedflow.training.plan import Plan
 
 PLAN = Plan(steps=4, batch_size=4, log_interval=2, checkpoint_interval=2, frame_stack=2, augment=0.5)
@@ -125,6 +133,36 @@ def test_it_is_evaluated_in_an_environment_of_dictionaries(run: Trained) -> None
         found = run.evaluate(simulators=simulators, episodes=3)
     assert [row["episode"] for row in found.rows] == [0, 1, 2]
     assert all(1 <= row["length"] <= 5 for row in found.rows)
+
+
+@pytest.mark.slow
+def test_it_is_fine_tuned_and_a_resumed_run_ends_with_the_same_bits(run: Trained, tmp_path: Path) -> None:
+    made = Own(watched, frame_stack=2)
+    online = Online(6, log_interval=2, checkpoint_interval=2, keep_checkpoints=0, on_disk=True)
+    whole = finetune(run, camera(), online, out=tmp_path / "whole", env=made)
+    finetune(run, camera(), online, out=tmp_path / "again", env=made)
+    for place in (tmp_path / "again/checkpoints", tmp_path / "again/replay"):  # as if it was killed after step 6
+        for step in (8, 10):
+            shutil.rmtree(place / str(step))
+    again = finetune(run, camera(), online, out=tmp_path / "again", env=made, resume=True)
+    assert whole.step == again.step == 10
+    for ours, theirs in zip(jax.tree.leaves(whole.state), jax.tree.leaves(again.state), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    before, after = (np.asarray(jax.tree.leaves(each.policies())[0]) for each in (run, whole))
+    assert not np.array_equal(before, after)
+
+
+@pytest.mark.slow
+def test_it_is_judged_on_held_out_episodes(run: Trained, tmp_path: Path) -> None:
+    path = convert(camera(seed=1), tmp_path / "held-out.npz")
+    panel = Panel(Judge(2, 2, 20, (4,), batch_size=2, draws=1), path)
+    [found] = panel(run, "actor", {None: run.steered("actor")})
+    assert np.isfinite(found.judgement.value)
+    assert not found.seen
+    assert all(map(np.isfinite, found.losses.values()))
+    assert np.isfinite(panel.recorded()["value"])
+    offline = Offline(panel.judge, path)
+    assert np.isfinite(offline([Planned("camera", small(), PLAN, run.run.path)], Judging()))
 
 
 def test_simulators_show_each_part_as_the_environment_does() -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from guidedflow.cli.data_changes import Clean, Split, Weigh
 from guidedflow.cli.data_origin import located, origin_of
-from guidedflow.data.convert import Format, convert, convert_mixture
+from guidedflow.data.convert import Format, convert, convert_mixture, format_of
 from guidedflow.data.formats import making
 from guidedflow.data.formats.arrays import Arrays
 from guidedflow.data.formats.columns import Columns, UnnamedColumns
@@ -253,7 +253,8 @@ class Convert:
             print(convert_mixture(origins, self.mix, destination, self.to, seed=self.seed, episodes=self.episodes))
             return
         path = origins[0].path
-        print(convert(read_parts(origins[0]), destination, self.to, str(path), making.read(path)))
+        data = read_parts(origins[0], to_disk=format_of(destination, self.to) == "mapped")
+        print(convert(data, destination, self.to, str(path), making.read(path)))
 
 
 @dataclass(frozen=True)

@@ -52,11 +52,7 @@ def convert(
     disk refuses.
     """
     path = path.expanduser()
-    to = to or _SUFFIXES.get(path.suffix)
-    if to is None:
-        raise InputError(
-            f"{path} has no known suffix: say the format by --to, one of npz, hdf5, minari, minari-arrow, mapped"
-        )
+    to = format_of(path, to)
     dataset = (
         _check_goals(dataset, to) if isinstance(dataset, Dataset) else (_check_goals(part, to) for part in dataset)
     )
@@ -81,6 +77,15 @@ def convert(
                 remove_quietly(columns.place(path))
                 raise
     return path
+
+
+def format_of(path: Path, to: Format | None = None) -> Format:
+    """The format that is asked for, or by default told by the suffix. Raises `InputError` for an unknown suffix."""
+    if to is None and (to := _SUFFIXES.get(path.suffix)) is None:
+        raise InputError(
+            f"{path} has no known suffix: say the format by --to, one of npz, hdf5, minari, minari-arrow, mapped"
+        )
+    return to
 
 
 def convert_mixture(

@@ -83,12 +83,16 @@ def read_parts(
     *,
     columns: Columns | Mapping[str, str] | None = None,
     source: str | None = None,
+    to_disk: bool = False,
 ) -> Dataset | Iterable[Dataset]:
     """What is to be converted: actions as recorded; a folder of OGBench's shards is read a part at a time.
 
+    With `to_disk` films are decoded some episodes at a time, so that images may exceed memory.
     Raises `InputError` for whatever `validate` calls an error, but for actions outside [-1, 1].
     """
     origin = _found(task, path, columns, source)
+    if to_disk and (pieces := validation.in_pieces(origin)) is not None:
+        return pieces
     parts = origin.parts()
     return validation.read(origin, Outside.refused, Problems()) if parts is None else validation.whole(origin, parts)
 

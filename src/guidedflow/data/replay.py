@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 from guidedflow import files
 from guidedflow.data.sampling.cutting import CUTTING, Cutting
 from guidedflow.errors import InputError
+from guidedflow.packing import PartShapes, Shape, dtype_of
+from guidedflow.parts import Parts, on_device
 from guidedflow.types import Transition
 
 MANIFEST = "manifest.json"
@@ -35,14 +37,15 @@ class Replay:
     """The transitions of the newest `capacity` rows: `example`, `sample` and a length, as an update draws from them.
 
     Observations are as a policy sees them, frames included, in the units of the environment; batches hold them
-    normalised where `cutting` says so. With `folder` the columns are files there, which are made anew. Raises
-    `InputError` for a capacity that holds no transition, and for a folder that cannot be written.
+    normalised where `cutting` says so. Those of several parts are rows of a structured column, and parts by name in a
+    batch. With `folder` the columns are files there, which are made anew. Raises `InputError` for a capacity that holds
+    no transition, and for a folder that cannot be written.
     """
 
     def __init__(
         self,
         capacity: int,
-        observation_shape: tuple[int, ...],
+        observation_shape: Shape,
         action_size: int,
         *,
         observation_dtype: str = "float32",
@@ -55,8 +58,13 @@ class Replay:
             raise InputError(f"capacity must be at least {least} rows to hold a transition, but is {capacity}.")
         powers = np.power(cutting.discount, np.arange(cutting.horizon + 1))
         self._powers = powers.astype(np.float32)
-        kinds: dict[str, tuple[tuple[int, ...], str]] = {
-            "observations": (observation_shape, observation_dtype),
+        seen: tuple[tuple[int, ...], np.dtype[Any]]
+        if isinstance(observation_shape, PartShapes):
+            seen = (), dtype_of(observation_shape)
+        else:
+            seen = observation_shape, np.dtype(observation_dtype)
+        kinds: dict[str, tuple[tuple[int, ...], np.dtype[Any] | str]] = {
+            "observations": seen,
             "actions": ((action_size,), "float32"),
             **dict.fromkeys(("rewards", "masks", "sums", "discounts"), ((), "float32")),
             **dict.fromkeys(("starts", "nexts", "stops"), ((), "int64")),
@@ -73,7 +81,7 @@ class Replay:
     @property
     def newest(self) -> Shaped[np.ndarray, "*observation"]:
         """The newest observation."""
-        return self._columns["observations"][(self.rows - 1) % self.capacity]
+        return self._columns["observations"][(self.rows - 1) % self.capacity, ...]
 
     def begin(self, observation: Shaped[np.ndarray, "*observation"]) -> None:
         """The first observation of an episode; one that is in progress ends."""
@@ -152,7 +160,7 @@ class Replay:
         for name, count in counts.items():
             setattr(self, name, count)
 
-    def _column(self, name: str, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    def _column(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any] | str) -> NDArray[Any]:
         if self._folder is None:
             return np.zeros((self.capacity, *shape), dtype)
         try:
@@ -192,10 +200,10 @@ class Replay:
         self.made += 1
         self.pending += 1
 
-    def _observations(self, rows: Int64[np.ndarray, " batch"]) -> Shaped[jax.Array, " batch *observation"]:
-        seen = jnp.asarray(self._columns["observations"][rows % self.capacity])
+    def _observations(self, rows: Int64[np.ndarray, " batch"]) -> Shaped[jax.Array, " batch *observation"] | Parts:
+        seen = on_device(self._columns["observations"][rows % self.capacity])
         scale = self._cutting.observation_scale
-        return seen if scale is None else jnp.asarray(scale(seen))
+        return seen if scale is None else scale(seen)
 
     def _actions(
         self, rows: Int64[np.ndarray, " batch"], stops: Int64[np.ndarray, " batch"]

@@ -15,8 +15,8 @@ at the path by a mark of its own, then the first that claims the task's name, th
 This module does not know what is in a file, nor what becomes of a dataset.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guidedflow import environments
@@ -111,6 +111,19 @@ class Origin:
     def parts(self) -> Iterable[Dataset] | None:
         """The parts of a folder that may exceed memory, one after the other; None where it is one dataset."""
         return self.source.parts(self.path, self.task)
+
+    def pieces(self) -> "Iterator[Origin]":
+        """The same data as whole episodes one after the other, where its images may exceed memory; none for others.
+
+        The file is open as long as the iterator is used.
+        """
+        if self.source.open is None or not self.source.own:
+            return
+        with self._opened() as file:
+            told = self.source.roles(file, self.task, self.columns).columns
+            named = [name for name in (told.observations, told.next_observations) if name is not None]
+            for piece in file.pieces([column for name in named for column in own.joined(file, name)]) or ():
+                yield replace(self, source=replace(self.source, open=_opening(piece)))
 
     def record(self) -> Recording | None:
         """What was recorded, whatever its numbers are; None where a source cannot tell it."""
@@ -235,6 +248,11 @@ def _check_task(task: str, recorded: str | None, place: Path) -> None:
             f"{place} was converted for {recorded}, whose rewards are not those of {task}; convert again with "
             f"--task {task}, or train on --task {recorded}"
         )
+
+
+def _opening(file: Arrays) -> Callable[[Path], Arrays]:
+    """A function that gives an open file, for any path."""
+    return lambda path: file
 
 
 def _of_suite(suite: str) -> Callable[[str, Path | None], bool]:

@@ -60,15 +60,15 @@ def described(path: Path, open_file: Callable[[Path], Arrays]) -> list[dict[str,
     with open_file(path) as file:
         for name in file.names:
             try:
-                column = file.peek(name)
+                shape, column = file.glimpse(name)
             except InputError as error:
                 found.append({"name": name, "shape": None, "type": None, "first": str(error)})
                 continue
             words = [
                 f"{value:.4g}" if isinstance(value, float) else str(value) for value in column.ravel()[:4].tolist()
             ]
-            first = ", ".join(words) + (", ..." if column.size > 4 else "")
-            found.append({"name": name, "shape": list(column.shape), "type": str(column.dtype), "first": first})
+            first = ", ".join(words) + (", ..." if np.prod(shape) > 4 else "")
+            found.append({"name": name, "shape": list(shape), "type": str(column.dtype), "first": first})
     return found
 
 

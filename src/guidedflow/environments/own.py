@@ -65,14 +65,12 @@ class _Endless(gymnasium.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self._name, self._steps = name, 0
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[Any], dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode."""
         self._steps = 0
         return self.env.reset(seed=seed, options=options)
 
-    def step(self, action: NDArray[Any]) -> tuple[NDArray[Any], Any, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[Any]) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """One step; the 10,000th of an episode is an `InputError`."""
         self._steps += 1
         if self._steps >= LONGEST:

@@ -7,6 +7,7 @@ transitions or actions come from, nor what is made of the members' estimates.
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ from jaxtyping import Array, Float, Float32, Int, PRNGKeyArray, Shaped
 
 from guidedflow.evaluation.recorded import FIT, RESAMPLES, Chosen, Judge, Recorded
 from guidedflow.networks import Critic
+from guidedflow.packing import shape_of, unpacked
+from guidedflow.parts import Parts
 
 ROWS = 1024
 """Observations at which critics are asked in one compiled call."""
@@ -27,11 +30,11 @@ ROWS = 1024
 class _Data(eqx.Module):
     """What critics are fitted to, in their units."""
 
-    observations: Shaped[Array, " n *observation"]
+    observations: Shaped[Array, " n *observation"] | Parts
     actions: Float[Array, "n action"]
     rewards: Float[Array, " n"]
     discounts: Float[Array, " n"]
-    next_observations: Shaped[Array, " n *observation"]
+    next_observations: Shaped[Array, " n *observation"] | Parts
     next_actions: Float[Array, "n action"]
     weights: Float[Array, "n members"]
     low: Float[Array, ""]
@@ -52,8 +55,8 @@ def fitted(recorded: Recorded, chosen: Chosen, judge: Judge) -> tuple[np.ndarray
         jnp.asarray(counts[:, recorded.episodes].T), *(jnp.float32(x) for x in (low, high, offset, deviation or 1.0)),
     )  # fmt: skip
     init, key = jax.random.split(judge.key(FIT))
-    shape, size = recorded.observations.shape[1:], recorded.actions.shape[1]
-    critic = Critic(shape, size, judge.hidden, size=judge.members, key=init)
+    shape = shape_of(recorded.observations.shape[1:], recorded.observations.dtype)
+    critic = Critic(shape, recorded.actions.shape[1], judge.hidden, size=judge.members, key=init)
     state = critic, critic, optax.adam(_rate(judge)).init(critic)
     first = seen(recorded.first_observations), jnp.asarray(chosen.first_actions)
     late = judge.steps - judge.steps // 10
@@ -97,12 +100,12 @@ def _train(state: _State, data: _Data, key: PRNGKeyArray, begin: Array, end: Arr
     optimizer = optax.adam(_rate(judge))
 
     def loss(critic: Critic, target: Critic, rows: Int[Array, " batch"]) -> Float[Array, ""]:
-        following = _values(target, data.next_observations[rows], data.next_actions[rows])
+        following = _values(target, _at(data.next_observations, rows), data.next_actions[rows])
         if judge.pessimism:
             following = following - judge.pessimism * jnp.std(following, axis=1, keepdims=True)
         bounded = jnp.clip(data.offset + data.scale * following, data.low, data.high)
         sums = data.rewards[rows][:, None] + data.discounts[rows][:, None] * bounded
-        errors = _values(critic, data.observations[rows], data.actions[rows]) - (sums - data.offset) / data.scale
+        errors = _values(critic, _at(data.observations, rows), data.actions[rows]) - (sums - data.offset) / data.scale
         return jnp.mean(jnp.sum(data.weights[rows] * jnp.square(errors), axis=1))
 
     def update(step: Array, state: _State) -> _State:
@@ -120,7 +123,7 @@ def _train(state: _State, data: _Data, key: PRNGKeyArray, begin: Array, end: Arr
 
 @jax.jit
 def _at_first(
-    critic: Critic, data: _Data, observations: Array, actions: Float[Array, "episodes draws action"]
+    critic: Critic, data: _Data, observations: Array | Parts, actions: Float[Array, "episodes draws action"]
 ) -> Float[Array, "members episodes"]:
     """Each member's mean value of the draws at each first observation."""
     values = jax.vmap(lambda o, draws: jnp.mean(jax.vmap(critic.given(o))(draws), axis=0))(observations, actions)
@@ -138,22 +141,34 @@ def _everywhere(critic: Critic, data: _Data) -> Float[Array, " members"]:
     return jnp.sum(alive * bounded, axis=0) / jnp.maximum(jnp.sum(alive), 1.0)
 
 
-def _values(critic: Critic, observations: Array, actions: Array) -> Float[Array, "batch members"]:
+def _at(observations: Array | Parts, rows: Int[Array, " batch"]) -> Array | Parts:
+    """Some rows, of each part."""
+    return observations.map(lambda part: part[rows]) if isinstance(observations, Parts) else observations[rows]
+
+
+def _values(critic: Critic, observations: Array | Parts, actions: Array) -> Float[Array, "batch members"]:
     return jax.vmap(lambda observation, action: critic.given(observation)(action))(observations, actions)
 
 
-def _standardised(recorded: Recorded) -> "_Standard":
-    """States in deviations from their recorded mean; images as they are."""
-    if recorded.observations.dtype == np.uint8:
-        return _Standard(None, None)
-    columns = recorded.observations.astype(np.float64)
-    deviation = columns.std(axis=0)
-    return _Standard(columns.mean(axis=0), np.where(deviation > 1e-6, deviation, 1.0))
+def _standardised(recorded: Recorded) -> "Callable[[np.ndarray], Array | Parts]":
+    """States in deviations from their recorded mean, images as they are; the same of each of several parts."""
+    if recorded.observations.dtype.names is None:
+        return _Standard.of(recorded.observations).__call__
+    each = {name: _Standard.of(part) for name, part in unpacked(recorded.observations).items()}
+    return lambda column: Parts({name: each[name](part) for name, part in unpacked(column).items()})
 
 
 class _Standard(NamedTuple):
     mean: Float[np.ndarray, "*observation"] | None
     deviation: Float[np.ndarray, "*observation"] | None
+
+    @classmethod
+    def of(cls, column: Shaped[np.ndarray, " n *observation"]) -> "_Standard":
+        if column.dtype == np.uint8:
+            return cls(None, None)
+        wide = column.astype(np.float64)
+        deviation = wide.std(axis=0)
+        return cls(wide.mean(axis=0), np.where(deviation > 1e-6, deviation, 1.0))
 
     def __call__(self, observations: Shaped[np.ndarray, " n *observation"]) -> Shaped[Array, " n *observation"]:
         if self.mean is None or self.deviation is None:

@@ -20,6 +20,8 @@ from jaxtyping import Array, Bool, Float, Float32, Int, PRNGKeyArray, Shaped
 from guidedflow.errors import InputError
 from guidedflow.keys import Stream, stream_key
 from guidedflow.networks.gaussians import GaussianActor
+from guidedflow.packing import shape_of
+from guidedflow.parts import Parts, on_device
 from guidedflow.policies.density import DensityPolicy, density
 from guidedflow.policies.policy import Policy
 from guidedflow.results import confidence
@@ -80,8 +82,9 @@ def behaviour(
 ) -> Float[np.ndarray, " steps"]:
     """log mu(a | s) of the recorded actions, by a Gaussian seen through tanh that is fitted to them."""
     init, draws = jax.random.split(stream_key(seed, Stream.JUDGING, BEHAVIOUR))
-    actor = GaussianActor(steps.observations.shape[1:], steps.actions.shape[1], hidden, smallest=-3.0, key=init)
-    data = jnp.asarray(steps.observations), jnp.asarray(steps.actions)
+    seen = shape_of(steps.observations.shape[1:], steps.observations.dtype)
+    actor = GaussianActor(seen, steps.actions.shape[1], hidden, smallest=-3.0, key=init)
+    data = on_device(steps.observations), jnp.asarray(steps.actions)
     return _log_densities(_imitated(actor, *data, draws, updates), steps)
 
 
@@ -127,25 +130,25 @@ def _by_episode(steps: Steps, logs: Float[np.ndarray, " steps"]) -> tuple[_Table
 
 
 @eqx.filter_jit
-def _log_density_rows(network: GaussianActor, observations: Array, actions: Array) -> Float[Array, " rows"]:
+def _log_density_rows(network: GaussianActor, observations: Array | Parts, actions: Array) -> Float[Array, " rows"]:
     return jax.lax.map(lambda at: density(network, at[0]).log_density(at[1]), (observations, actions), batch_size=1024)
 
 
 def _log_densities(network: GaussianActor, steps: Steps) -> Float[np.ndarray, " steps"]:
-    found = _log_density_rows(network, jnp.asarray(steps.observations), jnp.asarray(steps.actions))
+    found = _log_density_rows(network, on_device(steps.observations), jnp.asarray(steps.actions))
     return np.asarray(found, np.float64)
 
 
 @partial(jax.jit, static_argnames="updates")
 def _imitated(
-    actor: GaussianActor, observations: Array, actions: Array, key: PRNGKeyArray, updates: int
+    actor: GaussianActor, observations: Array | Parts, actions: Array, key: PRNGKeyArray, updates: int
 ) -> GaussianActor:
     """The actor of largest likelihood, by Adam on batches of 256."""
     optimizer = optax.adam(optax.cosine_decay_schedule(1e-3, updates))
 
     def loss(actor: GaussianActor, rows: Int[Array, " batch"]) -> Float[Array, ""]:
         at = jax.vmap(lambda o, a: density(actor, o).log_density(a))
-        return -jnp.mean(at(observations[rows], actions[rows]))
+        return -jnp.mean(at(jax.tree.map(lambda part: part[rows], observations), actions[rows]))
 
     def update(step: Array, state: tuple[GaussianActor, optax.OptState]) -> tuple[GaussianActor, optax.OptState]:
         actor, moments = state

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Key, PRNGKeyArray
 
@@ -26,6 +25,7 @@ from guidedflow.evaluation.recorded import ACTIONS
 from guidedflow.evaluation.recorded import Chosen as Chosen
 from guidedflow.evaluation.recorded import Judge as Judge
 from guidedflow.evaluation.recorded import Recorded as Recorded
+from guidedflow.parts import Parts, on_device
 from guidedflow.policies.policy import Policy
 from guidedflow.results import confidence
 from guidedflow.results.confidence import LEVEL, Interval
@@ -111,7 +111,7 @@ def as_recorded(recorded: Recorded) -> Chosen:
 
 
 @eqx.filter_jit
-def _act_rows(policy: Policy, observations: Array, keys: Key[Array, " rows"]) -> Float[Array, "rows action"]:
+def _act_rows(policy: Policy, observations: Array | Parts, keys: Key[Array, " rows"]) -> Float[Array, "rows action"]:
     return jax.vmap(policy.act)(observations, keys)
 
 
@@ -122,7 +122,7 @@ def _act(policy: Policy, observations: np.ndarray, key: PRNGKeyArray) -> Float32
     found = []
     for begin in range(0, len(observations), rows):
         inside = np.minimum(np.arange(begin, begin + rows), len(observations) - 1)
-        found.append(np.asarray(_act_rows(policy, jnp.asarray(observations[inside]), keys[inside])))
+        found.append(np.asarray(_act_rows(policy, on_device(observations[inside]), keys[inside])))
     return np.concatenate(found)[: len(observations)].astype(np.float32)
 
 

@@ -18,7 +18,10 @@ ACTIONS, RESAMPLES, FIT = range(3)
 
 
 class Recorded(NamedTuple):
-    """Transitions that were recorded by another policy, and where their episodes begin."""
+    """Transitions that were recorded by another policy, and where their episodes begin.
+
+    Observations of several parts are rows of a structured array (`guidedflow.packing`).
+    """
 
     observations: Shaped[np.ndarray, " n *observation"]
     actions: Float32[np.ndarray, "n action"]

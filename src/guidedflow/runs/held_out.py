@@ -18,7 +18,8 @@ from guidedflow.evaluation.importance import Steps
 from guidedflow.evaluation.off_policy import act
 from guidedflow.evaluation.recorded import Chosen, Judge, Recorded
 from guidedflow.keys import Stream, host_bits, stream_key
-from guidedflow.packing import PartShapes
+from guidedflow.packing import framed
+from guidedflow.parts import on_host
 from guidedflow.policies.policy import Policy
 from guidedflow.runs import source
 from guidedflow.runs.configuration import Configuration
@@ -59,14 +60,8 @@ class HeldOut:
                 "evaluation needs recorded rewards, such as those of a singletask name."
             )
         spaces = trained.configuration.transition
-        if isinstance(spaces.observation_shape, PartShapes):
-            raise InputError(
-                f"{trained.run.path} sees observations of several parts, which cannot be judged off-policy yet; "
-                "evaluate it in a simulator."
-            )
-        shape = dataset.observation_shape
-        if isinstance(shape, PartShapes) or (*shape[:-1], shape[-1] * trained.frame_stack) != spaces.observation_shape:
-            raise _other(trained, dataset.name, f"observations of shape {shape}")
+        if framed(dataset.observation_shape, trained.frame_stack) != spaces.observation_shape:
+            raise _other(trained, dataset.name, f"observations of shape {dataset.observation_shape}")
         transitions = source.cut(_one_step(trained.configuration), dataset)
         if (size := transitions.example().action.size) != spaces.action_size:
             raise _other(trained, dataset.name, f"actions of {size} numbers")
@@ -81,7 +76,7 @@ class HeldOut:
         batch = self.transitions.take(indices)
         episodes = np.unique(np.asarray(self.transitions.ends)[np.asarray(indices)], return_inverse=True)[1]
         return Steps(
-            np.asarray(batch.observation), np.asarray(batch.action), np.asarray(batch.reward), episodes, self.discount
+            on_host(batch.observation), np.asarray(batch.action), np.asarray(batch.reward), episodes, self.discount
         )
 
     def seen_by(self, trained: Trained) -> bool:
@@ -117,8 +112,8 @@ def recorded(transitions: Transitions, judge: Judge) -> Recorded:
     batch = jax.tree.map(np.asarray, transitions.take(jnp.asarray(indices[kept])))
     first = transitions.take(jnp.asarray(indices[firsts]))
     return Recorded(
-        batch.observation, batch.action, batch.reward, batch.discount, batch.next_observation, batch.next_action,
-        episodes[kept], np.asarray(first.observation), np.asarray(first.action), returns[firsts],
+        on_host(batch.observation), batch.action, batch.reward, batch.discount, on_host(batch.next_observation),
+        batch.next_action, episodes[kept], on_host(first.observation), np.asarray(first.action), returns[firsts],
         (float(returns.mean()), float(returns.std())),
     )  # fmt: skip
 

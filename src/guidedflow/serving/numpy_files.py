@@ -1,7 +1,7 @@
 """A policy as one Python file and its numbers, for machines with NumPy alone.
 
-Only one-step actors and flows without a critic: neither guidance, refinement nor candidates, and no images. What a
-network makes of the time of a flow is written as a table, one row an Euler step.
+Only one-step actors and flows without a critic: neither guidance, refinement nor candidates, no images and no parts.
+What a network makes of the time of a flow is written as a table, one row an Euler step.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,11 @@ def write(policy: Policy, interface: Interface, folder: Path) -> dict[str, Any]:
         network=network,
         code=entry(code, CODE),
         call=["from policy import Policy", "policy = Policy('.')", "actions = policy(observation, noise)"],
-        limits=["one observation a call", "no critic: neither guidance, refinement nor candidates", "no images"],
+        limits=[
+            "one observation a call",
+            "no critic: neither guidance, refinement nor candidates",
+            "no images, no parts",
+        ],
     )
 
 
@@ -61,6 +65,11 @@ def load(manifest: Manifest) -> Callable[..., NDArray[np.float32]]:
 def _contents(policy: Policy) -> tuple[dict[str, Any], dict[str, Any]]:
     """The numbers of a policy by name, and what it takes to use them."""
     arrays: dict[str, Any] = {}
+    shape = policy.observation_shape
+    if isinstance(shape, PartShapes) or len(shape) != 1:
+        raise InputError(
+            "The NumPy format holds policies of states; export one of images or of several parts as stablehlo or onnx."
+        )
     if isinstance(policy, Rescaled):
         arrays |= _scales(policy)
         policy = policy.inner
@@ -71,9 +80,6 @@ def _contents(policy: Policy) -> tuple[dict[str, Any], dict[str, Any]]:
         )
     if policy.source is not gaussian:
         raise InputError("The NumPy format holds policies of Gaussian noise; export as stablehlo or onnx.")
-    shape = policy.observation_shape
-    if isinstance(shape, PartShapes) or len(shape) != 1:
-        raise InputError("The NumPy format holds policies of states; export a policy of images as stablehlo or onnx.")
     if isinstance(policy, FlowPolicy):
         field = policy.flow.field if isinstance(policy.flow, Extrapolation) else policy.flow
         if not isinstance(field, VelocityField | ConditionalField):

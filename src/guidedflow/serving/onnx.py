@@ -3,7 +3,8 @@
 Traced first, so that gradients are gone before jax2onnx replaces functions by its own, which cannot be differentiated.
 With one candidate the trace is of a batch of one, so that products are of matrices: a vector's would transpose the
 weights at each call. With several candidates it is of one row without a batch, because jax2onnx 0.17.1 silently
-converts an index by argmax under `jax.vmap` into another one. So a graph is written only after it was compared.
+converts an index by argmax under `jax.vmap` into another one; with images too, because onnxruntime pools no batch of
+them as it is converted. So a graph is written only after it was compared.
 """
 
 import logging
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidedflow.errors import InputError
+from guidedflow.packing import is_image
 from guidedflow.policies.policy import Policy
 from guidedflow.serving.extras import needing
 from guidedflow.serving.interface import Interface
@@ -38,7 +40,7 @@ def write(policy: Policy, interface: Interface, folder: Path, unroll: bool = Fal
     specs = inputs_of(interface, 1)
     names = [each["name"] for each in interface.inputs]
     program = batched(policy, interface)
-    if interface.candidates > 1:
+    if interface.candidates > 1 or any(is_image(tuple(each["shape"][1:])) for each in interface.seen):
         specs = tuple(jax.ShapeDtypeStruct(spec.shape[1:], spec.dtype) for spec in specs)
         program = one_row(policy, interface)
     traced = jax.extend.core.jaxpr_as_fun(simplified(jax.make_jaxpr(program)(*specs), unroll))
@@ -87,8 +89,7 @@ def load(manifest: Manifest) -> Callable[..., NDArray[np.float32]]:
     try:
         session = onnxruntime.InferenceSession(manifest.content(artifact), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class for each way to fail
-        told = " ".join(str(error).split())[:200]
-        raise InputError(f"{manifest.folder / FILE} cannot be read by onnxruntime ({told}).") from error
+        raise InputError(f"{manifest.folder / FILE} cannot be read by onnxruntime ({_told(error)}).") from error
     shapes, names = artifact["inputs"], [each["name"] for each in manifest.interface.inputs]
 
     def program(*inputs: Any) -> NDArray[np.float32]:
@@ -96,7 +97,15 @@ def load(manifest: Manifest) -> Callable[..., NDArray[np.float32]]:
         for row in zip(*map(np.asarray, inputs), strict=True):
             named = dict(zip(names, row, strict=True))
             given = {name: np.asarray(named[name]).reshape(shape) for name, shape in shapes.items()}
-            rows.append(session.run(None, given)[0].reshape(manifest.interface.chunk, -1))
+            try:
+                rows.append(session.run(None, given)[0].reshape(manifest.interface.chunk, -1))
+            except Exception as error:
+                raise InputError(f"{manifest.folder / FILE} cannot be run by onnxruntime ({_told(error)}).") from error
         return np.stack(rows)
 
     return program
+
+
+def _told(error: Exception) -> str:
+    """What a library says, in one line of moderate length."""
+    return " ".join(str(error).split())[:200]

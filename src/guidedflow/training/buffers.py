@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from guidedflow.data.replay import Replay, load, save
-from guidedflow.packing import PartShapes
 from guidedflow.runs import checkpoint
 from guidedflow.training.member import Member
 from guidedflow.training.online_plan import Online
@@ -27,7 +26,6 @@ def replay(online: Online, member: Member, folder: Path) -> Replay:
     """An empty replay buffer, in memory or in files of the run."""
     plan, spaces = member.plan, member.configuration.transition
     size, shape = spaces.action_size // (plan.horizon if plan.chunk else 1), spaces.observation_shape
-    assert not isinstance(shape, PartShapes)  # refused before
     cutting = replace(plan.cutting, observation_scale=member.configuration.observation_scale)
     capacity = 2 * online.steps + 1 if online.capacity is None else online.capacity  # episodes may be of one step
     return Replay(

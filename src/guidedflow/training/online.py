@@ -31,8 +31,9 @@ from guidedflow.data.ondisk.mapped import Mapped
 from guidedflow.data.sampling.feed import open_feed
 from guidedflow.data.sampling.windows import WINDOW
 from guidedflow.environments.vector import Simulators, open_simulators
+from guidedflow.environments.wrappers import has_images, in_parts, layout
 from guidedflow.errors import InputError
-from guidedflow.packing import PartShapes
+from guidedflow.packing import shape_of
 from guidedflow.results.intervals import first_unfinite
 from guidedflow.runs import checkpoint, steering
 from guidedflow.runs.trained import Trained
@@ -83,7 +84,7 @@ def finetune(
             member.run = stack.enter_context(member.claim())
             caught.undo.append(member.run.close)
         made = env or partial(environments.make, trained.task, frame_stack=plan.frame_stack)
-        worlds = [made() for _ in plan.each_seed]
+        worlds = [_in_parts(made()) for _ in plan.each_seed]
         for world in worlds:
             stack.callback(world.close)
         _check_spaces(trained, worlds[0])
@@ -134,18 +135,22 @@ def _check(trained: Trained, dataset: Dataset | Mapped, online: Online) -> None:
     """Raise `InputError` for what cannot be fine-tuned."""
     if dataset.goal_conditioned:
         raise InputError(f"{dataset.name!r} is goal-conditioned; fine-tuning is for tasks with rewards.")
-    if isinstance(trained.configuration.transition.observation_shape, PartShapes):
-        raise InputError(f"{trained.run.path} has observations of several parts, which cannot be fine-tuned yet.")
     expected = trained.run.config.get("dataset", {}).get("fingerprint")
     if expected is not None and dataset.fingerprint != expected:
         warnings.warn(f"{trained.run.path} was trained on another dataset than this one.", stacklevel=3)
     steering.named(trained.policies(), online.policy, trained.run.path)
 
 
+def _in_parts(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    """The environment; where an image stands in a dictionary, with each part as networks take it."""
+    space = env.observation_space
+    return in_parts(env) if isinstance(space, gymnasium.spaces.Dict) and has_images(space) else env
+
+
 def _check_spaces(trained: Trained, env: gymnasium.Env[Any, Any]) -> None:
     """Raise `InputError` for an environment that the policy cannot act in."""
     told = trained.configuration
-    seen, taken = env.observation_space.shape, math.prod(env.action_space.shape or ())
+    seen, taken = shape_of(*layout(env.observation_space)), math.prod(env.action_space.shape or ())
     size = told.transition.action_size // (told.horizon if told.chunk else 1)
     if (told.transition.observation_shape, size) != (seen, taken):
         raise InputError(

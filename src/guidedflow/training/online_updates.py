@@ -19,6 +19,7 @@ from guidedflow.data.sampling.feed import Feed
 from guidedflow.data.transitions import Transitions
 from guidedflow.keys import Stream, host_bits, stream_key
 from guidedflow.normalization import ObservationScale
+from guidedflow.parts import Parts, on_device
 from guidedflow.training.member import Member
 from guidedflow.training.online_plan import Online
 from guidedflow.training.playing import Player
@@ -80,7 +81,14 @@ class OnlineLearner:
             times = np.asarray([player.time for player in self._players], np.int32)
             actions = np.asarray(
                 _act(
-                    self._algorithms, self.state, observations, self._seeds, episodes, times, self._policy, self._scale
+                    self._algorithms,
+                    self.state,
+                    on_device(observations),
+                    self._seeds,
+                    episodes,
+                    times,
+                    self._policy,
+                    self._scale,
                 )
             )
             for player, action in zip(self._players, actions, strict=True):
@@ -115,7 +123,7 @@ class OnlineLearner:
 def _act(
     algorithms: Algorithm[Any],
     state: Any,
-    observations: Array,
+    observations: Array | Parts,
     seeds: Int[Array, " rows"],
     episodes: Array,
     times: Array,

@@ -22,6 +22,7 @@ from guidedflow.data.replay import Replay
 from guidedflow.errors import InputError
 from guidedflow.keys import Stream
 from guidedflow.normalization import ActionScale
+from guidedflow.packing import finite_rows, row_of, unpacked
 
 
 class Outcome(NamedTuple):
@@ -125,7 +126,7 @@ class Player:
             self._actions.append(action)
             self._total += reward
             over = over or terminated or truncated
-        if over or not np.array_equal(observation, self.replay.newest):
+        if over or not _same(observation, self.replay.newest):
             warnings.warn(
                 f"online episode {self.episode} of seed {self.seed} could not be repeated: its environment does not "
                 "give the same observations for the same seed and actions; it is cut off there.",
@@ -163,8 +164,9 @@ class Player:
         return self._seen(observation), float(number.item()), bool(terminated), bool(truncated), success
 
     def _seen(self, observation: Any) -> NDArray[Any]:
-        seen = np.asarray(observation).astype(self.replay.newest.dtype, copy=True)
-        if not np.isfinite(seen).all():
+        dtype = self.replay.newest.dtype
+        seen = np.asarray(observation).astype(dtype, copy=True) if dtype.names is None else row_of(observation, dtype)
+        if not finite_rows(seen[None]).all():
             raise InputError(f"the environment gave an observation that is not finite in episode {self.episode}.")
         return seen
 
@@ -172,6 +174,12 @@ class Player:
         return InputError(
             f"the environment failed in a {doing} of online episode {self.episode}: {type(error).__name__}: {error}."
         )
+
+
+def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Whether two observations are equal, in each of their parts."""
+    pairs = zip(unpacked(one[None]).values(), unpacked(other[None]).values(), strict=True)
+    return all(np.array_equal(*pair) for pair in pairs)
 
 
 def reward_shift(task: str) -> float:

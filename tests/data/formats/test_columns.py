@@ -345,7 +345,10 @@ def test_a_folder_of_lerobots_needs_no_names(lerobot):
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda info: info.update(codebase_version="v2.1"), "must be of LeRobot's format v3.0, found v2.1"),
+        (
+            lambda info: info.update(codebase_version="v1.6"),
+            "must be of LeRobot's format v2.0, v2.1 or v3.0, found v1.6",
+        ),
         (lambda info: info.update(data_path="../{file_index}.parquet"), "must name files inside its folder"),
         (
             lambda info: info.update(data_path="data/{file_index}.parquet"),

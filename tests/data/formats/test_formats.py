@@ -187,7 +187,7 @@ def test_episodes_that_are_all_numbered_0_are_not_joined(log, tmp_path):
         load_dataset("arm", folder)
 
 
-def test_pictures_in_parquet_are_images_and_videos_are_told(log, tmp_path):
+def test_pictures_in_parquet_are_images_and_depths_are_told(log, tmp_path):
     folder, _ = lerobot(log, tmp_path)
     pictures = np.random.default_rng(0).integers(0, 255, (len(log["pay"]), 8, 6, 3), np.uint8)
     files = []
@@ -199,7 +199,7 @@ def test_pictures_in_parquet_are_images_and_videos_are_told(log, tmp_path):
     info = json.loads((folder / "meta/info.json").read_text())
     info["features"] = {
         "observation.images.top": {"dtype": "image", "shape": [8, 6, 3]},
-        "observation.images.wrist": {"dtype": "video", "shape": [8, 6, 3]},
+        "observation.images.depth": {"dtype": "video", "shape": [8, 6, 3], "info": {"video.is_depth_map": True}},
     }
     (tmp_path / "blobs/info").write_text(json.dumps(info))
     told = Columns.parse(["observations=observation.images.top"])
@@ -208,9 +208,10 @@ def test_pictures_in_parquet_are_images_and_videos_are_told(log, tmp_path):
     np.testing.assert_array_equal(dataset.observations[:LENGTH], pictures[:LENGTH])
     assert not validate(folder, columns=told).errors
     with pytest.raises(
-        InputError, match=r"'observation\.images\.wrist' must be there, .* found a video .*, which is not read"
+        InputError,
+        match=r"'observation\.images\.depth' must be there, .* found a video of depths .*, which is not read",
     ):
-        load_dataset("arm", folder, columns=Columns.parse(["observations=observation.images.wrist"]))
+        load_dataset("arm", folder, columns=Columns.parse(["observations=observation.images.depth"]))
 
 
 def test_words_tell_episodes_apart(log, tmp_path):

@@ -8,7 +8,7 @@ import tokenize
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from guidedflow.data.formats.pictures import resized
 from guidedflow.errors import InputError, did_you_mean
 
 _NUMBERS = "bfiu"
@@ -39,6 +40,7 @@ Fault = Literal[
     "oversized",
     "damaged",
     "misshapen",
+    "frames",
 ]
 """Why a column cannot be read, or cannot be what it should be."""
 
@@ -106,6 +108,8 @@ class Arrays(ABC):
     """Names that are no columns, and what they are."""
     usual: Mapping[str, str] = {}
     """What the layout itself says of columns, by role."""
+    image_size: tuple[int, int] | None = None
+    """Height and width that images get when they are read; None for those that they have."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -145,6 +149,15 @@ class Arrays(ABC):
         words = [word.decode(errors="replace") if isinstance(word, bytes) else str(word) for word in column]
         return np.unique(np.array(words), return_inverse=True)[1]
 
+    def glimpse(self, name: str) -> tuple[tuple[int, ...], NDArray[Any]]:
+        """Shape of a column and some of its first values; raises `InputError` where these cannot be read."""
+        column = self.peek(name)
+        return column.shape, column
+
+    def pieces(self, names: Sequence[str]) -> "Iterator[Arrays] | None":
+        """Whole episodes one after the other, where these columns may exceed memory; None where they are read whole."""
+        return None
+
     def peek(self, name: str) -> NDArray[Any]:
         """A column to be looked at, whatever it holds. Raises `InputError` where it cannot be read."""
         return self._any(name)
@@ -166,6 +179,8 @@ class Arrays(ABC):
             fault = next(fault for kind, fault in _FAULTS if isinstance(error, kind))
             told = words(error) if fault == "filter" else f"damage ({words(error)}); get the file again"
             raise self.complaint(name, "be a readable array", told, fault) from error
+        if self.image_size is not None and column.ndim == 4 and column.dtype == np.uint8:
+            column = resized(column, self.image_size)
         if self._kept is not None:
             self._kept[name] = column
         return column

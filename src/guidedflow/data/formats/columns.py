@@ -44,6 +44,9 @@ INDEPENDENT = "independent"
 _NEXT = re.compile(r",(?=\w+=)")
 """A comma that does not belong to the name of a column."""
 
+_SIZE = re.compile(r"[1-9]\d{0,3}x[1-9]\d{0,3}")
+"""What `resize` may be."""
+
 _ENDS = ("ends", "episodes", "episode_ends")
 
 _INSTEAD = (
@@ -77,6 +80,21 @@ class Columns:
     weights: str | None = None
     episode_ends: str | None = None
     transitions: str | None = None
+    resize: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.resize is not None and not _SIZE.fullmatch(self.resize):
+            raise InputError(
+                f"resize must be the height and width that images get, such as resize=96x96, found {self.resize!r}"
+            )
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width that images get; None for those that they have."""
+        if self.resize is None:
+            return None
+        height, _, width = self.resize.partition("x")
+        return int(height), int(width)
 
     @classmethod
     def parse(cls, words: Iterable[str]) -> "Columns":
@@ -175,8 +193,13 @@ def home(task: str, file: Path | None) -> Path:
 
 
 def roles(file: Arrays, task: str, told: Columns) -> Roles:
-    """What the names say, and what the layout of the file itself says where these say nothing."""
-    return Roles(told.over(Columns(**file.usual)))
+    """What the names say, and what the layout of the file itself says where these say nothing.
+
+    From then on the file gives images at the size that the names say.
+    """
+    whole = told.over(Columns(**file.usual))
+    file.image_size = whole.image_size
+    return Roles(whole)
 
 
 def kept(path: Path) -> Columns | None:

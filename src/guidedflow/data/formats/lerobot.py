@@ -1,13 +1,13 @@
-"""LeRobot's folders of the third format, state data alone: Parquet files of many episodes, read with pyarrow.
+"""LeRobot's folders of formats v2.x and v3.0: Parquet files of steps, read with pyarrow, and films, decoded by PyAV.
 
-`meta/info.json` says which format it is and how files are named, `meta/episodes` which file holds which episode. A row
-is a step: `observation.state`, `observation.environment_state`, `action`, `next.reward`, `next.success`,
+A row is a step: `observation.state`, `observation.environment_state`, `action`, `next.reward`, `next.success`,
 `episode_index`. Episodes end where `episode_index` changes, and at each step with `next.success`. `next.done` marks
 every episode's end, solved or cut off, so masks come from `next.success` where it is recorded, and have to be told
-where it is not. Videos are left alone; the lerobot package is not needed. This module does not know what is learned.
+where it is not. A film is a column of images that is decoded only when it is read. The lerobot package is not needed.
+This module does not know what is learned.
 """
 
-import re
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,49 +15,86 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from guidedflow.data.formats.arrays import LeftOut
+from guidedflow.data.formats.arrays import Arrays
+from guidedflow.data.formats.lerobot_films import Episode, Films
+from guidedflow.data.formats.lerobot_layout import READ, Listing, info_of, is_known, is_lerobot, part
 from guidedflow.data.formats.tables import ParquetArrays
 from guidedflow.errors import InputError
-from guidedflow.files import read_json
 
-VERSIONS = ("v3.",)
+__all__ = ["LeRobotArrays", "is_lerobot", "open_lerobot"]
 
-_FIELD = re.compile(r"\{(chunk_index|file_index)(?::0?(\d+)d?)?\}")
-
-
-class OutsideFolder(InputError):
-    """Metadata that name a file outside their folder."""
-
-
-def is_lerobot(folder: Path) -> bool:
-    """Whether a folder is one of LeRobot's."""
-    return (folder / "meta" / "info.json").is_file()
+PIECE = 2**28
+"""Bytes of decoded images in a piece of a folder, if its episodes are no longer."""
 
 
 class LeRobotArrays(ParquetArrays):
     """The data files of a folder, end to end, in the order of their `index`; LeRobot's own names tell what is what."""
 
-    def __init__(self, path: Path, parts: list[Path], features: Any = None) -> None:
+    def __init__(self, path: Path, parts: list[Path], films: Films) -> None:
         super().__init__(path, parts)
-        videos = features if isinstance(features, dict) else {}
-        self.left_out = {
-            name: LeftOut("foreign-member", "a video (record or export the camera as images in Parquet)")
-            for name, told in videos.items()
-            if isinstance(told, dict) and told.get("dtype") == "video"
-        }
+        self._films, self.left_out = films, films.left_out
         seen = [name for name in ("observation.state", "observation.environment_state") if name in self]
-        told = {
+        usual = {
             "observations": "+".join(seen),
             "actions": "action" if "action" in self else "",
             "rewards": "next.reward" if "next.reward" in self else "",
             "terminals": "next.success" if "next.success" in self else "",
             "episodes": "episode_index",
         }
-        self.usual = {role: name for role, name in told.items() if name}
+        self.usual = {role: name for role, name in usual.items() if name}
+
+    @property
+    def names(self) -> list[str]:
+        stored = super().names
+        return [*stored, *(name for name in self._films.names if name not in stored)]
+
+    def glimpse(self, name: str) -> tuple[tuple[int, ...], NDArray[Any]]:
+        if name not in self._films:
+            return super().glimpse(name)
+        first = self._films.first(name, self._episodes[0])
+        return (self._episodes[-1].stop, *(self.image_size or first.shape[:2]), first.shape[2]), first
+
+    def pieces(self, names: Sequence[str]) -> Iterator[Arrays] | None:
+        films = [name for name in names if name in self._films]
+        return self._pieces(films) if films else None
+
+    def rows(self, name: str, rows: slice, size: tuple[int, int] | None) -> NDArray[Any]:
+        """Some rows of a column, which are whole episodes; the images of a film at a size."""
+        if name not in self._films:
+            return self.peek(name)[rows]
+        held = [episode for episode in self._episodes if rows.start <= episode.start < rows.stop]
+        return self._films.read(name, held, self._times[rows], size)
+
+    def _pieces(self, films: Sequence[str]) -> Iterator[Arrays]:
+        """Whole episodes of about `PIECE` bytes of images; other columns are read once and kept."""
+        self.keep()
+        begin, size = 0, 0
+        row = sum(int(np.prod(self.glimpse(name)[0][1:])) for name in films)
+        for _, start, stop in self._episodes:
+            size += (stop - start) * row
+            if size >= PIECE or stop == self._episodes[-1].stop:
+                yield _Piece(self, slice(begin, stop))
+                begin, size = stop, 0
 
     def _read(self, name: str) -> NDArray[Any]:
+        if name in self._films:
+            return self.rows(name, slice(0, self._episodes[-1].stop), self.image_size)
         column = super()._read(name)
         return column if self._order is None else column[self._order]
+
+    @cached_property
+    def _episodes(self) -> list[Episode]:
+        """The rows of each episode, in their order."""
+        numbers = self.read("episode_index")
+        starts = [0, *(np.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist()]
+        return [Episode(int(numbers[i]), i, j) for i, j in zip(starts, [*starts[1:], len(numbers)], strict=True)]
+
+    @cached_property
+    def _times(self) -> NDArray[np.float64]:
+        """When each row was, in seconds from the beginning of its episode."""
+        if "timestamp" in self:
+            return self.read("timestamp").astype(np.float64).reshape(-1)
+        return np.concatenate([np.arange(stop - start) / self._films.fps for _, start, stop in self._episodes])
 
     @cached_property
     def _order(self) -> NDArray[np.intp] | None:
@@ -80,50 +117,41 @@ class LeRobotArrays(ParquetArrays):
         return None if (order[1:] > order[:-1]).all() else order
 
 
-def _repeats(keys: list[NDArray[Any]]) -> NDArray[np.bool_]:
-    """Where a sorted row has the keys of the one before it."""
-    return np.logical_and.reduce([key[1:] == key[:-1] for key in keys])
+class _Piece(Arrays):
+    """Some whole episodes of an open folder, which stays open."""
+
+    format = "parquet"
+
+    def __init__(self, whole: LeRobotArrays, rows: slice) -> None:
+        super().__init__(whole.path)
+        self._whole, self._rows = whole, rows
+        self.left_out, self.usual = whole.left_out, whole.usual
+
+    @property
+    def names(self) -> list[str]:
+        return self._whole.names
+
+    def _read(self, name: str) -> NDArray[Any]:
+        return self._whole.rows(name, self._rows, self.image_size)
+
+    def close(self) -> None:
+        pass
 
 
 def open_lerobot(folder: Path) -> LeRobotArrays:
     """The columns of all episodes in their order. Raises `InputError` for another version and for missing files."""
     info = info_of(folder)
-    version = str(info.get("codebase_version"))
-    if not version.startswith(VERSIONS):
-        raise InputError(f"{folder} must be of LeRobot's format v3.0, found {version}; convert it with LeRobot's tools")
+    if not is_known(info):
+        found = info.get("codebase_version")
+        raise InputError(f"{folder} must be of LeRobot's format {READ}, found {found}; convert it with LeRobot's tools")
     template = info.get("data_path")
     if not isinstance(template, str):
         raise InputError(f"{folder}/meta/info.json must say data_path, how its files are named, found {template!r}")
-    parts = [part(folder, template, chunk, file) for chunk, file in listing(folder)]
-    return LeRobotArrays(folder, parts, info.get("features"))
+    listing = Listing(folder, info)
+    parts = [part(folder, template, numbers) for numbers in listing.files()]
+    return LeRobotArrays(folder, parts, Films(folder, info, listing))
 
 
-def info_of(folder: Path) -> dict[str, Any]:
-    """What `meta/info.json` says."""
-    return read_json(folder / "meta" / "info.json")
-
-
-def listing(folder: Path) -> list[tuple[int, int]]:
-    """Chunk and file number of each data file, in the order of the episodes."""
-    parts = sorted((folder / "meta" / "episodes").glob("chunk-*/file-*.parquet"))
-    if not parts:
-        raise InputError(f"{folder}/meta/episodes must hold Parquet files that list the episodes, found none")
-    with ParquetArrays(folder / "meta" / "episodes", parts) as episodes:
-        columns = [episodes.read(name) for name in ("episode_index", "data/chunk_index", "data/file_index")]
-    order = np.argsort(columns[0], kind="stable")
-    return list(dict.fromkeys((int(columns[1][i]), int(columns[2][i])) for i in order))
-
-
-def part(folder: Path, template: str, chunk: int, file: int) -> Path:
-    """The path of a data file, whose name must lead into the folder; what lies there may be a link to elsewhere.
-
-    Raises `OutsideFolder` for another name, and `InputError` for a file that is not there.
-    """
-    number = {"chunk_index": chunk, "file_index": file}
-    name = _FIELD.sub(lambda field: f"{number[field[1]]:0{int(field[2] or 1)}d}", template)
-    path = folder / name
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise OutsideFolder(f"{folder}/meta/info.json must name files inside its folder, found data_path {template!r}")
-    if not path.is_file():
-        raise InputError(f"{path} must be there, since meta/episodes lists it; the dataset is incomplete")
-    return path
+def _repeats(keys: list[NDArray[Any]]) -> NDArray[np.bool_]:
+    """Where a sorted row has the keys of the one before it."""
+    return np.logical_and.reduce([key[1:] == key[:-1] for key in keys])

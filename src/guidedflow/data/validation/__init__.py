@@ -13,8 +13,9 @@ Files are looked at from the outside in. Only where nothing is wrong outside is 
 whose complaint, if it still has one, is told as well. This module does not know how any of these problems looks.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from guidedflow import environments
@@ -32,7 +33,7 @@ from guidedflow.data.validation.episodes import Use
 from guidedflow.data.validation.problem import Problem, Problems
 from guidedflow.errors import InputError
 
-__all__ = ["Problem", "Problems", "check", "read", "validate", "whole"]
+__all__ = ["Problem", "Problems", "check", "in_pieces", "read", "validate", "whole"]
 
 _LISTED: dict[str, Callable[[Origin, Problems], object]] = {
     "lerobot": lambda origin, problems: lerobot_folder.check(origin.path, problems)
@@ -99,6 +100,44 @@ def read(origin: Origin, outside: Outside, problems: Problems) -> Dataset:
     if origin.source.name in _LISTED:
         _LISTED[origin.source.name](origin, problems)
         _refuse(problems)
+    dataset = _read(origin, outside, problems)
+    if origin.source.name in _BESIDE:
+        _BESIDE[origin.source.name](origin.path, problems)
+    _refuse(problems)
+    if not len(dataset):
+        raise no_transition(dataset.name, 1, 0)
+    return dataset
+
+
+def in_pieces(origin: Origin) -> Iterator[Dataset] | None:
+    """The whole episodes of a folder, some of them at a time, where its images may exceed memory; None for others.
+
+    Raises `InputError` as `read` does, of a later piece only when it is read.
+    """
+    if origin.source.name in _LISTED:
+        problems = Problems()
+        _LISTED[origin.source.name](origin, problems)
+        _refuse(problems)
+    pieces = origin.pieces()
+    first = next(pieces, None)
+    return None if first is None else _pieces(first, pieces)
+
+
+def _pieces(first: Origin, others: Iterator[Origin]) -> Iterator[Dataset]:
+    transitions = 0
+    for piece in chain([first], others):
+        problems = Problems()
+        dataset = _read(piece, Outside.refused, problems)
+        _refuse(problems)
+        transitions += len(dataset)
+        yield dataset
+        del dataset  # before the next one is made
+    if not transitions:
+        raise no_transition(first.task, 1, 0)
+
+
+def _read(origin: Origin, outside: Outside, problems: Problems) -> Dataset:
+    """The dataset of a file, and what is odd about its columns."""
     # Where actions outside are refused, that is told once the dataset is made.
     bounds = Outside.rescaled if outside is Outside.refused else outside
 
@@ -110,11 +149,6 @@ def read(origin: Origin, outside: Outside, problems: Problems) -> Dataset:
     dataset = origin.read(look)
     if origin.source.open is None:
         _check_columns(dataset, origin.path, bounds, problems)
-    if origin.source.name in _BESIDE:
-        _BESIDE[origin.source.name](origin.path, problems)
-    _refuse(problems)
-    if not len(dataset):
-        raise no_transition(dataset.name, 1, 0)
     return dataset
 
 

@@ -200,10 +200,11 @@ SUITES = {
     "info-damaged": _error("be a readable JSON object", "LeRobot's folders are not readable without: get it again"),
     "path-outside": _error("name files inside its folder", "no file outside a dataset is opened: mend data_path"),
     "no-path": _error("say data_path, how its files are named", "get the dataset again"),
-    "no-listing": _error("list its episodes in Parquet files", "the recording was not finished, or not copied whole"),
+    "no-listing": _error("list its episodes", "the recording was not finished, or not copied whole"),
     "missing-part": _error("have all files that meta/episodes lists", "the dataset is incomplete: get it again"),
     "repeated-part": _error("have each file once", "one is a copy of the other: get it again"),
     "feature-shape": _error("have the shape that meta/info.json says, {told}", "one of the two is wrong"),
+    "frame-differs": _error("{wanted}", "video and rows are not of one recording, or one was cut off: get it again"),
     "names-damaged": _error("have names of its columns that can be read beside it", "{told}"),
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from guidedflow.data.formats import lerobot
+from guidedflow.data.formats import lerobot_layout
 from guidedflow.data.formats.arrays import Arrays
 from guidedflow.data.validation import container
 from guidedflow.data.validation.problem import Problems
@@ -21,31 +21,32 @@ from guidedflow.files import DamagedFile
 def check(folder: Path, problems: Problems) -> bool:
     """Whether a folder's metadata lead to its files; what is wrong with either is told."""
     try:
-        info = lerobot.info_of(folder)
+        info = lerobot_layout.info_of(folder)
     except DamagedFile as error:
         problems.add("info-damaged", folder / "meta" / "info.json", found=error.found)
         return False
     version = str(info.get("codebase_version"))
-    if not version.startswith(lerobot.VERSIONS):
-        problems.add("unknown-version", folder / "meta" / "info.json", found=version, versions="v3.0")
+    if not lerobot_layout.is_known(info):
+        problems.add("unknown-version", folder / "meta" / "info.json", found=version, versions=lerobot_layout.READ)
         return False
     template = info.get("data_path")
     if not isinstance(template, str):
         problems.add("no-path", folder / "meta" / "info.json", "data_path", found=f"{template!r}")
         return False
     try:
-        listed = lerobot.listing(folder)
+        listed = lerobot_layout.Listing(folder, info).files()
     except InputError as error:
         problems.add("no-listing", folder, found=f"this: {error}")
         return False
     parts = []
-    for chunk, number in listed:
+    for numbers in listed:
         try:
-            parts.append(lerobot.part(folder, template, chunk, number))
-        except lerobot.OutsideFolder:
+            parts.append(lerobot_layout.part(folder, template, numbers))
+        except lerobot_layout.OutsideFolder:
             problems.add("path-outside", folder, found=template)
         except InputError:
-            problems.add("missing-part", folder, found=f"no file {number} of {chunk}")
+            named = " and ".join(f"{name} {number}" for name, number in numbers.items())
+            problems.add("missing-part", folder, found=f"no file of {named}")
     _check_parts(parts, info, folder, problems)
     return not problems.errors
 
@@ -75,11 +76,11 @@ def _check_parts(parts: list[Path], info: dict[str, Any], folder: Path, problems
 
 def check_features(folder: Path, file: Arrays, problems: Problems) -> None:
     """Whether columns have the widths that the metadata say."""
-    features = lerobot.info_of(folder).get("features")
+    features = lerobot_layout.info_of(folder).get("features")
     for name, told in features.items() if isinstance(features, dict) else ():
         shape = told.get("shape") if isinstance(told, dict) else None
-        if name not in file or not isinstance(shape, list):
-            continue
+        if name not in file or not isinstance(shape, list) or told.get("dtype") == "video":
+            continue  # a film's shape is looked at when it is decoded
         try:
             column = file.read(name)
         except InputError:

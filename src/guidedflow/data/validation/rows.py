@@ -108,12 +108,15 @@ _FAULTS: dict[Fault, str] = {
     "filter": "missing-filter",
     "oversized": "oversized-column",
     "damaged": "damaged-column",
+    "frames": "frame-differs",
 }
 """The kinds of problems that columns are which cannot be read."""
 
 
 def _is_number(role: str, name: str, file: Arrays) -> bool:
-    """Whether a role is played by no column: a reward that every step gets, or a word such as `none`."""
+    """Whether a role is played by no column: a reward that every step gets, a size, or a word such as `none`."""
+    if role == "resize":
+        return True
     if name in file:
         return False
     if role in ("terminals", "transitions"):
