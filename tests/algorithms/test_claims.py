@@ -92,7 +92,7 @@ def test_dsrl_is_better_than_the_flow_that_it_steers_and_stays_on_its_support() 
     algorithm = DSRL(noise_scale=1.5, hidden=(32, 32), flow_steps=5, learning_rate=2e-3, ensemble=Ensemble(rho=0.5))
     policies = algorithm.policies(trained(algorithm, disc(10.0), 700))
     steered, flow = (act(policies[name], [1.0]) for name in ("actor", "flow"))
-    assert np.mean(steered[:, 0]) > np.mean(flow[:, 0]) + 0.1, "better than the flow, whose mean is 0"
+    assert np.mean(steered[:, 0]) > np.mean(flow[:, 0]) + 0.15, "better than the flow, whose mean is 0"
     assert np.mean(np.linalg.norm(steered, axis=1) < 0.45) > 0.95, "and on the disc, where FQL is not"
 
 
