@@ -62,10 +62,10 @@ class BC:
 
     def __post_init__(self) -> None:
         check_settings(self, components=(0, 100), penalty=(0, math.inf))
-        penalised = isinstance(self.penalty, int | float) and self.penalty > 0
+        penalty: Any = self.penalty  # which may be traced, and then is not checked
         if self.squared_error and self.components != 1:
             raise InputError(f"A squared error is of one Gaussian: take components 1, not {self.components}.")
-        if penalised and not self.components:
+        if not self.components and isinstance(penalty, int | float) and penalty > 0:
             raise InputError("A penalty is of Gaussians, and a flow has none; take components 1 or more.")
 
     def init(self, example: Transition, key: PRNGKeyArray) -> State | Likelihood:
