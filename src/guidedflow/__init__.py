@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from guidedflow.algorithms import CFPI as CFPI
     from guidedflow.algorithms import DAC as DAC
     from guidedflow.algorithms import DQC as DQC
+    from guidedflow.algorithms import DSRL as DSRL
     from guidedflow.algorithms import EDP as EDP
     from guidedflow.algorithms import FQL as FQL
     from guidedflow.algorithms import GFP as GFP
@@ -77,6 +78,7 @@ _HOME = {
     "Dataset": "data.dataset",
     "DenoisedGradient": "flows.guidance",
     "DQC": "algorithms",
+    "DSRL": "algorithms",
     "EDP": "algorithms",
     "Ensemble": "algorithms.parts.ensemble",
     "evaluate": "evaluation.rollout",

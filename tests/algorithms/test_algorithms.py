@@ -184,7 +184,7 @@ def test_policies_learn_from_their_own_goals_and_critics_from_theirs(algorithm: 
     def learners(batch: Transition) -> dict[str, Any]:
         after, metrics = update(batch)
         assert all(np.isfinite(value) for value in metrics.values())
-        return {name: part.network for name, part in parts(after).items() if isinstance(part, Learner)}
+        return {name: part for name, part in parts(after).items() if isinstance(part, Learner)}
 
     def roll(observation: Any) -> jax.Array:
         return jnp.concatenate([observation[:, :3], jnp.roll(observation[:, 3:], 1, axis=0)], axis=1)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from tiny_data import line
 
-from guidedflow.algorithms import A2PO, FQL, LAPO, LPS, MISA, ReFORM
+from guidedflow.algorithms import A2PO, DSRL, FQL, LAPO, LPS, MISA, ReFORM
 from guidedflow.algorithms.contract import Algorithm, initial_state
 from guidedflow.algorithms.learner import Learner
+from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.data.dataset import Dataset
 from guidedflow.policies.policy import Policy
 from guidedflow.training.updates import advance, in_rows
@@ -63,13 +64,18 @@ def test_lps_has_no_weight_and_does_not_see_the_scale_of_rewards() -> None:
     assert max(jax.tree.leaves(moved)) > 1e-4
 
 
-@pytest.mark.slow
-def test_reform_stays_on_the_support_under_a_critic_that_is_wrong_off_it() -> None:
-    """Actions fill a disc and pay their first number: the critic promises more outside, where FQL goes."""
+def disc(paid: float = 1.0) -> Dataset:
+    """Actions that fill a disc of radius 0.4 and pay their first number, so many times."""
     random = np.random.default_rng(0)
     angle, radius = random.uniform(0, 2 * np.pi, 2000), 0.4 * random.uniform(0, 1, 2000) ** 0.5
     actions = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    dataset = bandit(np.ones((2000, 1)), actions, actions[:, 0])
+    return bandit(np.ones((2000, 1)), actions, paid * actions[:, 0])
+
+
+@pytest.mark.slow
+def test_reform_stays_on_the_support_under_a_critic_that_is_wrong_off_it() -> None:
+    """Actions fill a disc and pay their first number: the critic promises more outside, where FQL goes."""
+    dataset = disc()
     size: dict[str, Any] = {"hidden": (32, 32), "learning_rate": 1e-3}
     found = {}
     for algorithm in (ReFORM(**size), FQL(alpha=0.03, **size)):
@@ -78,6 +84,16 @@ def test_reform_stays_on_the_support_under_a_critic_that_is_wrong_off_it() -> No
     assert np.mean(found[ReFORM][:, 0]) > 0.12, "it improves: the data's mean is 0"
     assert np.mean(np.linalg.norm(found[ReFORM], axis=1) < 0.45) > 0.9
     assert np.mean(np.linalg.norm(found[FQL], axis=1) > 0.6) > 0.9
+
+
+@pytest.mark.slow
+def test_dsrl_is_better_than_the_flow_that_it_steers_and_stays_on_its_support() -> None:
+    """Actions fill a disc and pay their first number: the noise policy finds the disc's right side, and stays there."""
+    algorithm = DSRL(noise_scale=1.5, hidden=(32, 32), flow_steps=5, learning_rate=2e-3, ensemble=Ensemble(rho=0.5))
+    policies = algorithm.policies(trained(algorithm, disc(10.0), 700))
+    steered, flow = (act(policies[name], [1.0]) for name in ("actor", "flow"))
+    assert np.mean(steered[:, 0]) > np.mean(flow[:, 0]) + 0.15, "better than the flow, whose mean is 0"
+    assert np.mean(np.linalg.norm(steered, axis=1) < 0.45) > 0.95, "and on the disc, where FQL is not"
 
 
 def two_behaviours() -> Dataset:

@@ -322,23 +322,24 @@ def test_golden_gaussian_bc(case: str, golden: Path) -> None:
 
 @pytest.mark.parametrize("case", one_quick("coil-bc", "coil-bc-learned-std", "coil-bc-mse"))
 def test_golden_coil_bc(case: str, golden: Path) -> None:
-    """The whole update where the release has neither L2 nor squared errors, which are not here; else the policy."""
+    """Loss, gradients and parameters after the update; likelihoods and actions of the policy."""
     file = Parts(golden / f"{case}.npz")
     config, arrays = file.config, file.arrays
     unit = config["gaussian_std"] is not None
     file.join("actor", 2, "mean", *([] if unit else ["log_std"]))
     algorithm = BC(
         components=1, unit_deviation=unit, learning_rate=config["lr"], low_momentum=config["optimizer_b1"] == 0.25,
+        squared_error=config["bc_mode"] == "mse",
+        penalty=config["policy_mean_reg_weight"] if config["use_l2"] else 0.0,
         hidden=file.hidden,
     )  # fmt: skip
     arrays |= {f"batch/{name}": np.zeros(8, np.float32) for name in ("rewards", "masks")}
     arrays["batch/next_observations"], file.config["discount"] = arrays["batch/observations"], 0.99
-    if unit:
-        noise = cloning.Noise(jnp.zeros((8, 3)), jnp.zeros(8))
-        recorder = recording(algorithm)
-        after, _ = jax.jit(recorder.step)(fill_of(recorder, file, {"actor": ("actor",)}), file.batch, noise)
-        assert_close(after.actor.optimizer.gradient, file.leaves("grads", "actor"), rtol=2e-3, atol=6e-4)
-        assert_close(after.actor.network, file.leaves("after", "actor"), atol=2e-5)
+    noise = cloning.Noise(jnp.asarray(arrays["noise/action"]), jnp.zeros(8))
+    recorder = recording(algorithm)
+    after, _ = jax.jit(recorder.step)(fill_of(recorder, file, {"actor": ("actor",)}), file.batch, noise)
+    assert_close(after.actor.optimizer.gradient, file.leaves("grads", "actor"), rtol=2e-3, atol=6e-4)
+    assert_close(after.actor.network, file.leaves("after", "actor"), atol=2e-5)
     network = fill_of(algorithm, file, {"actor": ("actor",)}).actor.network
     pi = [misa.density(network, observation) for observation in file.batch.observation]
     likelihoods = [each.log_density(action) for each, action in zip(pi, file.batch.action, strict=True)]

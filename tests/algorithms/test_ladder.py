@@ -18,6 +18,7 @@ import pytest
 
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.algorithms.contract import initial_state
+from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.data.dataset import Dataset
 from guidedflow.flows.reflection import Reflection
 from guidedflow.flows.sources import Latent
@@ -32,6 +33,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "bc": {},
     "cfgrl": {"weight": 2.0},
     "dac": {"alpha": 0.2},
+    "dsrl": {"noise_scale": 1.5, "ensemble": Ensemble(rho=0.5)},
     "edp": {"alpha": 0.1},
     "fql": {"alpha": 0.1},
     "gfp": {"alpha": 0.3, "temperature": 0.1},
@@ -52,7 +54,16 @@ points, and the published reflection of one dimension takes no step that leaves:
 CLIMBERS = [name for name in ALGORITHMS if name not in ("dqc", "cfpi")]
 """DQC learns from goals, which are no part of the ladder; it has a problem of its own. What CFPI trains is a clone."""
 MAIN = [name for name in CLIMBERS if name != "bc"]
-FLOWS = {"bc": "flow", "cfgrl": "flow", "ifql": "flow", "qgf": "flow", "qam": "base", "fql": "flow", "reform": "flow"}
+FLOWS = {
+    "bc": "flow",
+    "cfgrl": "flow",
+    "ifql": "flow",
+    "qgf": "flow",
+    "qam": "base",
+    "fql": "flow",
+    "reform": "flow",
+    "dsrl": "flow",
+}
 """Plain clones; what GFP's flow makes of two equal modes is left to its critic's last digits."""
 
 FAST = ("bc", "gfp")

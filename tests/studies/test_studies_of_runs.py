@@ -24,6 +24,7 @@ from guidedflow.studies import OF_RUNS
 from guidedflow.studies.clock import operations
 from guidedflow.studies.exploitation import Exploitation, nearest
 from guidedflow.studies.methods import Methods
+from guidedflow.studies.realtime import Realtime
 from guidedflow.studies.subject import Subject, first_seed
 from guidedflow.studies.width import Width
 from guidedflow.training.loop import train
@@ -219,6 +220,58 @@ def test_width(study: Callable[..., dict[str, Any]], other: Path) -> None:
     rows = study("width", f"--beside {other} --episodes 2 --repeats 2")["rows"]
     assert [(row["method"], row["width"]) for row in rows] == [("QGF", 8), ("FQL", 16)]
     assert all(row["ms"] > 0 and row["parameters"] > 0 for row in rows)
+
+
+@pytest.fixture(scope="module")
+def planning(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """A run whose actions are chunks of three steps."""
+    plan, out = dataclasses.replace(PLAN, horizon=3, chunk=True), tmp_path_factory.mktemp("runs") / "chunks"
+    return Subject.of(train(QGF(hidden=(8,), flow_steps=4), line(), plan, out=out), line())
+
+
+@pytest.mark.slow
+def test_realtime(planning: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same episodes with and without the pull, which makes the jumps between chunks smaller."""
+
+    def simulators(task: str, workers: int | None, frame_stack: int) -> Simulators:
+        return Simulators(partial(Peaceful, 12), 2, 1)
+
+    monkeypatch.setattr("guidedflow.studies.realtime.open_simulators", simulators)
+    monkeypatch.setattr("guidedflow.environments.describe", lambda task: {})
+    study = Realtime(delay=(0, 1), episodes=4)
+    finding = study.measure(planning)
+    assert finding.notes["replan"] == 2
+    ways = [(row["delay"], row["chunking"]) for row in finding.rows]
+    assert ways == [(0, "plain"), (0, "real-time"), (1, "plain"), (1, "real-time")]
+    plain, pulled = finding.of(delay=1)
+    assert pulled["jump"] < plain["jump"]
+    assert study.draw(finding).axes[0].get_ylabel() == "jump between chunks"
+    written = files.read_rows(planning.trained.run.evaluations)
+    assert len({row["episode_seed"] for row in written}) == 4
+    assert len(written) == 4 * 4 * 2
+
+
+@pytest.mark.parametrize(
+    ("study", "sentence"),
+    [
+        (Realtime(delay=(2,)), "--delay is 2, but a chunk of 3 steps that is requested anew after 3 leaves at most 0"),
+        (Realtime(delay=(0,), replan=4), "can be asked anew after 1 to 3 of them, not 4"),
+        (Realtime(delay=(-1,)), "delay must be at least 0"),
+        (Realtime(guidance="wild"), "--guidance is 'wild'"),
+    ],
+)
+def test_a_pace_that_chunks_cannot_keep_is_refused(
+    study: Realtime, sentence: str, planning: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("guidedflow.studies.realtime.open_simulators", lambda *_, **__: Simulators(Peaceful, 1, 1))
+    with pytest.raises(InputError, match=sentence):
+        study.measure(planning)
+
+
+def test_a_run_that_plans_one_step_has_no_chunks_to_compare(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("guidedflow.studies.realtime.open_simulators", lambda *_, **__: Simulators(Peaceful, 1, 1))
+    with pytest.raises(InputError, match="plans one step at a time, so no chunk gives way"):
+        Realtime().measure(subject)
 
 
 def test_runs_of_other_lengths_are_not_compared_by_width(subject: Subject, tmp_path: Path) -> None:

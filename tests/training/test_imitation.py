@@ -154,3 +154,16 @@ def test_what_no_curriculum_can_order_is_refused(changes: dict[str, Any], senten
     with pytest.raises(InputError, match=sentence):
         train(**arguments, out=tmp_path / "run", curriculum=Imitation())
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"squared_error": True}, "take components 1, not 0"),
+        ({"squared_error": True, "components": 3}, "take components 1, not 3"),
+        ({"penalty": 1e-3}, "a flow has none; take components 1 or more"),
+    ],
+)
+def test_options_of_gaussians_are_refused_where_there_are_none(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        BC(**settings)

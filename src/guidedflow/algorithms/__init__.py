@@ -12,6 +12,7 @@ from guidedflow.algorithms.cfpi import CFPI
 from guidedflow.algorithms.contract import Algorithm
 from guidedflow.algorithms.dac import DAC
 from guidedflow.algorithms.dqc import DQC
+from guidedflow.algorithms.dsrl import DSRL
 from guidedflow.algorithms.edp import EDP
 from guidedflow.algorithms.fql import FQL
 from guidedflow.algorithms.gfp import GFP
@@ -33,6 +34,7 @@ ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
     "cfpi": CFPI,
     "dac": DAC,
     "dqc": DQC,
+    "dsrl": DSRL,
     "edp": EDP,
     "fql": FQL,
     "gfp": GFP,
@@ -56,6 +58,7 @@ __all__ = [
     "CFPI",
     "DAC",
     "DQC",
+    "DSRL",
     "EDP",
     "FQL",
     "GFP",

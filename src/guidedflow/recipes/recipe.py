@@ -25,7 +25,7 @@ QUICK_SETTINGS: Mapping[str, Any] = {"hidden": [256, 256, 256], "learning_rate":
 QUICK_PLAN: Mapping[str, Any] = {"steps": 20_000}
 
 _NOT_SETTINGS = frozenset({"environment", "source", "used", "why", "beyond"})
-_WHOLE = frozenset({"steps", "batch_size", "flow_steps", "candidates"})
+_WHOLE = frozenset({"steps", "batch_size", "horizon", "flow_steps", "candidates"})
 
 
 @dataclass(frozen=True)

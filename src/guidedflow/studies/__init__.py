@@ -17,6 +17,7 @@
     sparse         GFP on fewer rewards, with n-step returns and chunks
     critic         what QGF and GFP gain from critics of graded accuracy
     critics        success of one flow under the critics of several runs
+    realtime       jumps between chunks that arrive late, and success, with and without real-time chunking
     width          success and milliseconds against the width of the networks, over several runs
 
 Each file is one study, and one row of a table below. This package does not know how studies are asked for.
@@ -41,6 +42,7 @@ from guidedflow.studies.finding import Finding
 from guidedflow.studies.methods import Methods
 from guidedflow.studies.picture import Figure
 from guidedflow.studies.quality import Quality
+from guidedflow.studies.realtime import Realtime
 from guidedflow.studies.robust import Robust
 from guidedflow.studies.scale import Scale
 from guidedflow.studies.sensitivity import Sensitivity
@@ -63,6 +65,7 @@ OF_RUNS: dict[str, type[Any]] = {
     "compute": Compute,
     "methods": Methods,
     "critics": Critics,
+    "realtime": Realtime,
     "width": Width,
 }
 """Studies of a run, by name: `measure(subject)` is a `Finding`."""

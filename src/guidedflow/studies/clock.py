@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Shaped
 
 from guidedflow.parts import Parts
 from guidedflow.policies.kinds import FlowPolicy
+from guidedflow.policies.policy import Policy
 from guidedflow.types import Action, Noise, Observation, Scalar, Time
 
 
@@ -59,7 +60,7 @@ def milliseconds(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[s
 
 @jax.jit
 def act(
-    policy: FlowPolicy, observations: Shaped[Array, " batch *observation"] | Parts, key: Array
+    policy: Policy, observations: Shaped[Array, " batch *observation"] | Parts, key: Array
 ) -> Float[Array, "batch action"]:
     """A batch of actions, as a server or a simulator pool asks for them."""
     keys = jax.random.split(key, len(jax.tree.leaves(observations)[0]))

@@ -1,7 +1,7 @@
 """Cloning data: the loss that every method with a behaviour-cloned flow shares and its noise, and that of a Gaussian.
 
     flow        | v(s, (1 - t) x0 + t a, t) - (a - x0) |^2 / d,   x0 ~ N(0, I)
-    Gaussian    -log pi(a | s)
+    Gaussian    -log pi(a | s), or | a~ - a |^2 of an action a~ ~ pi
 
 This module does not know who clones, nor what else is learned.
 """
@@ -18,7 +18,7 @@ from guidedflow.networks import Field
 from guidedflow.networks.gaussians import GaussianActor
 from guidedflow.policies.density import density
 from guidedflow.settings import Choice
-from guidedflow.types import Metrics, Scalar, Transition
+from guidedflow.types import Action, Metrics, Observation, Scalar, Transition
 
 
 def uniform_times(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "*batch"]:
@@ -74,3 +74,19 @@ def likelihood_loss(actor: GaussianActor, data: Transition) -> tuple[Scalar, Met
     """The negative log-likelihood of one transition's action."""
     log_likelihood = density(actor, data.observation).log_density(data.action)
     return -log_likelihood, {"log_likelihood": log_likelihood}
+
+
+def drawn_error(actor: GaussianActor, data: Transition, noise: Action) -> tuple[Scalar, Metrics]:
+    """The squared error of an action that a Gaussian draws, a sum over dimensions: an option of COIL's code.
+
+    Its deviation is learned too, towards 0 (arXiv 2111.02056; apexrl/COIL, ef458de).
+    """
+    drawn, _ = density(actor, data.observation).draw(noise)
+    error = jnp.sum(jnp.square(drawn - data.action))
+    return error, {"squared_error": error}
+
+
+def head_size(actor: GaussianActor, observation: Observation) -> Scalar:
+    """Mean squares of means before tanh and of deviations' logarithms, added: what COIL's L2 option penalises."""
+    heads = actor(observation)
+    return jnp.mean(jnp.square(heads.means)) + jnp.mean(jnp.square(heads.log_deviations))
