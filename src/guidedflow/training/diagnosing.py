@@ -12,26 +12,21 @@ from jaxtyping import Array, Float
 
 from guidedflow.algorithms.contract import Algorithm, Diagnosed
 from guidedflow.algorithms.parts import figures
+from guidedflow.data.sampling.feed import Feed
 from guidedflow.data.sampling.probe import Probe
-from guidedflow.data.transitions import Transitions
 from guidedflow.keys import Stream, stream_key
 from guidedflow.results.diagnostics import FIGURE
 from guidedflow.types import Metrics
 
 
 class Doctor:
-    """The probe of a dataset, kept as long as its transitions are the same."""
+    """The probe of a run's dataset, which is surveyed once."""
 
-    def __init__(self) -> None:
-        self._transitions: Transitions | None = None
-        self._probe: Probe | None = None
+    def __init__(self, feed: Feed) -> None:
+        self._probe = Probe.of(feed.survey())
 
-    def figures(
-        self, algorithms: Algorithm[Any], state: Any, transitions: Transitions
-    ) -> dict[str, Float[np.ndarray, " rows"]]:
+    def figures(self, algorithms: Algorithm[Any], state: Any) -> dict[str, Float[np.ndarray, " rows"]]:
         """Every figure under the name of its column, one number a row of the state."""
-        if self._probe is None or self._transitions is not transitions:
-            self._transitions, self._probe = transitions, Probe.of(transitions)
         found = examine(algorithms, state, self._probe)
         return {FIGURE + name: np.asarray(value) for name, value in found.items()}
 

@@ -41,7 +41,7 @@ class OnlineLearner:
     ) -> None:
         self.state, self._online, self._players, self._feed = state, online, players, feed
         self._transitions, self._begun, self._plan = transitions, begun, member.plan
-        self._algorithms = in_rows([member.algorithm] * len(players))
+        self.algorithms = in_rows([member.algorithm] * len(players))
         self._seeds = jnp.asarray(member.seeds, jnp.int32)
         self._policy = online.policy or next(iter(member.algorithm.policies(state)))
         self._scale = member.configuration.observation_scale
@@ -79,9 +79,7 @@ class OnlineLearner:
             episodes = np.asarray([player.episode for player in self._players], np.int32)
             times = np.asarray([player.time for player in self._players], np.int32)
             actions = np.asarray(
-                _act(
-                    self._algorithms, self.state, observations, self._seeds, episodes, times, self._policy, self._scale
-                )
+                _act(self.algorithms, self.state, observations, self._seeds, episodes, times, self._policy, self._scale)
             )
             for player, action in zip(self._players, actions, strict=True):
                 if player.waits:
@@ -106,7 +104,7 @@ class OnlineLearner:
             batches.append(player.replay.take((place % np.uint64(max(stored, 1))).astype(np.int64)))
         online = jax.tree.map(lambda *rows: jnp.stack(rows), *batches)
         self.state, metrics = _updated(
-            self._algorithms, self.state, self._feed.at(step), online, jnp.asarray(np.stack(masks)), self._seeds, step
+            self.algorithms, self.state, self._feed.at(step), online, jnp.asarray(np.stack(masks)), self._seeds, step
         )
         return metrics
 
