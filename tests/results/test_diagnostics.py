@@ -34,14 +34,14 @@ def rows(figure: str, *steps: Sequence[float | None]) -> list[Interval]:
 
 
 def test_a_warning_begins_after_patience_and_ends_with_the_first_row_that_is_fine() -> None:
-    found = diagnostics.warnings(rows("overestimation", *[[v] for v in (3.0, 1.0, 3.0, 4.0, 5.0, 6.0, 1.0)]), [0])
+    found = diagnostics.warnings(rows("swapped_gain", *[[v] for v in (3.0, 0.1, 3.0, 4.0, 5.0, 6.0, 0.1)]), [0])
     (only,) = found
     assert (only.rule.name, only.step, only.figure, only.until) == ("overestimation", 500, 5.0, 700)
 
 
 def test_each_seed_has_its_own_warnings_and_each_is_begun_once() -> None:
     watch = Watch([4, 7])
-    begun = [watch.observe(step, {FIGURE + "overestimation": [0.0, 9.0]}) for step in range(1, 6)]
+    begun = [watch.observe(step, {FIGURE + "swapped_gain": [0.0, 9.0]}) for step in range(1, 6)]
     assert [len(each) for each in begun] == [0, 0, 1, 0, 0]
     assert begun[2][0].seed == 7
     assert diagnostics.columns(begun[2], [4, 7])[WARNING + "overestimation"].tolist() == [0.0, 1.0]
@@ -49,14 +49,14 @@ def test_each_seed_has_its_own_warnings_and_each_is_begun_once() -> None:
 
 
 def test_a_resumed_watch_goes_on_where_the_rows_end() -> None:
-    written = rows("overestimation", [3.0], [3.0])
+    written = rows("swapped_gain", [3.0], [3.0])
     watch = Watch([0])
     watch.replay(written)
-    assert [each.step for each in watch.observe(300, {FIGURE + "overestimation": np.float32([3.0])})] == [300]
+    assert [each.step for each in watch.observe(300, {FIGURE + "swapped_gain": np.float32([3.0])})] == [300]
 
 
 def test_unknown_figures_break_no_rule() -> None:
-    assert not diagnostics.warnings(rows("overestimation", *[[None]] * 5), [0])
+    assert not diagnostics.warnings(rows("swapped_gain", *[[None]] * 5), [0])
     assert not any(rule.broken_by(math.nan) for rule in RULES)
 
 
@@ -121,7 +121,7 @@ def test_deaths_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_a_picture_marks_the_stretches(tmp_path: Path) -> None:
-    found = diagnosis.diagnose(rows("overestimation", *[[v, 0.1] for v in (3.0, 3.0, 3.0, 3.0, 0.1)]), [0, 1])
+    found = diagnosis.diagnose(rows("swapped_gain", *[[v, 0.1] for v in (3.0, 3.0, 3.0, 3.0, 0.1)]), [0, 1])
     picture = found.picture("run_$x$")
     assert picture is not None
     drawn = picture.draw()

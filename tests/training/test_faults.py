@@ -22,9 +22,14 @@ from tiny_data import film, line
 
 from guidedflow import files
 from guidedflow.algorithms import ALGORITHMS, FQL
+from guidedflow.data.dataset import Dataset
+from guidedflow.data.ondisk import mapper
+from guidedflow.data.ondisk.mapped import Mapped
+from guidedflow.data.sampling.windows import Window
 from guidedflow.errors import InputError
 from guidedflow.runs.trained import Trained
-from guidedflow.training.loop import train
+from guidedflow.training.loop import train, train_together
+from guidedflow.training.member import Order
 from guidedflow.training.plan import Plan
 
 TINY = FQL(hidden=(4,), flow_steps=1)
@@ -208,7 +213,23 @@ VARIANTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "gfp chunks": (small(ALGORITHMS["gfp"]), {"horizon": 3, "chunk": True}),
     "gfp seeds": (small(ALGORITHMS["gfp"]), {"seeds": 3}),
     "fql pixels": (FQL(hidden=(8,), flow_steps=2), {"frame_stack": 2, "augment": 0.5}),
+    "gfp goals": (small(ALGORITHMS["gfp"]), {}),
+    "gfp streamed": (small(ALGORITHMS["gfp"]), {}),
 }
+LONG: dict[str, Any] = {"steps": 1000, "batch_size": 8, "log_interval": 100, "checkpoint_interval": 100}
+WINDOW = Window(40, updates=200, blocks=4)
+
+
+def data_for(name: str, folder: Path) -> Dataset | Mapped:
+    """A dataset of the kind that a variant is about."""
+    if "pixels" in name:
+        return film()
+    if "goals" in name:
+        data = line()
+        return replace(data, name="pointmaze-medium-navigate-v0", goals=data.observations)
+    if "streamed" in name:
+        return Mapped.open(mapper.write([line(8, 30)], folder / "data", "line"))
+    return line()
 
 
 @pytest.mark.slow
@@ -216,11 +237,36 @@ VARIANTS: dict[str, tuple[Any, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_thousand_updates_are_ten_times_a_hundred(name: str, tmp_path: Path) -> None:
     algorithm, changes = VARIANTS[name]
-    data = film() if "pixels" in name else line()
-    plan = Plan(**{"steps": 1000, "batch_size": 8, "log_interval": 100, "checkpoint_interval": 100, **changes})
-    train(algorithm, data, plan, out=tmp_path / "whole")
+    data, plan = data_for(name, tmp_path), Plan(**LONG | changes)
+    train(algorithm, data, plan, out=tmp_path / "whole", window=WINDOW)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*resumed with changes")
         for steps in range(100, 1100, 100):
-            train(algorithm, data, replace(plan, steps=steps), out=tmp_path / "parts", resume=True)
+            part = replace(plan, steps=steps)
+            train(algorithm, data, part, out=tmp_path / "parts", resume=True, window=WINDOW)
     assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_thousand_updates_of_a_pack_are_ten_times_a_hundred(tmp_path: Path) -> None:
+    def together(steps: int, folder: str) -> None:
+        orders = [
+            Order(
+                replace(small(ALGORITHMS["gfp"]), alpha=alpha),
+                Plan(**LONG | {"steps": steps, "seeds": 2}),
+                out,
+                resume=True,
+            )
+            for alpha in (0.5, 2.0)
+            for out in [tmp_path / folder / str(alpha)]
+        ]
+        train_together(orders, line())
+
+    together(1000, "whole")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*resumed with changes")
+        for steps in range(100, 1100, 100):
+            together(steps, "parts")
+    for alpha in ("0.5", "2.0"):
+        assert outcome(tmp_path / "parts" / alpha) == outcome(tmp_path / "whole" / alpha)

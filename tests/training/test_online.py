@@ -19,7 +19,7 @@ from guidedflow.algorithms import ALGORITHMS
 from guidedflow.data.replay import load
 from guidedflow.errors import InputError
 from guidedflow.keys import Stream, host_bits
-from guidedflow.results import intervals
+from guidedflow.results import diagnosis, intervals
 from guidedflow.runs.trained import Trained
 from guidedflow.training.loop import train
 from guidedflow.training.online import Online, finetune
@@ -93,7 +93,11 @@ def test_the_folder_is_an_ordinary_run(fql: Trained, tmp_path: Path) -> None:
     opened = Trained.open(tmp_path / "out")
     assert tuned.step == opened.step == fql.step + 8
     assert opened.run.config["online"]["from_step"] == fql.step
-    assert [row.step for row in intervals.read(tmp_path / "out" / "metrics.jsonl")] == [8, 12]
+    rows = intervals.read(tmp_path / "out" / "metrics.jsonl")
+    assert [row.step for row in rows] == [8, 12]
+    assert {"swapped_gain", "actor_flow_ratio", "good_share"}.isdisjoint(
+        rule.figure for rule in diagnosis.diagnose(rows, [0]).missing
+    )
     assert opened.policy().action_size == 2
     before, after = (np.asarray(jax.tree.leaves(each.policies())[0]) for each in (fql, opened))
     assert not np.array_equal(before, after)

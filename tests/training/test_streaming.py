@@ -17,8 +17,10 @@ from guidedflow.cli import main
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.ondisk import mapper
 from guidedflow.data.ondisk.mapped import Mapped
+from guidedflow.data.sampling.probe import Probe
 from guidedflow.data.sampling.rebalance import Rebalance
 from guidedflow.data.sampling.windows import Window, Windows
+from guidedflow.data.transitions import Transitions
 from guidedflow.errors import InputError
 from guidedflow.normalization import ActionScale
 from guidedflow.training.loop import train
@@ -43,11 +45,14 @@ def test_resuming_in_pieces_and_within_a_window_gives_the_same_bits(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[int] = []
-    window = Windows.window
+    surveyed: list[Transitions] = []
+    window, of = Windows.window, Probe.of
+    monkeypatch.setattr(Probe, "of", lambda transitions: surveyed.append(transitions) or of(transitions))
     monkeypatch.setattr(Windows, "window", lambda self, number: opened.append(number) or window(self, number))
     data, rebalance = Mapped.open(folder), Rebalance("return", 0.1)
     train(CLONE, data, small(steps=60), out=tmp_path / "whole", window=WINDOW, rebalance=rebalance)
     assert opened == [0, 1, 2]
+    assert len(surveyed) == 1  # whatever windows it reads, a run is diagnosed by one probe
     for steps in (10, 25, 60):
         opened.clear()
         with pytest.warns(UserWarning, match="steps") if steps > 10 else contextlib.nullcontext():

@@ -89,7 +89,7 @@ class CFGRL:
         )  # fmt: skip
         advantages = jax.vmap(partial(advantage, target, value, combine))(batch.acting)
         better = jnp.mean((advantages > 0).astype(jnp.float32))
-        return figures.target_lag(state.values.critic.network, target, batch) | {"labelled_better": better}
+        return figures.of_target(state.values.critic.network, target, batch, self.tau) | {"labelled_better": better}
 
     @property
     def values(self) -> ImplicitValues:

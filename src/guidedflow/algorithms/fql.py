@@ -65,7 +65,7 @@ class FQL:
 
     def diagnostics(self, state: State, batch: Transition, key: PRNGKeyArray) -> Metrics:
         """The distance between critic and target critic."""
-        return figures.target_lag(state.critic.network, state.target_critic, batch)
+        return figures.of_target(state.critic.network, state.target_critic, batch, self.tau)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:

@@ -157,7 +157,9 @@ class GFP:
         q, reference, proposed = jax.vmap(advantages)(data, noise)
         temperature = state.found.temperature(self.temperature)
         weights = jax.vmap(self.weight, (0, 0, None, None))(q, reference, value_scale(proposed), temperature)
-        return figures.of_weights(weights) | figures.target_lag(state.critic.network, state.target_critic, batch)
+        return figures.of_weights(weights) | figures.of_target(
+            state.critic.network, state.target_critic, batch, self.tau
+        )
 
     @property
     def optimizer(self) -> optax.GradientTransformation:

@@ -77,7 +77,7 @@ class IQL:
     def diagnostics(self, state: State, batch: Transition, key: PRNGKeyArray) -> Metrics:
         """The spread of the advantage weights, the share of them at their limit, and the target critic's distance."""
         critic, value = state.values.critic.network, state.values.value.network
-        found = figures.target_lag(critic, state.values.target_critic, batch)
+        found = figures.of_target(critic, state.values.target_critic, batch, self.tau)
         if self.extraction is Extraction.awr:
             better = partial(advantage, critic, value, self.ensemble.actor(Aggregate.min))
             found |= figures.of_limited_weights(weight(jax.vmap(better)(batch.acting), self.alpha), LIMIT)

@@ -88,8 +88,8 @@ class ReBRAC:
     def diagnostics(self, state: State, batch: Transition, key: PRNGKeyArray) -> Metrics:
         """The target actor's distance to the data's next actions, and that between critic and target critic."""
         after = jax.vmap(state.target_actor)(batch.next_observation)
-        lag = figures.target_lag(state.critic.network, state.target_critic, batch)
-        return figures.apart("next_action_distance", after, batch.next_action) | lag
+        target = figures.of_target(state.critic.network, state.target_critic, batch, self.tau)
+        return figures.apart("next_action_distance", after, batch.next_action) | target
 
     @property
     def optimizer(self) -> optax.GradientTransformation:

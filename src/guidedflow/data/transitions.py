@@ -138,6 +138,10 @@ class Transitions(eqx.Module):
         """What update `step` draws from: at every step all that is in memory."""
         return self
 
+    def survey(self) -> "Transitions":
+        """All that is in memory."""
+        return self
+
     def draw(self, key: PRNGKeyArray, batch_size: int) -> Int[Array, " batch"]:
         """Indices of a batch, with replacement."""
         return self.drawing(key, batch_size, len(self))

@@ -91,10 +91,10 @@ class Warned:
 
 RULES = (
     Rule(
-        "overestimation", "overestimation", "above", 2.0,
-        "Two standard deviations of the data's returns; healthy runs stay below one.",
-        "The critic values the data's actions far above what followed them.",
-        "Raise the actor's --alpha, lower --learning-rate, or take --ensemble.target-aggregate min.",
+        "overestimation", "swapped_gain", "above", 0.25,
+        "On cube-single-noisy successful runs stay below 0.1; those whose alpha is too small and fail are above 0.3.",
+        "The critic prefers the policy's actions to the data's even in other states, so it overestimates them.",
+        "Raise the actor's --alpha and GFP's --temperature tenfold, or take --ensemble.target-aggregate min.",
     ),
     Rule(
         "targets-outside", "targets_outside", "above", 0.1,
@@ -103,8 +103,8 @@ RULES = (
         "Check rewards and terminations, lower --tau, or set --ensemble.ceiling.",
     ),
     Rule(
-        "target-follows", "target_lag", "below", 0.03,
-        "With tau 0.005 small healthy runs stay above 0.1; with tau 1 they come to 0.02.",
+        "target-follows", "target_rate", "above", 0.1,
+        "Published rates are 0.005 to 0.01; at 0.1 a target is replaced within ten updates.",
         "The target critic is all but the critic, so the critic chases itself.",
         "Lower --tau towards 0.005.",
     ),
@@ -127,8 +127,8 @@ RULES = (
         "Raise --alpha tenfold.",
     ),
     Rule(
-        "actor-copies-flow", "actor_flow_ratio", "below", 0.25,
-        "Healthy actors are a third to one such distance away.",
+        "actor-copies-flow", "settled_flow_ratio", "below", 0.25,
+        "Healthy actors are a third to one such distance away once the critic has settled.",
         "The actor imitates the flow and ignores the critic: alpha is too large.",
         "Lower --alpha tenfold.",
         patience=5,

@@ -13,42 +13,38 @@ from jaxtyping import Array, Float
 
 from guidedflow.algorithms.contract import Algorithm, Diagnosed
 from guidedflow.algorithms.parts import figures
+from guidedflow.data.sampling.feed import Feed
 from guidedflow.data.sampling.probe import Probe
-from guidedflow.data.transitions import Transitions
 from guidedflow.keys import Stream, stream_key
 from guidedflow.results.diagnostics import FIGURE
 from guidedflow.types import Metrics
 
 
 class Doctor:
-    """The probe of a dataset, kept as long as its transitions are the same."""
+    """The probe of a run's dataset, which is surveyed once."""
 
-    def __init__(self) -> None:
-        self._transitions: Transitions | None = None
+    def __init__(self, feed: Feed) -> None:
+        self._transitions = feed.survey()
         self._probes: dict[int, Probe] = {}
 
     def of_runs(
-        self, algorithms: Algorithm[Any], state: Any, transitions: Transitions, rows: Sequence[slice]
+        self, algorithms: Algorithm[Any], state: Any, rows: Sequence[slice]
     ) -> list[dict[str, Float[np.ndarray, " own"]]]:
         """The figures of each run, whose rows of the state these are."""
-        if transitions.shares is None:
-            found = self.figures(algorithms, state, transitions)
+        if self._transitions.shares is None:
+            found = self.figures(algorithms, state)
             return [{name: values[own] for name, values in found.items()} for own in rows]
         each = []
         for own in rows:
             algorithm, mine = jax.tree.map(lambda leaf, own=own: leaf[own], (algorithms, state))
-            each.append(self.figures(algorithm, mine, transitions, own.start))
+            each.append(self.figures(algorithm, mine, own.start))
         return each
 
-    def figures(
-        self, algorithms: Algorithm[Any], state: Any, transitions: Transitions, row: int = 0
-    ) -> dict[str, Float[np.ndarray, " rows"]]:
+    def figures(self, algorithms: Algorithm[Any], state: Any, row: int = 0) -> dict[str, Float[np.ndarray, " rows"]]:
         """Every figure under the name of its column, one number a row of the state; `row` has the discount of all."""
-        if self._transitions is not transitions:
-            self._transitions, self._probes = transitions, {}
-        share = 0 if transitions.shares is None else int(transitions.shares[row])
+        share = 0 if self._transitions.shares is None else int(self._transitions.shares[row])
         if share not in self._probes:
-            self._probes[share] = Probe.of(transitions.of_row(row))
+            self._probes[share] = Probe.of(self._transitions.of_row(row))
         found = examine(algorithms, state, self._probes[share])
         return {FIGURE + name: np.asarray(value) for name, value in found.items()}
 

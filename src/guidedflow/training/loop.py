@@ -155,7 +155,7 @@ def train_together(
 
         if course is not None:
             members[0].restore_course(course, state, step)
-        doctor, examiner = Doctor(), Examiner(state)
+        doctor, examiner = Doctor(feed), Examiner(state)
         caught.at_once = step == 0
         ended = course is not None and course.ended
         saving = stack.enter_context(Saving())
@@ -167,7 +167,7 @@ def train_together(
                 state, metrics = advance(algorithms, state, batches, seeds, step, end - step, plan.batch_size)
                 numbers = {name: np.asarray(value) for name, value in metrics.items()}
                 alive = examiner.alive(state, numbers)
-                figures = doctor.of_runs(algorithms, state, batches, _rows_of(members))
+                figures = doctor.of_runs(algorithms, state, _rows_of(members))
                 seconds = time.perf_counter() - start - clock.seconds
             speed = (end - step) / max(seconds, 1e-9)
             caught.at_once = False

@@ -38,6 +38,7 @@ from guidedflow.results.intervals import first_unfinite
 from guidedflow.runs import checkpoint, steering
 from guidedflow.runs.trained import Trained
 from guidedflow.training import buffers
+from guidedflow.training.diagnosing import Doctor
 from guidedflow.training.interruption import interruption
 from guidedflow.training.member import Member, Order
 from guidedflow.training.online_plan import Online as Online
@@ -112,13 +113,15 @@ def finetune(
         elif plan.eval_interval and simulators is not None:
             member.evaluate(state, step, simulators)
         learner = OnlineLearner(member, online, players, feed, len(dataset), trained.step, state)
+        doctor = Doctor(feed)
         while step < plan.steps:
             end = plan.end_of_interval(step)
             start = time.perf_counter()
             numbers = learner.advance(step, end)
             _check_finite(numbers, step, end)
             speed = (end - step) / max(time.perf_counter() - start, 1e-9)
-            member.tracker.log(end, numbers, speed)
+            figures = doctor.figures(learner.algorithms, learner.state)
+            member.tracker.log(end, numbers | figures | member.warn(end, figures), speed)
             member.tracker.advance(end, numbers, speed)
             if plan.evaluates_at(end) and simulators is not None:
                 member.evaluate(learner.state, end, simulators)

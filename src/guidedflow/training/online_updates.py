@@ -42,7 +42,7 @@ class OnlineLearner:
     ) -> None:
         self.state, self._online, self._players, self._feed = state, online, players, feed
         self._transitions, self._begun, self._plan = transitions, begun, member.plan
-        self._algorithms = in_rows([member.algorithm] * len(players))
+        self.algorithms = in_rows([member.algorithm] * len(players))
         self._seeds = jnp.asarray(member.seeds, jnp.int32)
         self._policy = online.policy or next(iter(member.algorithm.policies(state)))
         self._scale = member.configuration.observation_scale
@@ -81,7 +81,7 @@ class OnlineLearner:
             times = np.asarray([player.time for player in self._players], np.int32)
             actions = np.asarray(
                 _act(
-                    self._algorithms,
+                    self.algorithms,
                     self.state,
                     on_device(observations),
                     self._seeds,
@@ -114,7 +114,7 @@ class OnlineLearner:
             batches.append(player.replay.take((place % np.uint64(max(stored, 1))).astype(np.int64)))
         online = jax.tree.map(lambda *rows: jnp.stack(rows), *batches)
         self.state, metrics = _updated(
-            self._algorithms, self.state, self._feed.at(step), online, jnp.asarray(np.stack(masks)), self._seeds, step
+            self.algorithms, self.state, self._feed.at(step), online, jnp.asarray(np.stack(masks)), self._seeds, step
         )
         return metrics
 

@@ -1,7 +1,7 @@
 """Figures that tell how a run does: of critic, actor, flow and weights, on one batch.
 
-    critic    Q of the data's actions minus their returns, Q of the policy's actions minus Q of the data's,
-              spread of the members at both, share of targets outside the range that rewards allow
+    critic    Q of the data's actions minus their returns, Q of the policy's actions minus Q of the data's, in their own
+              states and swapped; spread of the members at both, share of targets outside the range that rewards allow
     actor     distance to the flow and to the data, share of actions at the edge of the box
     flow      distance of two samples at one state, beside that of the data's actions at neighbouring states
     weights   quantiles and effective sample size
@@ -29,6 +29,9 @@ EDGE = 0.99
 
 MARGIN = 0.05
 """Targets may leave the range of values by this share of its width, before they count as outside."""
+
+SETTLED = 0.1
+"""A critic has settled where targets are above or below its values by less than this share of their deviation."""
 
 THRESHOLDS = (0.01, 0.1, 0.25, 0.5, 0.75, 0.99)
 """Weights of cloning are counted above each of these."""
@@ -62,7 +65,10 @@ def of_policies(
         found |= of_flow(plain, batch, keys[2])
         if isinstance(main, ActorPolicy) and main.noise_shape == plain.noise_shape:
             found |= apart("actor_flow_distance", actions, _act(plain, acting.observation, noise))
-            found["actor_flow_ratio"] = found["actor_flow_distance"] / jnp.maximum(found["flow_diversity"], 1e-6)
+            ratio = found["actor_flow_distance"] / jnp.maximum(found["flow_diversity"], 1e-6)
+            found["actor_flow_ratio"] = ratio
+            if "target_bias" in found:
+                found["settled_flow_ratio"] = jnp.where(jnp.abs(found["target_bias"]) < SETTLED, ratio, jnp.nan)
     guided = next((each for each in policies.values() if _is_guided(each)), None)
     if guided is not None:
         noise = jax.random.normal(keys[3], (len(batch.reward), *guided.noise_shape))
@@ -111,8 +117,25 @@ def of_critic(
         next_q = combine(members(batch.next_observation, next_actions))
         target, margin = batch.reward + batch.discount * next_q, MARGIN * (limits[1] - limits[0])
         outside = (target < limits[0] - margin) | (target > limits[1] + margin)
-        found["targets_outside"] = jnp.mean(outside.astype(jnp.float32))
+        bias = jnp.mean(target - q) / jnp.maximum(jnp.std(q), 1e-6)
+        swapped = combine(members(batch.observation, jnp.roll(actions, 1, axis=0)))
+        found |= {
+            "targets_outside": jnp.mean(outside.astype(jnp.float32)),
+            "target_bias": bias,
+            "swapped_gain": swapped_gain(q, swapped, bias),
+        }
     return found
+
+
+def swapped_gain(q: Values, swapped: Values, bias: Array) -> Array:
+    """Q of actions that the policy chose in other states, minus Q of the data's, in deviations of this difference.
+
+    A better policy is better in its own states, so that its actions lose what they gain when they change places. Where
+    they keep it, the critic prefers a region of actions whatever the state. NaN where the bias of the targets, in
+    deviations of Q, says that the critic has not settled.
+    """
+    gain = swapped - q
+    return jnp.where(jnp.abs(bias) < SETTLED, jnp.mean(gain) / jnp.maximum(jnp.std(gain), 1e-6), jnp.nan)
 
 
 def of_flow(flow: Policy, batch: Transition, key: PRNGKeyArray) -> Metrics:
@@ -154,15 +177,18 @@ def of_limited_weights(weights: Values, limit: float) -> Metrics:
     return {"weight_effective": effective_share(weights), "weight_limited": limited}
 
 
-def target_lag(critic: Critic, target: Critic, batch: Transition) -> Metrics:
-    """How far the target critic is from the critic at the data's actions, as a share of the deviation of its values."""
+def of_target(critic: Critic, target: Critic, batch: Transition, rate: float | Array) -> Metrics:
+    """How the target critic follows: the share that it takes over in an update, and how far it is from the critic.
+
+    The distance is that of their values at the data's actions, as a share of the deviation of these values.
+    """
 
     def values(network: Critic) -> Values:
         return jax.vmap(lambda s, a: jnp.mean(network.given(s)(a)))(batch.observation, batch.action)
 
     ours, theirs = values(critic), values(target)
     lag = jnp.sqrt(jnp.mean(jnp.square(ours - theirs)))
-    return {"target_lag": lag / jnp.maximum(jnp.std(ours), 1e-6)}
+    return {"target_lag": lag / jnp.maximum(jnp.std(ours), 1e-6), "target_rate": jnp.asarray(rate, jnp.float32)}
 
 
 def apart(name: str, first: Float[Array, "batch action"], second: Float[Array, "batch action"]) -> Metrics:

@@ -28,6 +28,9 @@ class Feed(Protocol):
     def example(self) -> Transition:
         """One transition, of the shapes that all have."""
 
+    def survey(self) -> Transitions:
+        """Transitions that stand for the whole dataset: all in memory, or some blocks; alike in every call."""
+
 
 @contextmanager
 def open_feed(

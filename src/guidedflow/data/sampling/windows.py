@@ -58,6 +58,9 @@ class Window:
 
 WINDOW = Window()
 
+SURVEYED = 32
+"""Blocks that stand for the whole dataset in figures of it: a quarter of a default window."""
+
 
 class Windows:
     """The windows of a run of so many `steps`; use it in a `with`, which ends its thread."""
@@ -126,6 +129,10 @@ class Windows:
     def example(self) -> Transition:
         """The first transition of the first block that may be drawn."""
         return self.read(np.flatnonzero(self.mass)[:1]).example()
+
+    def survey(self) -> Transitions:
+        """The first blocks of the first window, at whatever step a run goes on."""
+        return self.read(drawn(self.mass, self.seed, 0, min(SURVEYED, self.slots)))
 
     def _awaited(self, number: int) -> Transitions:
         if self._next is not None and self._next[0] == number:
