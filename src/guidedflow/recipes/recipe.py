@@ -204,7 +204,9 @@ def _published(method: str, algorithm: str, task: Task) -> Recipe:
         return _usual(algorithm, task)
     values = _values(row, described.get("only"))
     settings = {**{name: value for name, value in values.items() if name not in PLAN}, **described["shared"]}
-    plan = {name: values[name] for name in PLAN if name in values} | described.get("plan", {}) | _pixels(task)
+    plan = _in_chunks({name: values[name] for name in PLAN if name in values} | described.get("plan", {})) | _pixels(
+        task
+    )
     others = [other for other in candidates if other is not row]
     return Recipe(
         name="published",
@@ -226,7 +228,9 @@ def _usual(algorithm: str, task: Task) -> Recipe:
     borrowed = {name: gfp[name] for name in described.get("usual_from_gfp", ())}
     plan = {"steps": task.protocol.steps, **{name: fql[name] for name in PLAN if name in fql and name != "steps"}}
     settings = {**usual, **borrowed, **described["shared"]}
-    return Recipe("published", algorithm, task.name, settings, plan | described.get("plan", {}) | _pixels(task))
+    return Recipe(
+        "published", algorithm, task.name, settings, _in_chunks(plan | described.get("plan", {})) | _pixels(task)
+    )
 
 
 def _rows(method: str, environment: str) -> list[Row]:
@@ -237,6 +241,11 @@ def _rows(method: str, environment: str) -> list[Row]:
 def _used(candidates: list[Row]) -> Row | None:
     """The row of several that is used, if one is."""
     return next((row for row in candidates if row.get("used", "yes") == "yes"), None)
+
+
+def _in_chunks(plan: dict[str, Any]) -> dict[str, Any]:
+    """A plan of chunks where transitions have several steps; one step is no chunk."""
+    return {name: value for name, value in plan.items() if name != "chunk" or plan.get("horizon", 1) > 1}
 
 
 def _pixels(task: Task) -> dict[str, Any]:
