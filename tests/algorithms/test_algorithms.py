@@ -44,17 +44,14 @@ MAIN = ("bc", "fql", "gfp", "iql")
 """Those whose parts the others are made of; most tests of the rest run with the slow ones."""
 
 
-def together(name: str, *marks: pytest.MarkDecorator) -> Any:
-    """A parameter whose tests share a process, and with it what was compiled."""
-    return pytest.param(name, marks=(pytest.mark.xdist_group(name), *marks))
-
-
-@pytest.fixture(params=[together(name, *([pytest.mark.slow] if name not in MAIN else [])) for name in ALGORITHMS])
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=() if name in MAIN else pytest.mark.slow) for name in ALGORITHMS]
+)
 def algorithm(request: pytest.FixtureRequest) -> Algorithm[Any]:
     return small(ALGORITHMS[request.param])
 
 
-@pytest.fixture(params=[together(name) for name in ALGORITHMS])
+@pytest.fixture(scope="module", params=list(ALGORITHMS))
 def every(request: pytest.FixtureRequest) -> Algorithm[Any]:
     return small(ALGORITHMS[request.param])
 

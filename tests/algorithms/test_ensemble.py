@@ -18,9 +18,7 @@ from guidedflow.settings import from_plain, to_plain
 
 QUICK = ("gfp", "iql")
 WITH_CRITIC = [
-    pytest.param(name, marks=[pytest.mark.xdist_group(name), *([] if name in QUICK else [pytest.mark.slow])])
-    for name in ALGORITHMS
-    if name != "bc"
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in ALGORITHMS if name != "bc"
 ]
 
 

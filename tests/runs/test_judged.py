@@ -31,9 +31,6 @@ QUICK = Judge(2, 3, 30, (4,), batch_size=4, draws=1)
 HELD_OUT = line(seed=1)
 
 
-pytestmark = pytest.mark.xdist_group("judged")  # one process makes its runs
-
-
 @pytest.fixture(scope="module")
 def qgf(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     out = tmp_path_factory.mktemp("runs") / "qgf"

@@ -58,9 +58,6 @@ class Here:
                 report(outcome)
 
 
-pytestmark = pytest.mark.xdist_group("experiments")  # one process makes its runs
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return convert(line(), tmp_path_factory.mktemp("data") / "line.npz")

@@ -39,9 +39,6 @@ def small() -> FQL:
     return FQL(hidden=(8,), flow_steps=2)
 
 
-pytestmark = pytest.mark.xdist_group("camera")  # one process makes its runs
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train(small(), camera(), PLAN, out=tmp_path_factory.mktemp("runs") / "run")

@@ -34,9 +34,6 @@ def offline(name: str, out: Path, **plan: Any) -> Trained:
     return train(cls(**settings), line(), Plan(**{"steps": 4, "batch_size": 8, "log_interval": 4, **plan}), out=out)
 
 
-pytestmark = pytest.mark.xdist_group("online")  # one process makes its runs
-
-
 @pytest.fixture(scope="module")
 def fql(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return offline("fql", tmp_path_factory.mktemp("fql") / "offline")
