@@ -45,8 +45,12 @@ Values = Float[Array, " batch"]
 def of_policies(
     policies: Mapping[str, Policy], batch: Transition, returns: Values, limits: Float[Array, "2"], key: PRNGKeyArray
 ) -> Metrics:
-    """The figures that policies have; `returns` are NaN where unknown, `limits` the smallest and largest value."""
+    """The figures that policies have; `returns` are NaN where unknown, `limits` the smallest and largest value.
+
+    Where a policy acts in shorter chunks than those of the data, its actions are compared with their first part.
+    """
     main = next(iter(policies.values()))
+    batch = batch._replace(action=batch.action[..., : main.action_size])
     keys = jax.random.split(key, 4)
     noise = jax.random.normal(keys[0], (len(batch.reward), *main.noise_shape))
     acting = batch.acting
