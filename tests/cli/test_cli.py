@@ -39,7 +39,7 @@ def refused(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
     ("arguments", "sentence"),
     [
         ("trian", "unknown command 'trian' (did you mean 'train'?)"),
-        (f"train gfpp --task {TASK} --out x", "unknown argument 'gfpp' (did you mean 'gfp'?)"),
+        (f"train gfpp --task {TASK} --out x", "unknown algorithm 'gfpp' (did you mean 'gfp'?)"),
         (f"train gfp --task {TASK} --out x --alpa 3", "unknown argument '--alpa' (did you mean '--alpha'?)"),
         (f"train gfp --task {TASK} --out x --alpha much", "--alpha must be a number or auto, but is 'much'"),
         (f"train gfp --task {TASK} --out x --target min", "invalid choice 'min' for argument '--target'"),

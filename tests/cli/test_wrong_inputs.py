@@ -22,7 +22,7 @@ WRONG = [
     ("trian gfp", "unknown command 'trian' (did you mean 'train'?); see 'guidedflow --help'."),
     ("trai", "unknown command 'trai' (did you mean 'train'?)"),
     ("train", "missing argument --task; see 'guidedflow train --help'."),
-    (f"train gpf {LOG}", "unknown argument 'gpf' (did you mean 'gfp'?)"),
+    (f"train gpf {LOG}", "unknown algorithm 'gpf' (did you mean 'gfp'?)"),
     ("study toyy", "unknown argument 'toyy' (did you mean 'toy'?)"),
     ("tasks cube-singel-play", "'cube-singel-play' is none of the 144 tasks (did you mean 'cube-single-play-"),
     ("explain", "missing argument SETTING"),
@@ -87,6 +87,13 @@ WRONG = [
     ("evaluate runs", "it is a folder of runs; name one of them, such as runs/a (a, b)."),
     ("evaluate runs/c", "There is no run at runs/c"),
     ("data show nothing.npz", "there is no file or folder nothing.npz"),
+    (f"data split log.npz part.npz part.npz {NAMED}", "part.npz and part.npz are one place"),
+    (f"data split log.npz part.npz wide.npz {NAMED}", "wide.npz exists: remove it, or choose another place"),
+    (f"data split log.npz part.npz other.foo {NAMED}", "other.foo has no known suffix"),
+    (
+        f"tune --tasks mine --algorithms fql --dataset log.npz {NAMED} --offline --held-out nothing.npz --out tuned",
+        "--held-out: there is no file or folder nothing.npz.",
+    ),
 ]
 
 

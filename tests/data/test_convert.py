@@ -129,7 +129,7 @@ def test_what_exists_is_never_replaced(tmp_path):
     dataset = episodes([2])
     for name in ("made.npz", "made"):
         path = convert(dataset, tmp_path / name)
-        with pytest.raises(InputError, match="exists: remove it, or convert to another place"):
+        with pytest.raises(InputError, match="exists: remove it, or choose another place"):
             convert(dataset, path)
 
 

@@ -735,7 +735,7 @@ def test_training_tells_warnings_once_and_stops_at_errors(tmp_path, capsys, monk
     with pytest.raises(SystemExit, match="2"):
         main([*words[:-1], str(tmp_path / "other"), "--horizon", "21", "--chunk"])
     told = capsys.readouterr().err.splitlines()
-    assert told[-1].startswith("guidedflow: log: 'last' must have an episode as long as a chunk of 21 steps")
+    assert told[-1].startswith("guidedflow: log must have an episode as long as a chunk of 21 steps")
     assert not (tmp_path / "other").exists()
 
 

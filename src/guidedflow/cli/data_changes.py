@@ -14,7 +14,7 @@ import tyro
 from guidedflow.cli.data_origin import origin_of
 from guidedflow.data.actions import Outside
 from guidedflow.data.cleaning import Cleaning, clean, split
-from guidedflow.data.convert import Format, convert
+from guidedflow.data.convert import Format, check_free, convert
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.load import read_parts
 from guidedflow.errors import InputError
@@ -92,6 +92,7 @@ class Split:
         dataset = read_parts(origin)
         if not isinstance(dataset, Dataset):
             raise InputError(f"{origin.path} comes in parts that may exceed memory; hold out some of its files instead")
+        check_free([self.train, self.held_out])
         told = {}
         for path, part in zip((self.train, self.held_out), split(dataset, self.share, self.seed), strict=True):
             made = convert(part, path, None, str(origin.path))

@@ -76,8 +76,18 @@ def tell(found: Sequence[Judged], panel: Panel, as_json: bool) -> None:
         return
     console = Console()
     console.print(_table(found))
-    for line in _notes(recorded, agreed):
+    for line in [*_losses(found), *_notes(recorded, agreed)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _losses(found: Sequence[Judged]) -> list[str]:
+    """A line for each run, below the table, which is wide enough without them."""
+    runs = {each.run: each.losses for each in found if each.losses}
+    return [
+        f"validation losses of {run}: "
+        + ", ".join(f"{name.removesuffix('_loss')} {loss:.3g}" for name, loss in losses.items())
+        for run, losses in runs.items()
+    ]
 
 
 def _notes(recorded: Mapping[str, Any], agreed: Mapping[str, Agreement | None]) -> list[str]:
@@ -95,7 +105,7 @@ def _table(found: Sequence[Judged]) -> Any:
     weights = any(each.weight is not None for each in found)
     weighted = any(each.importance is not None for each in found)
     headers = ["run", "policy", *(["weight"] if weights else []), "value", "interval", "everywhere", "distance"]
-    headers += ["drift", *(["importance", "effective"] if weighted else []), "simulator", "validation losses"]
+    headers += ["drift", *(["importance", "effective"] if weighted else []), "simulator"]
     return tables.table(headers, [_row(each, weights, weighted) for each in found], "ranked without a simulator")
 
 
@@ -110,7 +120,6 @@ def _row(each: Judged, weights: bool, weighted: bool) -> list[str]:
         assert importance is not None
         cells += [f"{importance.value:.3f} {importance.interval}", f"{importance.effective:.1f}"]
     cells.append("-" if measured is None else f"{measured.measure} {measured.mean:.3f} (n={measured.episodes})")
-    cells.append(", ".join(f"{name.removesuffix('_loss')} {loss:.3g}" for name, loss in each.losses.items()) or "-")
     return cells
 
 

@@ -68,7 +68,10 @@ class Plot:
                 f"The runs have {len(tasks)} tasks, but a picture shows one; give --task {tasks[0]} or another."
             )
         if not tasks:
-            raise InputError("These runs have no episodes; train with --eval-interval, or run guidedflow evaluate.")
+            raise InputError(
+                "These runs have no episodes; train with --eval-interval, or run guidedflow evaluate; guidedflow "
+                "diagnose RUN draws a run without a simulator."
+            )
         return self.task or tasks[0]
 
     def _of_policy(self, drawn: Drawn) -> Drawn:

@@ -171,6 +171,8 @@ def _sentence(box: str, arguments: Sequence[str], prog: str) -> str:
             return f"{word!r} is an argument of '{elsewhere[1]}', not of '{command}'; see '{command} --help'."
         hint = did_you_mean(word, known) or (f"; expected one of {', '.join(known)}" if "Available" in text else "")
         kind = "command" if word == arguments[0] and not word.startswith("-") else "argument"
+        if arguments[:2] == ["train", word] and not word.startswith("-"):
+            kind = "algorithm"
         return f"unknown {kind} {word!r}{hint}; see '{command} --help'."
     if missing := re.search(r"Missing from [^:]*: (.*?) For full", text):
         flags = re.findall(r"(?<![\w-])--?[a-z][\w-]*|\b[A-Z]{2,}\b", missing[1])

@@ -218,7 +218,10 @@ class Train(Generic[Learns]):
         if self.env is not None or environments.known(trained.task):
             told = " ".join(command)
         else:
-            told = f"guidedflow.load_policy({str(self.out)!r}) in Python, or {' '.join(command)} --env MODULE:FUNCTION"
+            told = (
+                f"guidedflow.load_policy({str(self.out)!r}) in Python, or {' '.join(command)} --env MODULE:FUNCTION, "
+                "or --off-policy --dataset HELD-OUT without a simulator"
+            )
         console.print(f"next: {told}", markup=False, highlight=False, soft_wrap=True)
 
     @property

@@ -120,6 +120,8 @@ class Tune(Many):
     def _criterion(self) -> Offline:
         if self.tuning_episodes != Tune.tuning_episodes:
             raise InputError("--tuning-episodes changes nothing with --offline, which plays no episodes; leave it out.")
+        if self.held_out is not None and not self.held_out.expanduser().exists():
+            raise InputError(f"--held-out: there is no file or folder {self.held_out}.")
         columns = Columns.parse(self.columns) if self.columns else None
         judge = Judge(steps=self.judge_steps, transitions=self.judge_transitions)
         return Offline(judge, self.held_out, columns)

@@ -37,6 +37,18 @@ _PART = "observations/"
 """What the columns of observations of several parts begin with."""
 
 
+def check_free(paths: Sequence[Path], to: Format | None = None) -> None:
+    """Raises `InputError` where something is at one of the paths, two are the same, or a suffix is unknown."""
+    places = [path.expanduser() for path in paths]
+    for place in places:
+        format_of(place, to)
+        for taken in (place, columns.place(place)):
+            if taken.exists():
+                raise InputError(f"{taken} exists: remove it, or choose another place")
+    if len({place.resolve() for place in places}) < len(places):
+        raise InputError(f"{' and '.join(map(str, places))} are one place: name a different one for each part")
+
+
 def convert(
     dataset: Dataset | Iterable[Dataset],
     path: Path,
@@ -56,9 +68,7 @@ def convert(
     dataset = (
         _check_goals(dataset, to) if isinstance(dataset, Dataset) else (_check_goals(part, to) for part in dataset)
     )
-    for taken in (path, columns.place(path)):
-        if taken.exists():
-            raise InputError(f"{taken} exists: remove it, or convert to another place")
+    check_free([path], to)
     with folders_above(path):
         if to == "mapped":
             parts = [dataset] if isinstance(dataset, Dataset) else dataset

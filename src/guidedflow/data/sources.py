@@ -235,9 +235,9 @@ def _source(task: str, place: Path | None, given: Columns | None, own: bool = Fa
             return alike
         raise UnnamedColumns(
             place,
-            f"{place} has the columns {', '.join(file.names[:30])}: say which is what by --columns "
-            f"observations=NAME actions=NAME rewards=NAME terminals=NAME ends=NAME, or by --task which suite's task it "
-            f"is, since {task!r} is none",
+            f"{place} has the columns {', '.join(file.names[:30])}: say which is what by --columns observations=NAME "
+            f"actions=NAME rewards=NAME terminals=NAME ends=NAME; for a suite's file name its task by --task, since "
+            f"{task!r} is no task of a suite",
         )
 
 

@@ -68,7 +68,8 @@ def simulated(name: str) -> None:
     if not known(name):
         raise InputError(
             f"task {name!r} has no simulator here, so that a policy cannot be rolled out; name your own environment by "
-            "--env MODULE:FUNCTION, or act by guidedflow.load_policy(RUN), whose policy(observation, key) is an action"
+            "--env MODULE:FUNCTION, estimate returns by evaluate --off-policy, or act by guidedflow.load_policy(RUN), "
+            "whose policy(observation, key) is an action"
         )
 
 

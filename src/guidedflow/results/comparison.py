@@ -264,4 +264,7 @@ def _named(paths: Sequence[str]) -> str:
 def check_reported(comparison: Comparison) -> None:
     """Raise `InputError` unless there is a cell."""
     if not comparison.entries:
-        raise InputError("None of these runs has reported episodes; run guidedflow evaluate RUN first.")
+        raise InputError(
+            "None of these runs has reported episodes; run guidedflow evaluate RUN first, or compare runs without a "
+            "simulator by evaluate RUN --off-policy."
+        )

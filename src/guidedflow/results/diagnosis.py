@@ -35,10 +35,11 @@ class Diagnosis:
         lines = [_paragraph(each) for each in self.warnings]
         found = sorted({each.rule.name for each in self.warnings})
         looked = len(RULES) - len(self.missing)
-        lines.append(f"{len(found)} of {looked} rules hold{': ' + ', '.join(found) if found else ''}.")
+        told = ": " + ", ".join(found) if found else ", so there is no warning" if looked else ""
+        lines.append(f"{len(found)} of {looked} rules hold{told}.")
         if self.missing:
             told = ", ".join(f"{rule.figure} (rule {rule.name})" for rule in self.missing)
-            lines.append(f"Figures that this run does not have: {told}.")
+            lines.append(f"Not judged, since the run has no number for the figure: {told}.")
         return "\n".join(lines)
 
     def picture(self, title: str) -> Picture | None:

@@ -101,7 +101,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], title: str) -> 
     """A table for the terminal; the first column is text, the others are numbers."""
     made = Table(title=title, title_justify="left")
     for i, header in enumerate(headers):
-        made.add_column(header, justify="left" if i == 0 else "right")
+        made.add_column(header, justify="left" if i == 0 else "right", overflow="fold")
     for row in rows:
         made.add_row(*row)
     return made

@@ -1,5 +1,6 @@
 """Where numbers go besides the run's folder: TensorBoard and W&B."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,7 +35,8 @@ class TensorBoard:
 
     def publish(self, step: int, seed: int, numbers: Numbers) -> None:
         for name, number in numbers.items():
-            self._writers[seed].add_scalar(name, number, step)
+            if math.isfinite(number):  # for others the writer prints a line that names no metric
+                self._writers[seed].add_scalar(name, number, step)
 
     def close(self) -> None:
         for writer in self._writers.values():

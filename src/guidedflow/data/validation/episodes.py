@@ -126,7 +126,7 @@ def _check_lengths(dataset: Dataset, use: Use, file: str, problems: Problems) ->
     fits = lengths >= use.horizon
     if use.chunk and not fits.any():
         found = f"none longer than {lengths.max()} steps"
-        problems.add("chunk-too-long", file, "last", found=found, horizon=use.horizon)
+        problems.add("chunk-too-long", file, found=found, horizon=use.horizon)
     elif use.horizon > 1 and not fits.all():
         kind = "chunk-longer" if use.chunk else "horizon-longer"
         row = ends[np.argmin(fits)] - lengths[np.argmin(fits)]

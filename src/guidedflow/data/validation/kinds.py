@@ -76,8 +76,13 @@ COLUMNS = {
     "wrong-rank": _error("have the shape ({shape})", "reshape it"),
     "no-rows": _error("have rows of numbers", "was anything recorded?"),
     "wrong-length": _error("have {rows} rows as {first!r} has", "a row must be the same step in all columns"),
-    "nan": _error("be finite", "find where the NaN came from, or leave that episode out"),
-    "infinite": _error("be finite, not infinite", "find what overflowed, or leave that episode out"),
+    "nan": _error(
+        "be finite", "find where the NaN came from, or take it out by guidedflow data clean, with --nan drop or cut"
+    ),
+    "infinite": _error(
+        "be finite, not infinite",
+        "find what overflowed, or take it out by guidedflow data clean, with --nan drop or cut",
+    ),
     "overflow": _error("fit into float32", "scale it: what is larger than 3.4e38 becomes infinite"),
     "misshapen": _error("be what the task's loader expects: {wanted}", "is it another task's file?"),
     "refused": _error("be what its loader takes", "{told}"),
@@ -93,7 +98,10 @@ FLAGS = {
     "unfinished": _warning("mark the final row", "the last episode seems cut off by the end of the file"),
     "cut-off-episode": _error("be 1 in the final row", "the last episode is cut off: get the file again"),
     "episode-ends": _error("ascend to {rows}, the number of rows", "each says how many rows there are up to an end"),
-    "double-end": _warning("not be 1 in two rows in succession", "an episode of one step ends there"),
+    "double-end": _warning(
+        "not be 1 in two rows in succession",
+        "each ends an episode: if the robot goes on after a success, cut there, or say terminals=none",
+    ),
     "terminal-without-end": _warning(
         "be 1 wherever the task ended", "{terminals!r} ends an episode there all the same; mark it in both"
     ),

@@ -19,6 +19,7 @@ from guidedflow.data.validation.flags import Ends, flag_of
 from guidedflow.data.validation.problem import Problems
 from guidedflow.errors import did_you_mean
 from guidedflow.packing import unpacked
+from guidedflow.results.counts import plural
 
 MATRICES = ("observations", "actions", "next_observations", "goals")
 UNSCALED = 5
@@ -178,7 +179,8 @@ def _check_finite(file: Arrays, name: str, column: NDArray[Any], problems: Probl
     if (row := first_unfinite_row(column)) is not None:
         rows = column.reshape(len(column), -1)
         if np.isnan(rows[row]).any():
-            problems.add("nan", file.path, name, row, found=f"NaN in {int(np.isnan(rows).any(1).sum())} rows")
+            count = int(np.isnan(rows).any(1).sum())
+            problems.add("nan", file.path, name, row, found=f"NaN in {plural(count, 'row')}")
         else:
             problems.add("infinite", file.path, name, row, found=f"{rows[row][np.isinf(rows[row])][0]}")
     elif column.dtype.itemsize > 4:
