@@ -40,7 +40,7 @@ def transitions() -> Transitions:
     return data()
 
 
-MAIN = ("bc", "fql", "gfp", "iql")
+MAIN = ("bc", "gfp", "iql")
 """Those whose parts the others are made of; most tests of the rest run with the slow ones."""
 
 

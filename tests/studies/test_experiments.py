@@ -101,6 +101,7 @@ def conduct(study: Any, setup: Setup) -> Finding:
     return finding
 
 
+@pytest.mark.slow
 def test_alpha_and_a_second_time_trains_nothing(setup: Setup) -> None:
     finding = conduct(Alpha(alphas=(0.1, 10.0)), setup)
     assert [row["alpha"] for row in finding.rows] == [0.1, 10.0]

@@ -96,7 +96,9 @@ def measured(run: Planned) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k not in ("seconds", "steps_per_second", "hash")} for row in found]
 
 
-@pytest.mark.parametrize(("words", "horizon"), [("alpha=0.3,1", 1), ("discount=0.5,0.99", 3)])
+@pytest.mark.parametrize(
+    ("words", "horizon"), [("alpha=0.3,1", 1), pytest.param("discount=0.5,0.99", 3, marks=pytest.mark.slow)]
+)
 def test_members_of_a_pack_equal_each_alone_byte_for_byte(tmp_path: Path, data: Path, words: str, horizon: int) -> None:
     plan = replace(PLAN, horizon=horizon)
     turns, rows_ = (planned(tmp_path / name, data, (words,), plan) for name in ("turns", "rows"))

@@ -100,6 +100,7 @@ def test_coil_learns_the_good_tenth_where_bc_learns_the_mean(components: int, tm
     assert abs(level(cloned)) < 0.2
 
 
+@pytest.mark.slow
 def test_a_curriculum_that_is_resumed_gives_the_same_bits(tmp_path: Path) -> None:
     curriculum = Imitation(picks=3, call_steps=10, calls=2, pretrain_steps=20, return_decay=0.5)
     for folder, pieces in (("whole", (90,)), ("pieces", (5, 30, 47, 90))):

@@ -165,6 +165,7 @@ def test_evaluation_does_not_change_training(tmp_path: Path) -> None:
     assert {row["source"] for row in evaluations} == {"training"}
 
 
+@pytest.mark.slow
 def test_a_dataset_of_other_sizes_than_the_simulator_is_told_before_training(tmp_path: Path) -> None:
     plan = small(eval_interval=20)
     wide = replace(line(), actions=np.zeros((len(line().last), 4), np.float32))
@@ -499,6 +500,7 @@ def test_a_refused_or_failed_resume_changes_no_byte(trained_once: Path, monkeypa
     assert contents() == before
 
 
+@pytest.mark.slow
 def test_runs_that_train_together_equal_each_alone(tmp_path: Path) -> None:
     """Bit for bit, with other seeds, other float settings and more seeds a run; each is an ordinary run."""
     orders = [
