@@ -19,17 +19,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
+from updates import random_dataset
 
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.algorithms.contract import initial_state
-from guidedflow.data.dataset import Dataset
 from guidedflow.results import tables
 from guidedflow.training.diagnosing import Doctor
 from guidedflow.training.faults import Examiner
 from guidedflow.training.updates import advance, in_rows
 
 BATCH = 256
-ROWS, EPISODE, OBSERVATION, ACTION = 200_000, 1000, 28, 5
+ROWS, EPISODE = 200_000, 1000
 TARGET = 0.02
 UPDATES = 20
 """Updates of one timed call."""
@@ -49,20 +49,6 @@ class Row(NamedTuple):
     """Survey of the dataset, and tracing and compiling of the figures, once a run."""
 
 
-def random_dataset() -> Dataset:
-    """Episodes of random numbers, of the shapes and the size of 200 episodes of cube-single."""
-    generator = np.random.default_rng(0)
-    last = np.arange(1, ROWS + 1) % EPISODE == 0
-    return Dataset(
-        name="random",
-        observations=generator.standard_normal((ROWS, OBSERVATION), np.float32),
-        actions=generator.uniform(-1, 1, (ROWS, ACTION)).astype(np.float32),
-        rewards=generator.uniform(-1, 0, ROWS).astype(np.float32),
-        masks=np.ones(ROWS, np.float32),
-        last=last,
-    )
-
-
 def seconds(call: Callable[[], Any]) -> float:
     """Time of this process on its cores, results included."""
     start = time.process_time()
@@ -75,7 +61,7 @@ def measure(name: str, layers: str, interval: int, repeats: int) -> Row:
     depth, width = map(int, layers.split("x"))
     settings: Any = ALGORITHMS[name]
     algorithm = settings(hidden=(width,) * depth)
-    algorithms, seeds, transitions = in_rows([algorithm]), jnp.arange(1), random_dataset().cut()
+    algorithms, seeds, transitions = in_rows([algorithm]), jnp.arange(1), random_dataset(ROWS, EPISODE).cut()
     state = initial_state(algorithm, transitions.example(), seeds)
 
     def updates() -> Any:

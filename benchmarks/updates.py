@@ -136,16 +136,16 @@ def matmuls(length: int) -> Callable[[], Any]:
     return lambda: chain(matrix)
 
 
-def random_dataset() -> Dataset:
+def random_dataset(rows: int = ROWS, episode: int = EPISODE) -> Dataset:
     """Episodes of random numbers, of the shapes of cube-single."""
     generator = np.random.default_rng(0)
-    last = np.arange(1, ROWS + 1) % EPISODE == 0
+    last = np.arange(1, rows + 1) % episode == 0
     return Dataset(
         name="random",
-        observations=generator.standard_normal((ROWS, OBSERVATION), np.float32),
-        actions=generator.uniform(-1, 1, (ROWS, ACTION)).astype(np.float32),
-        rewards=generator.uniform(-1, 0, ROWS).astype(np.float32),
-        masks=np.ones(ROWS, np.float32),
+        observations=generator.standard_normal((rows, OBSERVATION), np.float32),
+        actions=generator.uniform(-1, 1, (rows, ACTION)).astype(np.float32),
+        rewards=generator.uniform(-1, 0, rows).astype(np.float32),
+        masks=np.ones(rows, np.float32),
         last=last,
     )
 
