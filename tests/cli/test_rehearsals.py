@@ -61,3 +61,12 @@ def test_sizes_of_layers_are_values_of_a_grid() -> None:
     assert [run.out.parent.name for run in runs][-1] == "gfp-hidden=32x16-alpha=1"
     with pytest.raises(InputError, match="hidden"):
         grid.expand(["line"], ["gfp"], grid.parse(["hidden=wide"]), Plan(), Path("out"))
+
+
+def test_a_sweep_without_its_data_is_listed_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = f"sweep --tasks {TASK} --algorithms bc --dataset {tmp_path}/none.npz --steps 30 --hidden 4 --dry-run"
+    main([*words.split(), "--out", str(tmp_path / "out")])
+    told = capsys.readouterr()
+    assert "1 run, 1 left" in told.out
+    assert "warning: the sweep will stop here:" in told.err and "none.npz" in told.err
+    assert not (tmp_path / "out").exists()

@@ -188,6 +188,10 @@ class Sweep(Many):
             self._carry_out(runs, judging)
 
     def _list(self, runs: Sequence[Planned], judging: Judging) -> None:
+        try:
+            self.check_data(runs, judging)
+        except InputError as error:
+            console.print(f"warning: the sweep will stop here: {error}", markup=False, highlight=False, soft_wrap=True)
         found, backend = left(runs, judging), self.backend
         todo = [each.run for each in found if each.kind == "train"]
         expected = estimate(todo, backend.workers)
