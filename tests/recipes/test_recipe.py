@@ -147,8 +147,10 @@ def test_what_the_published_runs_also_had_is_told() -> None:
         ("publishd", "gfp", "pen-human-v1", r"gfp has no recipe 'publishd' \(did you mean 'published'\?\); it has"),
         ("awr", "fql", "pen-human-v1", "fql has no recipe 'awr'; it has published, quick"),
         ("awr", "gfp", "pen-human-v1", "there is no recipe 'awr' for pen-human-v1; it is published for antmaze-giant"),
-        ("quick", "gpf", "pen-human-v1", r"no recipe of 'gpf' \(did you mean 'gfp'\?\); known: bc, "),
+        ("quick", "gpf", "pen-human-v1", r"no recipe of 'gpf' \(did you mean 'gfp'\?\); known: a2po, bc, "),
         ("quick", "gfp", "pen-humn-v1", "did you mean 'pen-human-v1'"),
+        ("auto", "iql", "pen-human-v1", r"iql has no recipe 'auto' \(did you mean 'laptop'\?\); it has published"),
+        ("quick", "qgf", "pen-human-v1", "qgf has no recipe 'quick'; it has laptop"),
     ],
 )
 def test_a_recipe_that_does_not_exist_is_one_sentence(name: str, algorithm: str, task: str, sentence: str) -> None:
@@ -178,3 +180,24 @@ def test_a_task_outside_the_registry_takes_defaults() -> None:
     assert recipes.unlisted("quick", "gfp", task).plan == {"steps": 20_000}
     with pytest.raises(InputError, match="which is none of the 144 tasks"):
         recipes.unlisted("awr", "gfp", task)
+
+
+def test_recipes_of_a_laptop_are_for_every_algorithm_and_task() -> None:
+    """And they know which algorithms have a flow whose steps are a setting."""
+    listed = recipes.suite("laptop")
+    assert {name for name in ALGORITHMS if "laptop" in recipes.names(name)} == set(ALGORITHMS)
+    for name, kind in ALGORITHMS.items():
+        for task in (listed[0], "my-arm", *(task for task in listed if task.startswith("pointmaze"))):
+            recipe = recipes.unlisted("laptop", name, task)
+            algorithm = from_plain(kind, recipe.settings)
+            assert ("flow_steps" in recipe.settings) == hasattr(algorithm, "flow_steps")
+            assert Plan(**recipe.plan).steps in (12_000, 60_000)
+            assert recipe.notice is None
+
+
+def test_the_automatic_recipe_finds_what_a_paper_tuned() -> None:
+    task = "cube-single-noisy-singletask-task1-v0"
+    recipe, small = recipes.named("auto", "gfp", task), recipes.named("laptop", "gfp", task)
+    assert {**small.settings, "alpha": "auto", "temperature": "auto"} == recipe.settings
+    assert recipe.plan == small.plan
+    assert recipes.named("auto", "fql", task).settings["alpha"] == "auto"

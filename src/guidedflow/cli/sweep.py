@@ -74,7 +74,7 @@ class Many:
     hidden: tuple[int, ...] = ()
     """Sizes of the hidden layers of every algorithm; by default each algorithm's own."""
     recipe: str | None = None
-    """Take settings from a recipe: published, quick or awr; the grid and what is typed beside it win."""
+    """Take settings from a recipe: published, quick, awr, laptop or auto; the grid and what is typed beside it win."""
     dataset: str | None = None
     """Dataset file, if not in the suite's own folder."""
     columns: tuple[str, ...] = ()

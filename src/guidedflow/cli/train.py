@@ -102,7 +102,7 @@ class Train(Generic[Learns]):
     normalize_observations: bool = False
     """Bring each number of an observation to mean 0 and deviation 1; by default for data that no suite has."""
     recipe: str | None = None
-    """Take settings from a recipe: published, quick, awr (GFP's ablation) or online (FQL's); flags beside it win."""
+    """Take settings from a recipe: published, quick, laptop, auto, awr (of GFP) or online (of FQL). Flags win."""
     resume: bool = False
     """Go on from the newest checkpoint of an existing run."""
     overwrite: bool = False

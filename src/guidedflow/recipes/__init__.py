@@ -4,19 +4,9 @@ Everything here is read from the tables of this package, where each fact has its
 how an algorithm works, nor how a run is made; it imports neither JAX nor a suite.
 """
 
-from guidedflow.recipes.recipe import (
-    Contradiction,
-    Recipe,
-    awr,
-    in_words,
-    methods,
-    named,
-    names,
-    online,
-    published,
-    quick,
-    unlisted,
-)
+from guidedflow.recipes.choice import named, names, unlisted
+from guidedflow.recipes.laptop import auto, laptop
+from guidedflow.recipes.recipe import Contradiction, Recipe, awr, in_words, methods, online, published, quick
 from guidedflow.recipes.scores import BestKnown, Score, average, best_known, normalized, score, scores
 from guidedflow.recipes.suites import suite, suites
 from guidedflow.recipes.tasks import Protocol, Reference, Task, find, task, tasks
@@ -29,11 +19,13 @@ __all__ = [
     "Reference",
     "Score",
     "Task",
+    "auto",
     "average",
     "awr",
     "best_known",
     "find",
     "in_words",
+    "laptop",
     "methods",
     "named",
     "names",

@@ -8,6 +8,7 @@
     online.csv          what runs that are fine-tuned online were published with
     contradictions.csv  where another source says something else
     quick.csv           what a laptop's size takes instead
+    laptop.json         sizes that were measured on the laptop suite
     scores.csv          what was published, a row a task and method
     best_known.csv      the highest published mean over the five tasks of an environment, as of 2026
     sources.csv         keys of sources, and what they stand for

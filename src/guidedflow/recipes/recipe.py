@@ -5,17 +5,18 @@
     awr         GFP's ablation, which weighs by the exponential of the advantage
     online      the settings of a run that is to be fine-tuned online, as FQL published them
 
-Values are plain, as `guidedflow.settings.from_plain` reads them. This module does not know the algorithms, only what
-their settings are called.
+`laptop.py` has two more, at sizes that were measured here, and `choice.py` finds a recipe by its name. Values are
+plain, as `guidedflow.settings.from_plain` reads them. This module does not know the algorithms, only what their
+settings are called.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from guidedflow.errors import InputError, did_you_mean
 from guidedflow.recipes.facts import Row, citation, document, rows
-from guidedflow.recipes.tasks import Task, tasks
+from guidedflow.recipes.tasks import Task
 from guidedflow.recipes.tasks import task as task_named
 
 PLAN = ("steps", "batch_size", "discount", "horizon", "chunk")
@@ -132,43 +133,6 @@ def online(algorithm: str, task: str | Task) -> Recipe:
     )
 
 
-RECIPES: Mapping[str, Callable[[str, str | Task], Recipe]] = {
-    "published": published,
-    "quick": quick,
-    "awr": awr,
-    "online": online,
-}
-
-
-def names(algorithm: str) -> list[str]:
-    """Names of the recipes that an algorithm has; none for one that this package does not know."""
-    if algorithm not in methods():
-        return []
-    only = {"awr": ("gfp",), "online": tuple(row["method"] for row in rows("online"))}
-    return [name for name in RECIPES if name not in only or algorithm in only[name]]
-
-
-def named(name: str, algorithm: str, task: str | Task) -> Recipe:
-    """The recipe of this name; an unknown name, of recipe, algorithm or task, is an `InputError`."""
-    _check(name, algorithm)
-    return RECIPES[name](algorithm, task)
-
-
-def unlisted(name: str, algorithm: str, task: str) -> Recipe:
-    """The recipe for a task that is none of the 144: that of another one in its environment, or else defaults.
-
-    Defaults are at a laptop's size if `name` is quick.
-    """
-    _check(name, algorithm)
-    if name in ("awr", "online"):
-        raise InputError(f"there is no recipe {name!r} for {task}, which is none of the 144 tasks.")
-    for other in tasks():
-        if other.number is not None and task.startswith(f"{other.environment}-singletask-"):
-            return replace(RECIPES[name](algorithm, other), task=task, source=None)
-    size = name == "quick"
-    return Recipe(name, algorithm, task, QUICK_SETTINGS if size else {}, QUICK_PLAN if size else {})
-
-
 def methods() -> dict[str, Mapping[str, str]]:
     """Algorithms that have recipes, and for each of its policies the method in whose column its score stands."""
     return {name: method["scores"] for name, method in document("methods").items() if "algorithm" not in method}
@@ -181,13 +145,11 @@ def in_words(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _check(name: str, algorithm: str) -> None:
+def _check(algorithm: str) -> None:
+    """Raise `InputError` for an algorithm that nothing is published of."""
     if algorithm not in methods():
         known = ", ".join(methods())
         raise InputError(f"there is no recipe of {algorithm!r}{did_you_mean(algorithm, methods())}; known: {known}.")
-    if name not in names(algorithm):
-        known = ", ".join(names(algorithm))
-        raise InputError(f"{algorithm} has no recipe {name!r}{did_you_mean(name, names(algorithm))}; it has {known}.")
 
 
 def _resolved(task: str | Task) -> Task:
@@ -196,7 +158,7 @@ def _resolved(task: str | Task) -> Task:
 
 def _published(method: str, algorithm: str, task: Task) -> Recipe:
     """The row of a method that is used for a task, together with what all its rows share."""
-    _check("published", algorithm)
+    _check(algorithm)
     described = document("methods")[method]
     candidates = _rows(described["rows"], task.environment)
     row = _used(candidates)
