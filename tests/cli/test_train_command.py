@@ -151,7 +151,7 @@ def test_a_setting_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     run("explain steps")
     told = " ".join(capsys.readouterr().out.split())
     assert "train Updates. default 1000000" in told
-    assert "demo Updates of each method. default 7000" in told
+    assert "demo Updates of each method. default 12000" in told
 
 
 def test_every_setting_of_a_run_has_a_meaning() -> None:

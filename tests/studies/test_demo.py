@@ -39,5 +39,5 @@ def test_the_demo_makes_its_table_and_picture_and_uses_them_again(
         for name in ("gfp", "bc", "qgf")
     ]
     config = json.loads((tmp_path / "fql-task3" / "config.json").read_text())
-    assert config["algorithm"]["alpha"] == 30.0
+    assert config["algorithm"]["alpha"] == "auto"
     assert config["task"] == "cube-single-noisy-singletask-task3-v0"

@@ -4,7 +4,7 @@ This module does not know how anything is done; it says what is done, with which
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ from guidedflow.flows.guidance import DenoisedGradient
 from guidedflow.flows.sampling import Sampler
 from guidedflow.keys import Stream
 from guidedflow.policies.policy import Policy
-from guidedflow.results import rows, tables
+from guidedflow.results import confidence, rows, tables
 from guidedflow.results.counts import plural
 from guidedflow.runs.provenance import commit
 from guidedflow.runs.run import Run
 from guidedflow.runs.trained import Trained
 from guidedflow.settings import check_ranges
 from guidedflow.studies import demo_pictures
+from guidedflow.studies.demo_pictures import Rate
 from guidedflow.training.loop import train
 from guidedflow.training.plan import Plan
 
@@ -46,17 +47,19 @@ class Demo:
     """Episodes of data to collect, of 1000 steps each."""
     tasks: tuple[int, ...] = (1,)
     """Tasks of the environment, 1 to 5."""
-    steps: int = 7_000
+    steps: int = 12_000
     """Updates of each method."""
     seeds: int = 1
     """Training seeds."""
     learning_rate: float = 1e-3
     """Step size of Adam; published is 3e-4, for a hundred times as many updates."""
-    hidden: tuple[int, ...] = (256, 256, 256)
+    hidden: tuple[int, ...] = (128, 128, 128)
     """Sizes of the hidden layers."""
+    flow_steps: int = 5
+    """Euler steps of each flow; published is 10."""
     eval_episodes: int = 50
     """Episodes of each final evaluation, for each seed."""
-    curve_episodes: int = 5
+    curve_episodes: int = 20
     """Episodes of each point of the learning curve, for each seed."""
     weights: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
     """Weights of guidance among which QGF's is chosen, on episodes of their own."""
@@ -72,14 +75,19 @@ class Result:
 
     method: str
     task: int
-    success: list[float]
-    """One number a training seed."""
+    success: Rate
+    """Over the episodes of all training seeds."""
 
 
 def methods(plan: Demo) -> dict[str, Algorithm[Any]]:
-    """What is compared: alpha of FQL is the published one for this data, GFP's was chosen for this small budget."""
-    size: dict[str, Any] = {"hidden": plan.hidden, "learning_rate": plan.learning_rate}
-    return {"bc": BC(**size), "fql": FQL(alpha=30.0, **size), "gfp": GFP(**size), "qgf": QGF(**size)}
+    """What is compared; alpha and temperature find themselves, so that nobody tuned one method more than another."""
+    size: dict[str, Any] = {"hidden": plan.hidden, "learning_rate": plan.learning_rate, "flow_steps": plan.flow_steps}
+    return {
+        "bc": BC(**size),
+        "fql": FQL(alpha="auto", **size),
+        "gfp": GFP(alpha="auto", temperature="auto", **size),
+        "qgf": QGF(**size),
+    }
 
 
 LABELS = {
@@ -122,7 +130,16 @@ def _check(plan: Demo) -> None:
     """Raise `InputError` for a task that there is not, and for numbers outside their range."""
     if not plan.tasks or not set(plan.tasks) <= set(range(1, 6)):
         raise InputError(f"tasks must be numbers from 1 to 5, but are {' '.join(map(str, plan.tasks)) or 'none'}.")
-    counts = ("episodes", "steps", "seeds", "eval_episodes", "curve_episodes", "select_episodes", "hidden")
+    counts = (
+        "episodes",
+        "steps",
+        "seeds",
+        "eval_episodes",
+        "curve_episodes",
+        "select_episodes",
+        "hidden",
+        "flow_steps",
+    )
     check_ranges(plan, weights=(0, math.inf), **dict.fromkeys(counts, (1, math.inf)))
 
 
@@ -134,7 +151,7 @@ def run(plan: Demo) -> None:
     results = [result for task in plan.tasks for result in _task(plan, task, data, console)]
     headers, lines = _table(plan, results)
     played = f"{plural(plan.eval_episodes, 'episode')} a seed, {plural(plan.seeds, 'seed')}"
-    told = f"{ENVIRONMENT}: success over {played}, commit {commit()}"
+    told = f"{ENVIRONMENT}: success over {played}, with a 95 % interval of the episodes alone; commit {commit()}"
     Console().print(tables.table(headers, lines, told))
     files.replace(plan.out / "table.md", tables.markdown(headers, lines).encode())
     for task in plan.tasks:
@@ -170,8 +187,7 @@ def _task(plan: Demo, task: int, data: Path, console: Console) -> list[Result]:
                     using = _steer(plan, trained, task, simulators) if policy == "guided" else trained.steered(policy)
                     success = _success(plan, trained, policy, using, task, simulators)
                     results.append(Result(LABELS[name, policy], task, success))
-                    told = " ".join(f"{rate:.2f}" for rate in success)
-                    console.print(f"task {task}: {LABELS[name, policy]} succeeds in {told}")
+                    console.print(f"task {task}: {LABELS[name, policy]} succeeds in {success}")
     finally:
         if simulators is not None:
             simulators.close()
@@ -184,7 +200,7 @@ def _train(plan: Demo, name: str, algorithm: Algorithm[Any], task: int, data: Pa
         console.print(f"using the run {out}", soft_wrap=True)
         return Trained.open(out, plan.steps)
     log_interval = min(500, plan.steps)
-    interval = max(plan.steps // 4 // log_interval, 1) * log_interval
+    interval = max(plan.steps // 3 // log_interval, 1) * log_interval
     training = Plan(
         steps=plan.steps,
         seeds=plan.seeds,
@@ -205,7 +221,7 @@ def _steer(plan: Demo, trained: Trained, task: int, simulators: Simulators) -> P
         weight: _success(plan, trained, "flow", policy, task, simulators, Stream.SELECTION_EPISODES)
         for weight, policy in policies.items()
     }
-    best = max(success, key=lambda weight: (_mean(success[weight]), -weight))
+    best = max(success, key=lambda weight: (success[weight].mean, -weight))
     demo_pictures.draw_weights({"QGF": success}, best, _weights_picture(plan, task), _name(task))
     return policies[best]
 
@@ -218,8 +234,8 @@ def _success(
     task: int,
     simulators: Simulators,
     stream: Stream = Stream.REPORTING_EPISODES,
-) -> list[float]:
-    """Success of each seed, from the rows on disk if they are there."""
+) -> Rate:
+    """Success over all seeds, from the rows on disk if they are there."""
     episodes = plan.eval_episodes if stream is Stream.REPORTING_EPISODES else plan.select_episodes
     seeds = set(episode_seeds(0, stream, episodes))
     wanted = {"task": _name(task), "policy": policy, "step": trained.step, **using.columns()}
@@ -229,34 +245,37 @@ def _success(
         found = trained.evaluate(
             policy, using=using, episodes=episodes, simulators=simulators, task=_name(task), stream=stream
         ).rows
-    return rows.by_seed(found, "success")[trained.step]
+    return _rate(found)
+
+
+def _rate(found: Sequence[rows.Episode]) -> Rate:
+    """The success of these episodes, and Wilson's interval of it, which does not see how far seeds differ."""
+    successes = sum(row["success"] or 0 for row in found)
+    return Rate(successes / len(found), confidence.binomial(round(successes), len(found)))
 
 
 def _table(plan: Demo, results: list[Result]) -> tuple[list[str], list[list[str]]]:
-    """A line for each method: the mean over seeds on each task, and their mean over tasks."""
+    """A line for each method: success on each task with its interval, and the mean over tasks."""
     headers = ["method", *(f"task {task}" for task in plan.tasks), *(["mean"] if len(plan.tasks) > 1 else [])]
     lines = []
     for label in LABELS.values():
-        means = [_mean(result.success) for result in results if result.method == label]
-        cells = [*means, *([_mean(means)] if len(means) > 1 else [])]
-        lines.append([label, *(f"{cell:.2f}" for cell in cells)])
+        cells = [result.success for result in results if result.method == label]
+        mean = sum(cell.mean for cell in cells) / len(cells)
+        lines.append([label, *map(str, cells), *([f"{mean:.2f}"] if len(cells) > 1 else [])])
     return headers, lines
-
-
-def _mean(numbers: list[float]) -> float:
-    return sum(numbers) / len(numbers)
 
 
 def _picture(plan: Demo, task: int, results: list[Result]) -> Path:
     """Success against updates, of all methods on one task, and what the table says of them."""
     reported = {result.method: result.success for result in results if result.task == task}
-    curves: dict[str, Mapping[int, list[float]]] = {}
+    curves: dict[str, Mapping[int, Rate]] = {}
     for (name, policy), label in LABELS.items():
         run = plan.out / f"{name}-task{plan.tasks[0] if name == 'bc' else task}"
         found = rows.read(Run.open(run).evaluations)
         chosen = [row for row in found if (row["source"], row["policy"]) == ("training", policy)]
         if name != "bc" or task == plan.tasks[0]:
-            curves[label] = rows.by_seed(chosen, "success")
+            steps = sorted({row["step"] or 0 for row in chosen})
+            curves[label] = {step: _rate([row for row in chosen if row["step"] == step]) for step in steps}
     return demo_pictures.draw(curves, plan.out / f"success-task{task}.png", _name(task), reported=reported)
 
 
