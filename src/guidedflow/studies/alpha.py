@@ -1,11 +1,10 @@
 """Success, distance of the actor to the flow, and Q, against the weight of distillation alpha (arXiv 2512.03973)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from guidedflow.algorithms import GFP
 from guidedflow.studies import picture, probes
 from guidedflow.studies.experiment import CarryOut, Cell, Measured, Setup, Trial
 from guidedflow.studies.finding import Finding, check
@@ -26,8 +25,10 @@ class Alpha:
     def cells(self, setup: Setup, carry_out: CarryOut) -> list[Cell]:
         """A cell for each alpha."""
         check(self, alphas=(0, np.inf), temperature=(0, np.inf))
-        base = GFP(temperature=self.temperature, hidden=setup.hidden)
-        return [Cell({"alpha": alpha}, replace(base, alpha=alpha)) for alpha in self.alphas]
+        return [
+            Cell({"alpha": alpha}, setup.algorithm("gfp", alpha=alpha, temperature=self.temperature))
+            for alpha in self.alphas
+        ]
 
     def measure(self, trial: Trial) -> list[Measured]:
         """Distance, diversity and Q of one run, and the mean weight g."""

@@ -1,11 +1,10 @@
 """What each part of GFP is worth (arXiv 2512.03973): the same training without it, or with another form of it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from guidedflow.algorithms import GFP
 from guidedflow.algorithms.gfp import Reference, Target, Weight
 from guidedflow.studies import picture, probes
 from guidedflow.studies.experiment import CarryOut, Cell, Measured, Setup, Trial
@@ -29,7 +28,7 @@ class Components:
     def cells(self, setup: Setup, carry_out: CarryOut) -> list[Cell]:
         """A cell for each form; the flow alone is a policy of the full run."""
         check(self, **dict.fromkeys(("alpha", "temperature", "awr_temperature"), (0, np.inf)))
-        full = GFP(alpha=self.alpha, temperature=self.temperature, hidden=setup.hidden)
+        full = {"alpha": self.alpha, "temperature": self.temperature}
         forms: dict[str, dict[str, Any]] = {
             "GFP": {},
             "g = 1": {"temperature": 0.0},
@@ -39,8 +38,8 @@ class Components:
             "AWR": {"weight": Weight.advantage, "temperature": self.awr_temperature},
             "AWR, clipped": {"weight": Weight.clipped_advantage, "temperature": self.awr_temperature},
         }
-        cells = [Cell({"form": form}, replace(full, **changes)) for form, changes in forms.items()]
-        alone = Cell({"form": "without distillation"}, full, policy="flow", run=cells[0].folder)
+        cells = [Cell({"form": form}, setup.algorithm("gfp", **{**full, **changes})) for form, changes in forms.items()]
+        alone = Cell({"form": "without distillation"}, cells[0].algorithm, policy="flow", run=cells[0].folder)
         return [cells[0], alone, *cells[1:]]
 
     def measure(self, trial: Trial) -> list[Measured]:

@@ -18,7 +18,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from guidedflow.algorithms import GFP, QGF
 from guidedflow.data.cleaning import split
 from guidedflow.data.convert import convert
 from guidedflow.data.dataset import Dataset
@@ -73,8 +72,8 @@ class Critic:
         for share in self.few:
             grades[f"few {share:g}"] = ({}, {}, _part(setup, share))
         methods: dict[str, Any] = {
-            "qgf": QGF(hidden=setup.hidden),
-            "gfp": GFP(alpha=self.alpha, temperature=self.temperature, hidden=setup.hidden),
+            "qgf": setup.algorithm("qgf"),
+            "gfp": setup.algorithm("gfp", alpha=self.alpha, temperature=self.temperature),
         }
         cells = [
             Cell(

@@ -9,7 +9,7 @@ compared, nor how runs are carried out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from guidedflow import environments
+from guidedflow.algorithms import ALGORITHMS
 from guidedflow.algorithms.contract import Algorithm
 from guidedflow.data.dataset import Dataset
 from guidedflow.data.ondisk.mapped import Mapped
@@ -45,8 +46,8 @@ CarryOut = Callable[[Sequence[Planned], Judging], Ended]
 Measured = dict[str, float | None]
 """Numbers of one run, or of one of its checkpoints."""
 
-SMALL = Plan(steps=5_000, eval_episodes=20)
-"""How long an experiment trains where nobody says so: a minute or two of a core each run."""
+SMALL = Plan(steps=12_000, eval_episodes=20)
+"""How long an experiment trains where nobody says so: one to three minutes of a core each run."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,25 @@ class Setup:
     """Dataset file, if it is not in the suite's own folder."""
     hidden: tuple[int, ...] = (128, 128, 128)
     """Sizes of the hidden layers of every network."""
+    learning_rate: float = 1e-3
+    """Step size of Adam; published is mostly 3e-4, for a hundred times as many updates."""
+    flow_steps: int = 5
+    """Euler steps of each flow; published is 10."""
     states: int = 1024
     """Transitions of the dataset on which a run is measured."""
     runs: Path = Path("runs/study")
     """Folder of the runs; what is there already is used again."""
 
     def __post_init__(self) -> None:
-        check_ranges(self, states=(1, np.inf))
+        check_ranges(self, states=(1, np.inf), learning_rate=(0, 1), flow_steps=(1, np.inf))
         if not self.hidden:
             raise InputError("hidden must have at least one number, but is empty.")
+
+    def algorithm(self, name: str, **settings: Any) -> Algorithm[Any]:
+        """An algorithm by its name, at the sizes of this experiment, with these settings."""
+        sizes = {"hidden": self.hidden, "learning_rate": self.learning_rate, "flow_steps": self.flow_steps}
+        known = {each.name for each in fields(ALGORITHMS[name])}  # type: ignore[arg-type]
+        return ALGORITHMS[name](**{key: value for key, value in sizes.items() if key in known}, **settings)
 
     @property
     def judging(self) -> Judging:

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from guidedflow import environments
-from guidedflow.algorithms import ALGORITHMS
 from guidedflow.data.obtain.collect import collect
 from guidedflow.errors import InputError, did_you_mean
 from guidedflow.recipes.protocols import Protocol
@@ -25,14 +24,17 @@ from guidedflow.sweeps.grid import Planned, Source
 from guidedflow.sweeps.tuning import Halving, Study, check_seeds, tune
 
 TUNED: Mapping[str, tuple[str, tuple[Any, ...]] | None] = {
-    "gfp": ("alpha", (0.03, 0.3, 3.0)),
-    "fql": ("alpha", (1.0, 10.0, 100.0)),
+    "gfp": ("alpha", ("auto", 0.3, 3.0)),
+    "fql": ("alpha", ("auto", 10.0, 100.0)),
     "bc": None,
     "iql": ("alpha", (0.3, 3.0, 10.0)),
     "ifql": ("expectile", (0.7, 0.8, 0.9)),
     "qgf": ("weight", (0.1, 0.3, 1.0)),
 }
 """The setting of each method that is tuned, and its values."""
+
+FIXED: Mapping[str, Mapping[str, Any]] = {"gfp": {"temperature": "auto"}}
+"""Settings that all values of a method share, where they are not the defaults."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Quality:
         return found
 
     def _study(self, setup: Setup, share: float, path: str, name: str) -> Study:
-        algorithm = from_plain(ALGORITHMS[name], {"hidden": list(setup.hidden)})
+        algorithm = setup.algorithm(name, **FIXED.get(name, {}))
         base = Planned(
             setup.task,
             algorithm,

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 
-from guidedflow.algorithms import GFP
 from guidedflow.errors import InputError
 from guidedflow.results.counts import plural
 from guidedflow.studies import picture, probes, returns
@@ -44,7 +43,7 @@ class Shift:
         check(self, alpha=(0, np.inf), temperature=(0, np.inf), neighbours=(1, np.inf), points=(1, setup.plan.steps))
         if setup.plan.chunk:
             raise InputError("study shift compares Q with the return after one action; leave --chunk out.")
-        algorithm = GFP(alpha=self.alpha, temperature=self.temperature, hidden=setup.hidden)
+        algorithm = setup.algorithm("gfp", alpha=self.alpha, temperature=self.temperature)
         every = setup.plan.steps // self.points
         plan = {"checkpoint_interval": every, "log_interval": every, "keep_checkpoints": 0}
         return [Cell({"method": "gfp"}, algorithm, plan)]

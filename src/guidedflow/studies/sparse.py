@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from guidedflow.algorithms import GFP
 from guidedflow.data.convert import convert
 from guidedflow.data.dataset import Dataset
 from guidedflow.errors import InputError
@@ -44,7 +43,7 @@ class Sparse:
     def cells(self, setup: Setup, carry_out: CarryOut) -> list[Cell]:
         """A cell for each kind of rewards and each help."""
         check(self, every=(2, np.inf), span=(2, np.inf), alpha=(0, np.inf), temperature=(0, np.inf))
-        algorithm = GFP(alpha=self.alpha, temperature=self.temperature, hidden=setup.hidden)
+        algorithm = setup.algorithm("gfp", alpha=self.alpha, temperature=self.temperature)
         helps: dict[str, Mapping[str, Any]] = {
             "one step": {},
             f"{self.span}-step returns": {"horizon": self.span},

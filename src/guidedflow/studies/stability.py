@@ -1,12 +1,11 @@
 """Where GFP's training holds: the map of alpha and temperature, with success and the signature of each failure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from guidedflow.algorithms import GFP
 from guidedflow.studies import picture, probes
 from guidedflow.studies.experiment import CarryOut, Cell, Measured, Setup, Trial
 from guidedflow.studies.finding import Finding, check
@@ -27,9 +26,8 @@ class Stability:
     def cells(self, setup: Setup, carry_out: CarryOut) -> list[Cell]:
         """A cell for each pair."""
         check(self, alphas=(0, np.inf), temperatures=(0, np.inf))
-        base = GFP(hidden=setup.hidden)
         return [
-            Cell({"alpha": alpha, "temperature": eta}, replace(base, alpha=alpha, temperature=eta))
+            Cell({"alpha": alpha, "temperature": eta}, setup.algorithm("gfp", alpha=alpha, temperature=eta))
             for alpha in self.alphas
             for eta in self.temperatures
         ]

@@ -3,12 +3,11 @@
 The share of transitions with g above delta is that of Fig. 4 of arXiv 2512.03973.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from guidedflow.algorithms import GFP
 from guidedflow.studies import picture, probes
 from guidedflow.studies.experiment import CarryOut, Cell, Measured, Setup, Trial
 from guidedflow.studies.finding import Finding, check
@@ -31,8 +30,10 @@ class Temperature:
     def cells(self, setup: Setup, carry_out: CarryOut) -> list[Cell]:
         """A cell for each temperature."""
         check(self, temperatures=(0, np.inf), alpha=(0, np.inf), deltas=(0, 1))
-        base = GFP(alpha=self.alpha, hidden=setup.hidden)
-        return [Cell({"temperature": eta}, replace(base, temperature=eta)) for eta in self.temperatures]
+        return [
+            Cell({"temperature": eta}, setup.algorithm("gfp", alpha=self.alpha, temperature=eta))
+            for eta in self.temperatures
+        ]
 
     def measure(self, trial: Trial) -> list[Measured]:
         """Share of g above each delta, distance, diversity and Q."""
