@@ -14,6 +14,7 @@ import numpy as np
 from guidedflow import environments
 from guidedflow.data.obtain.collect import collect
 from guidedflow.errors import InputError, did_you_mean
+from guidedflow.recipes import in_words
 from guidedflow.recipes.protocols import Protocol
 from guidedflow.settings import from_plain, to_plain
 from guidedflow.studies import picture
@@ -126,4 +127,4 @@ class Quality:
 
 
 def _words(chosen: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={value:g}" for name, value in chosen.items()) or "-"
+    return " ".join(f"{name}={in_words(value)}" for name, value in chosen.items()) or "-"
