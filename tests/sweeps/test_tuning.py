@@ -105,6 +105,16 @@ def test_studies_of_more_and_fewer_stages_run_side_by_side(tmp_path: Path) -> No
     assert both[1].plain()["tried"] == 1
 
 
+def test_each_task_is_tuned_over_its_own_number_of_updates(tmp_path: Path) -> None:
+    asked: list[tuple[str, int, int]] = []
+    short, long = study(tmp_path / "short"), study(tmp_path / "long")
+    long.base = replace(long.base, plan=replace(long.base.plan, steps=4 * short.base.plan.steps))
+    tune([short, long], Halving(seeds=1), pretend(asked))
+    assert {step for _, _, step in asked} == {100, 200, 400, 800, 1600}
+    assert long.updates == 4 * short.updates
+    assert short.chosen == long.chosen
+
+
 def test_steps_are_halves_and_multiples_of_the_log_interval() -> None:
     assert Halving(rungs=3).steps(Plan(steps=20_000)) == [5_000, 10_000, 20_000]
     assert Halving(rungs=4).steps(Plan(steps=50, log_interval=20)) == [20, 50]

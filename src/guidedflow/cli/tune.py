@@ -111,7 +111,8 @@ class Tune(Many):
             stages = "; ".join(f"{key} of {' '.join(map(grid.in_word, v))}" for key, v in each["stages"].items())
             updates = plural(each["updates"], "update")
             print(f"{each['task']}  {each['algorithm']}: {stages or 'nothing to choose'}: {updates}")
-        rungs = ", ".join(f"{step:,}" for step in halving.steps(self.plan))
+        each_rungs = dict.fromkeys(", ".join(f"{step:,}" for step in halving.steps(s.base.plan)) for s in studies)
+        rungs = " or ".join(each_rungs)
         print(
             f"{plural(len(told), 'study')}, rungs of {rungs} updates, {plural(halving.seeds, 'tuning seed')}: about "
             f"{expected.hours:,.1f} hours on {plural(self.backend.workers, 'worker')} without evaluations."
@@ -146,7 +147,8 @@ class Tune(Many):
         }
         chosen = Protocol(tuple(own.items())) if own else protocol(run.name)
         folder: Path = run.out.parent
-        return Study(replace(run, out=folder, plan=replace(self.plan, steps=run.plan.steps)), chosen)
+        plan = replace(run.plan, seed=self.plan.seed, seeds=self.plan.seeds)
+        return Study(replace(run, out=folder, plan=plan), chosen)
 
     def _print(self, studies: Sequence[Study]) -> None:
         lines = [

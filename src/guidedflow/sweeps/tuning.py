@@ -120,7 +120,7 @@ def planned(study: Study, halving: Halving) -> list[Planned]:
 
 
 def tune(studies: Sequence[Study], halving: Halving, sweep: Sweep, criterion: Criterion | None = None) -> None:
-    """Choose the settings of every study; their stages run side by side.
+    """Choose the settings of every study; their stages run side by side, each study over its own number of updates.
 
     A `criterion` ranks values without a simulator, and no episode is played then. Without one, values are ranked in the
     simulator: `InputError` where a task has none.
@@ -130,54 +130,48 @@ def tune(studies: Sequence[Study], halving: Halving, sweep: Sweep, criterion: Cr
             environments.simulated(study.base.task)
     else:
         halving = replace(halving, episodes=0)
+    judging = Judging(halving.episodes, stream=Stream.SELECTION_EPISODES)
     for stage in range(max((len(study.protocol.stages) for study in studies), default=0)):
-        alive = {
-            index: list(study.protocol.stages[stage][1])
-            for index, study in enumerate(studies)
-            if stage < len(study.protocol.stages)
-        }
-        before: dict[tuple[int, Any], int] = {}
-        for rung, steps in enumerate(halving.steps(studies[0].base.plan)):
-            judging = Judging(halving.episodes, stream=Stream.SELECTION_EPISODES)
-            asked = {
-                (index, value): studies[index].runs(studies[index].protocol.stages[stage][0], value, steps, halving)
-                for index, values in alive.items()
-                for value in values
-            }
-            sweep([run for runs in asked.values() for run in runs], judging)
-            for index in alive:
-                alive[index] = _better(
-                    studies[index], stage, rung, steps, asked, index, before, halving, judging, criterion or score
-                )
-        for index, values in alive.items():
-            studies[index].chosen[studies[index].protocol.stages[stage][0]] = values[0]
+        races = [_Race.of(study, stage, halving) for study in studies if stage < len(study.protocol.stages)]
+        for rung in range(max(len(race.steps) for race in races)):
+            begun = [race for race in races if rung < len(race.steps)]
+            asked = [race.runs(rung, halving) for race in begun]
+            sweep([run for values in asked for runs in values.values() for run in runs], judging)
+            for race, values in zip(begun, asked, strict=True):
+                race.halve(rung, values, {value: (criterion or score)(runs, judging) for value, runs in values.items()})
+        for race in races:
+            race.study.chosen[race.setting] = race.alive[0]
 
 
-def _better(
-    study: Study,
-    stage: int,
-    rung: int,
-    steps: int,
-    asked: Mapping[tuple[int, Any], Sequence[Planned]],
-    index: int,
-    before: dict[tuple[int, Any], int],
-    halving: Halving,
-    judging: Judging,
-    criterion: Criterion,
-) -> list[Any]:
-    """The better half of the values of a study after a rung, the best first; a run that failed counts as worst."""
-    setting, found = study.protocol.stages[stage][0], {}
-    for (owner, value), runs in asked.items():
-        if owner != index:
-            continue
-        study.updates += (steps - before.get((owner, value), 0)) * len(runs)
-        study.episodes += halving.episodes * len(runs)
-        before[owner, value] = steps
-        found[value] = criterion(runs, judging)
-        study.curve.append({"setting": setting, "value": value, "steps": steps, "score": _finite(found[value])})
-    order = sorted(found, key=lambda value: found[value], reverse=True)
-    last = steps == study.base.plan.steps
-    return order[: 1 if last else max(math.ceil(len(order) / 2), 1)]
+@dataclass
+class _Race:
+    """One stage of a study: the values of a setting that are still tried, and the updates of each rung."""
+
+    study: Study
+    setting: str
+    alive: list[Any]
+    steps: list[int]
+    episodes: int
+    """Of each run and rung."""
+
+    @classmethod
+    def of(cls, study: Study, stage: int, halving: Halving) -> "_Race":
+        setting, values = study.protocol.stages[stage]
+        return cls(study, setting, list(values), halving.steps(study.base.plan), halving.episodes)
+
+    def runs(self, rung: int, halving: Halving) -> dict[Any, list[Planned]]:
+        """The runs of a rung by their value, a seed each."""
+        return {value: self.study.runs(self.setting, value, self.steps[rung], halving) for value in self.alive}
+
+    def halve(self, rung: int, runs: Mapping[Any, Sequence[Planned]], scores: Mapping[Any, float]) -> None:
+        """Keep the better half, the best first, and after the last rung the best; a run that failed is the worst."""
+        steps, before = self.steps[rung], self.steps[rung - 1] if rung else 0
+        for value, found in scores.items():
+            self.study.updates += (steps - before) * len(runs[value])
+            self.study.episodes += self.episodes * len(runs[value])
+            self.study.curve.append({"setting": self.setting, "value": value, "steps": steps, "score": _finite(found)})
+        order = sorted(scores, key=lambda value: scores[value], reverse=True)
+        self.alive = order[: 1 if rung == len(self.steps) - 1 else max(math.ceil(len(order) / 2), 1)]
 
 
 def score(runs: Sequence[Planned], judging: Judging) -> float:
