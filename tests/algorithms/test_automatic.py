@@ -17,6 +17,7 @@ from guidedflow.algorithms.contract import initial_state
 from guidedflow.algorithms.parts import automatic
 from guidedflow.algorithms.parts.automatic import Found
 from guidedflow.errors import InputError
+from guidedflow.results.diagnostics import RULES
 from guidedflow.runs import pytrees
 from guidedflow.runs.trained import Trained
 from guidedflow.settings import from_plain, to_plain
@@ -94,6 +95,15 @@ def test_only_what_is_auto_is_a_structure() -> None:
     assert found.temperature(1e-3) == 1e-3
     assert from_plain(GFP, to_plain(AUTO)) == AUTO
     assert isinstance(from_plain(GFP, {"alpha": 3}).alpha, float)
+
+
+@pytest.mark.parametrize(("alpha", "place", "warns"), [(1e-4, 0.0, False), (1.0, 0.4, False), (1e6, 1.0, True)])
+def test_an_alpha_at_its_end_is_a_figure_that_a_rule_looks_at(alpha: float, place: float, warns: bool) -> None:
+    (figure,) = Found.begin(alpha=("auto", alpha)).figures().values()
+    assert figure == pytest.approx(place, abs=1e-6)
+    (rule,) = (rule for rule in RULES if rule.name == "alpha-at-end")
+    assert rule.broken_by(float(figure)) == warns
+    assert not Found.begin(alpha=(alpha, 1.0)).figures()
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,9 @@ class FQL:
         return distillation.policies(state, self.ensemble.acting(self.aggregate), self.flow_steps)
 
     def diagnostics(self, state: State, batch: Transition, key: PRNGKeyArray) -> Metrics:
-        """The distance between critic and target critic."""
-        return figures.of_target(state.critic.network, state.target_critic, batch, self.tau)
+        """The distance between critic and target critic, and the place of an automatic alpha."""
+        told = figures.of_target(state.critic.network, state.target_critic, batch, self.tau)
+        return told | state.found.figures()
 
     @property
     def optimizer(self) -> optax.GradientTransformation:

@@ -144,7 +144,7 @@ class GFP:
         return distillation.policies(state, self.ensemble.acting(self.aggregate), self.flow_steps)
 
     def diagnostics(self, state: State, batch: Transition, key: PRNGKeyArray) -> Metrics:
-        """The spread of the weights g, and the distance between critic and target critic."""
+        """The spread of the weights g, an automatic alpha, and the distance between critic and target critic."""
         data, noise, combine = batch.acting, distillation.draw(batch, key), self.ensemble.actor(self.aggregate)
 
         def advantages(data: Transition, noise: Noise) -> tuple[Scalar, Scalar, Scalar]:
@@ -157,9 +157,8 @@ class GFP:
         q, reference, proposed = jax.vmap(advantages)(data, noise)
         temperature = state.found.temperature(self.temperature)
         weights = jax.vmap(self.weight, (0, 0, None, None))(q, reference, value_scale(proposed), temperature)
-        return figures.of_weights(weights) | figures.of_target(
-            state.critic.network, state.target_critic, batch, self.tau
-        )
+        told = figures.of_weights(weights) | state.found.figures()
+        return told | figures.of_target(state.critic.network, state.target_critic, batch, self.tau)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:

@@ -134,6 +134,13 @@ RULES = (
         patience=5,
     ),
     Rule(
+        "alpha-at-end", "alpha_place", "above", 0.9,
+        "Alpha is above 1e5, a hundred times the largest published one, and still climbs.",
+        "The actor cannot come as near to the flow as --distance asks, so it ignores the critic.",
+        "Raise --distance, or train longer or wider networks.",
+        patience=2,
+    ),
+    Rule(
         "actions-at-edge", "edge_excess", "above", 0.5,
         "A half more of the policy's numbers than of the data's lie at the edge of the box.",
         "The policy saturates: it climbs a critic that has no maximum inside the box.",

@@ -76,6 +76,13 @@ class Found(NamedTuple):
                 moved, metrics = moved._replace(**{f"log_{name}": after}), metrics | told | {name: jnp.exp(log)}
         return moved, metrics
 
+    def figures(self) -> Metrics:
+        """Where alpha stands between its ends, from 0 to 1 by its logarithm; nothing where it is a number."""
+        if self.log_alpha is None:
+            return Metrics()
+        low, high = map(math.log, ALPHAS)
+        return {"alpha_place": (self.log_alpha - low) / (high - low)}
+
 
 NUMBERS = Found()
 """Where no setting finds itself."""
