@@ -28,7 +28,7 @@ demo: $(READY)  ## collect, train, evaluate: the table and the picture of the RE
 	$(BIN)/guidedflow demo
 
 test: $(READY)  ## the tests that take seconds
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-slow: $(READY)  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow

@@ -69,7 +69,7 @@ class Golden:
     @property
     def batch(self) -> Transition:
         """The batch; of a chunk, what an update uses: all actions as one, and the end of everything else."""
-        read = {key.removeprefix("batch/"): jnp.asarray(value) for key, value in self.arrays.items() if "batch/" in key}
+        read = {key.removeprefix("batch/"): value for key, value in self.arrays.items() if "batch/" in key}
         horizon = self.config.get("horizon_length", 1)
         if "horizon_length" in self.config:
             for name in ("rewards", "masks", "next_observations"):
@@ -77,14 +77,15 @@ class Golden:
             if not self.config["action_chunking"]:
                 read["actions"] = read["actions"][:, :1]
         actions = read["actions"].reshape(len(read["rewards"]), -1)
-        return Transition(
+        columns = Transition(
             observation=read["observations"],
             action=actions,
             reward=read["rewards"],
             discount=np.float32(self.config["discount"] ** horizon) * read["masks"],
             next_observation=read["next_observations"],
-            next_action=read.get("next_actions", jnp.zeros_like(actions)),
+            next_action=read.get("next_actions", np.zeros_like(actions)),
         )
+        return jax.tree.map(jnp.asarray, columns)
 
     def noise(self, cls: type[T]) -> T:
         """The noise of the update, as the named tuple `cls`."""

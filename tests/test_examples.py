@@ -2,12 +2,14 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from untaught import untaught
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -38,8 +40,9 @@ def test_steering_two_modes_leads_to_the_better_one(tmp_path: Path) -> None:
     assert (tmp_path / "modes.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_training_and_acting_from_a_file(tmp_path: Path, shared_data: Path) -> None:
-    """One episode of real data, two updates and one episode in the simulator, by the example's own function."""
+@pytest.fixture
+def episode(tmp_path: Path, shared_data: Path) -> Path:
+    """A file with one episode of real data."""
     pytest.importorskip("ogbench")
     source = shared_data / "cube-single-noisy-v0-val.npz"
     if not source.is_file():
@@ -48,16 +51,35 @@ def test_training_and_acting_from_a_file(tmp_path: Path, shared_data: Path) -> N
     with np.load(source, allow_pickle=False) as columns:
         end = int(np.flatnonzero(columns["terminals"])[0]) + 1
         np.savez(dataset, **{name: columns[name][:end] for name in columns.files})
+    return dataset
+
+
+@pytest.mark.slow
+def test_training_and_acting_from_a_file(tmp_path: Path, episode: Path) -> None:
+    """Two updates and one episode in the simulator, by the example's own function."""
     script = tmp_path / "tiny.py"
     script.write_text(
         "from train_and_act import main\n\n"
         "if __name__ == '__main__':\n"
-        f"    main({str(dataset)!r}, out='run', steps=2, episodes=1)\n"
+        f"    main({str(episode)!r}, out='run', steps=2, episodes=1)\n"
     )
     (tmp_path / "train_and_act.py").write_text((EXAMPLES / "train_and_act.py").read_text())
 
-    printed = python(script, folder=tmp_path)
+    check_acted(python(script, folder=tmp_path), tmp_path)
 
+
+def test_acting_from_a_file(
+    tmp_path: Path, episode: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same in this process, without what an update computes."""
+    monkeypatch.chdir(tmp_path)
+    with untaught():
+        runpy.run_path(str(EXAMPLES / "train_and_act.py"))["main"](str(episode), out="run", steps=2, episodes=1)
+    check_acted(capsys.readouterr().out, tmp_path)
+
+
+def check_acted(printed: str, tmp_path: Path) -> None:
+    """The episode is reported, and the policy's action is in the box."""
     assert "'success_mean': " in printed
     action = [float(number) for number in re.search(r"\[([-\d.e\s]+)\]\s*$", printed)[1].split()]
     assert len(action) == 5
@@ -89,10 +111,20 @@ def test_an_own_algorithm_is_trained_and_opened(tmp_path: Path) -> None:
     assert '"name": "RewardWeighted"' in (tmp_path / "run" / "config.json").read_text().replace("own_algorithm.", "")
 
 
-def test_an_own_environment_is_evaluated_in(tmp_path: Path) -> None:
-    """Two updates learn nothing; what is promised is that every policy of every seed is rolled out and compared."""
-    options = ("--steps", "2", "--seeds", "3", "--episodes", "2", "--out", "run")
-    printed = python(EXAMPLES / "own_environment.py", *options, folder=tmp_path)
+def test_an_own_environment_is_evaluated_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is promised is that every policy of every seed is rolled out and compared, so nothing is learned."""
+    script = EXAMPLES / "own_environment.py"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.setattr(
+        sys, "argv", [str(script), *["--steps", "2", "--seeds", "3", "--episodes", "2", "--out", "run"]]
+    )
+    with untaught():
+        runpy.run_path(str(script), run_name="__main__")
+    sys.modules.pop("reach")
+    printed = capsys.readouterr().out
     assert re.findall(r"^(actor|flow) \d\.\d+ .*3 seeds x 2 episodes", printed, re.MULTILINE) == ["actor", "flow"]
     rows = (tmp_path / "run" / "evaluations.jsonl").read_text().splitlines()
     assert len(rows) == 2 * 3 * 2
@@ -100,8 +132,14 @@ def test_an_own_environment_is_evaluated_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("script", ["gfp_against_fql.py", "test_time_methods.py", "robot_loop.py"])
-def test_a_long_example_finds_what_it_imports(script: str, tmp_path: Path) -> None:
-    assert "--" in python(EXAMPLES / script, "--help", folder=tmp_path)
+def test_a_long_example_finds_what_it_imports(
+    script: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [script, "--help"])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+    assert left.value.code == 0
+    assert "--" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from tiny_data import line
+from untaught import begun
 
 from guidedflow import load_policy
 from guidedflow.algorithms import BC, QGF
@@ -108,7 +109,7 @@ def test_a_policy_acts_in_the_units_of_its_data(tmp_path):
 
 def test_what_steers_works_in_the_box_and_what_acts_out_of_it(tmp_path):
     data = into_box(in_degrees(), Outside.rescaled)
-    trained = train(QGF(**SMALL), data, PLAN, out=tmp_path / "run", normalize_observations=False)
+    trained = begun(QGF(**SMALL), data, PLAN, out=tmp_path / "run", normalize_observations=False)
     inside = trained.steered("flow", Sampler(2, candidates=3))
     assert isinstance(inside, FlowPolicy)
     observation, key = line().observations[0], jax.random.key(1)
@@ -119,7 +120,7 @@ def test_what_steers_works_in_the_box_and_what_acts_out_of_it(tmp_path):
     np.testing.assert_allclose(policy(observation, key), expected, rtol=1e-5)
     own = Trained.open(tmp_path / "run")
     assert own.action_scale == trained.action_scale
-    other = train(QGF(**SMALL), line(), PLAN, out=tmp_path / "other")
+    other = begun(QGF(**SMALL), line(), PLAN, out=tmp_path / "other")
     with pytest.raises(InputError, match=r"actions of different scales \(--rescale-actions\)"):
         own.steered("flow", critic_from=other)
 
@@ -216,18 +217,18 @@ def test_a_run_on_normalised_observations_is_the_run_on_the_same_data_in_other_u
 
 def test_a_suites_task_is_raw_unless_asked_and_a_resumed_run_goes_on_as_it_was(tmp_path: Path) -> None:
     task = dataclasses.replace(line(), name="cube-single-noisy-singletask-task1-v0")
-    assert "observation_scale" not in train(QGF(**SMALL), task, PLAN, out=tmp_path / "suite").run.config
-    asked = train(QGF(**SMALL), task, PLAN, out=tmp_path / "asked", normalize_observations=True)
+    assert "observation_scale" not in begun(QGF(**SMALL), task, PLAN, out=tmp_path / "suite").run.config
+    asked = begun(QGF(**SMALL), task, PLAN, out=tmp_path / "asked", normalize_observations=True)
     assert "observation_scale" in asked.run.config
-    train(QGF(**SMALL), line(), PLAN, out=tmp_path / "own", normalize_observations=False)
-    again = train(QGF(**SMALL), line(), PLAN, out=tmp_path / "own", resume=True)
+    begun(QGF(**SMALL), line(), PLAN, out=tmp_path / "own", normalize_observations=False)
+    again = begun(QGF(**SMALL), line(), PLAN, out=tmp_path / "own", resume=True)
     assert "observation_scale" not in again.run.config
     with pytest.raises(InputError, match="trained on observations of another scale; give --normalize-observations or"):
         train(QGF(**SMALL), line(), PLAN, out=tmp_path / "own", resume=True, normalize_observations=True)
 
 
 def test_a_critic_of_other_units_is_refused(tmp_path: Path) -> None:
-    raw = train(QGF(**SMALL), line(), PLAN, out=tmp_path / "raw", normalize_observations=False)
-    scaled = train(QGF(**SMALL), line(), PLAN, out=tmp_path / "scaled")
+    raw = begun(QGF(**SMALL), line(), PLAN, out=tmp_path / "raw", normalize_observations=False)
+    scaled = begun(QGF(**SMALL), line(), PLAN, out=tmp_path / "scaled")
     with pytest.raises(InputError, match="observations of different scales"):
         scaled.steered("flow", critic_from=raw)

@@ -31,17 +31,18 @@ class GoldenDQC(Golden):
 
     @property
     def batch(self) -> Transition:
-        read = {key.removeprefix("batch/"): jnp.asarray(value) for key, value in self.arrays.items() if "batch/" in key}
-        power = np.float32(self.config["discount"]) ** read["high_value_backup_horizon"].astype(jnp.float32)
+        read = {key.removeprefix("batch/"): value for key, value in self.arrays.items() if "batch/" in key}
+        power = np.float32(self.config["discount"]) ** read["high_value_backup_horizon"].astype(np.float32)
         goals, actions = read["high_value_goals"], read["high_value_action_chunks"]
-        return Transition(
-            observation=jnp.concatenate([read["observations"], goals], axis=1),
+        columns = Transition(
+            observation=np.concatenate([read["observations"], goals], axis=1),
             action=actions,
             reward=read["high_value_rewards"],
             discount=power * read["high_value_masks"],
-            next_observation=jnp.concatenate([read["high_value_next_observations"], goals], axis=1),
-            next_action=jnp.zeros_like(actions),
+            next_observation=np.concatenate([read["high_value_next_observations"], goals], axis=1),
+            next_action=np.zeros_like(actions),
         )
+        return jax.tree.map(jnp.asarray, columns)
 
 
 def opened(path: Path) -> tuple[GoldenDQC, DQC, dict[str, Any]]:

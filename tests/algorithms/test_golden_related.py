@@ -108,7 +108,8 @@ def test_golden_lps(case: str, golden: Path) -> None:
     batch = file.batch
     for policy, key in (("actor", "sample"), ("behaviour", "behaviour")):
         noise = jnp.asarray(file.arrays.get(f"noise/{key}", source))
-        actions = jax.vmap(lambda s, z, actor=policies[policy].actor: actor.given(s)(z))(batch.observation, noise)
+        act = jax.jit(jax.vmap(lambda s, z, actor=policies[policy].actor: actor.given(s)(z)))
+        actions = act(batch.observation, noise)
         np.testing.assert_allclose(actions, file.arrays[f"action/{key}"].reshape(8, -1), atol=2e-5)
 
 
@@ -148,13 +149,13 @@ def test_golden_reform(case: str, golden: Path) -> None:
     check_update(algorithm, file, names, (file.noise(reform.Noise),), metrics, 1e-6)
     state = fill_of(algorithm, file, names)
     policies, batch, noise = algorithm.policies(state), file.batch, jnp.asarray(file.arrays["noise/sample"])
-    actions = jax.vmap(lambda s, z: policies["actor"].actor.given(s)(z))(batch.observation, noise)
+    actions = jax.jit(jax.vmap(lambda s, z: policies["actor"].actor.given(s)(z)))(batch.observation, noise)
     np.testing.assert_allclose(actions, file.arrays["action/sample"], atol=2e-5)
 
     def generated(observation: jax.Array, point: jax.Array) -> jax.Array:
         return integrate_reflected(state.generator.network.given(observation), point, 10, 3**0.5)
 
-    points = jax.vmap(generated)(batch.observation, noise)
+    points = jax.jit(jax.vmap(generated))(batch.observation, noise)
     np.testing.assert_allclose(points, file.arrays["action/generated_noise"], atol=2e-5)
     assert np.all(np.linalg.norm(points, axis=1) <= 3**0.5 + 1e-6)
 
@@ -198,8 +199,8 @@ def test_golden_a2po(case: str, golden: Path) -> None:
     made = jnp.asarray(file.config["first_update_number"] - 1)
     state = check_step(algorithm, file, A2PO_NAMES, file.noise(a2po.Noise), metrics, updates=made)
     (policy,) = algorithm.policies(state).values()
-    actions = jax.vmap(lambda observation: policy(observation, jax.random.key(0)))(file.batch.observation)
-    np.testing.assert_allclose(actions, file.arrays["action/greedy"], atol=2e-5)
+    act = jax.jit(jax.vmap(lambda observation: policy(observation, jax.random.key(0))))
+    np.testing.assert_allclose(act(file.batch.observation), file.arrays["action/greedy"], atol=2e-5)
 
 
 @pytest.mark.slow
@@ -245,7 +246,8 @@ def test_golden_lapo(case: str, golden: Path) -> None:
     assert len(metrics) == 4
     state = check_step(algorithm, file, names, file.noise(lapo.Noise), metrics)
     (policy,) = algorithm.policies(state).values()
-    actions = jax.vmap(lambda observation: policy.actor.given(observation)(jnp.zeros(3)))(file.batch.observation)
+    act = jax.jit(jax.vmap(lambda observation: policy.actor.given(observation)(jnp.zeros(3))))
+    actions = act(file.batch.observation)
     mean, std = file.arrays["batch/action_mean"], file.arrays["batch/action_std"]
     np.testing.assert_allclose(np.asarray(actions) * (std + 1e-6) + mean, file.arrays["action/greedy"], atol=2e-5)
 
@@ -284,7 +286,7 @@ def test_golden_misa(case: str, golden: Path) -> None:
         network = jax.tree.unflatten(jax.tree.structure(network), map(jnp.asarray, arrays))
         return part._replace(network=network) if isinstance(part, Learner) else network
 
-    state = algorithm.init(jax.tree.map(lambda leaf: leaf[0], file.batch), jax.random.key(0))
+    state = fill_of(algorithm, file, {})
     state = misa.State(**{name: filled(getattr(state, name), arrays) for name, arrays in leaves("params").items()})
     after, metrics = jax.jit(algorithm.step)(state, file.batch, noise)
     for name, theirs in leaves("after").items():
@@ -294,13 +296,17 @@ def test_golden_misa(case: str, golden: Path) -> None:
             assert_close(gradient, leaves("grads")[name], rtol=1e-4, atol=1e-5)
         assert_close(mine.network if isinstance(mine, Learner) else mine, theirs, atol=2e-5)
     np.testing.assert_allclose(metrics["actor_loss"], arrays["metric/policy_loss"], rtol=2e-5)
-    pi = [misa.density(state.actor.network, observation) for observation in file.batch.observation]
-    np.testing.assert_allclose([each.mode() for each in pi], arrays["action/deterministic"], atol=2e-6)
-    drawn = [each.draw(jnp.asarray(noise)) for each, noise in zip(pi, arrays["noise/sample"], strict=True)]
-    np.testing.assert_allclose([action for action, _ in drawn], arrays["action/sample"], atol=2e-6)
-    np.testing.assert_allclose([log_density for _, log_density in drawn], arrays["action/sample_log_prob"], rtol=2e-5)
-    likelihoods = [each.log_density(action) for each, action in zip(pi, file.batch.action, strict=True)]
-    np.testing.assert_allclose(likelihoods, arrays["action/data_log_prob"], rtol=2e-5)
+
+    def asked(observation: jax.Array, noise: jax.Array, action: jax.Array) -> tuple[jax.Array, ...]:
+        density = misa.density(state.actor.network, observation)
+        return density.mode(), *density.draw(noise), density.log_density(action)
+
+    noise = jnp.asarray(arrays["noise/sample"])
+    mode, drawn, log_density, likelihood = jax.jit(jax.vmap(asked))(file.batch.observation, noise, file.batch.action)
+    np.testing.assert_allclose(mode, arrays["action/deterministic"], atol=2e-6)
+    np.testing.assert_allclose(drawn, arrays["action/sample"], atol=2e-6)
+    np.testing.assert_allclose(log_density, arrays["action/sample_log_prob"], rtol=2e-5)
+    np.testing.assert_allclose(likelihood, arrays["action/data_log_prob"], rtol=2e-5)
 
 
 @pytest.mark.parametrize("case", one_quick("cfpi-behavior-mixture", "cfpi-behavior"))
@@ -316,7 +322,7 @@ def test_golden_gaussian_bc(case: str, golden: Path) -> None:
     noise = cloning.Noise(jnp.zeros((8, 3)), jnp.zeros(8))
     check_step(algorithm, file, {"actor": stacks}, noise, reported(file, log_likelihood="log_likelihood"))
     network = fill_of(algorithm, file, {"actor": stacks}).actor.network
-    modes = [misa.density(network, observation).mode() for observation in file.batch.observation]
+    modes = jax.jit(jax.vmap(lambda observation: misa.density(network, observation).mode()))(file.batch.observation)
     np.testing.assert_allclose(modes, file.arrays["action/greedy"], atol=2e-6)
 
 
@@ -341,14 +347,14 @@ def test_golden_coil_bc(case: str, golden: Path) -> None:
     assert_close(after.actor.optimizer.gradient, file.leaves("grads", "actor"), rtol=2e-3, atol=6e-4)
     assert_close(after.actor.network, file.leaves("after", "actor"), atol=2e-5)
     network = fill_of(algorithm, file, {"actor": ("actor",)}).actor.network
-    pi = [misa.density(network, observation) for observation in file.batch.observation]
-    likelihoods = [each.log_density(action) for each, action in zip(pi, file.batch.action, strict=True)]
+    likely = jax.jit(jax.vmap(lambda observation, action: misa.density(network, observation).log_density(action)))
+    likelihoods = likely(file.batch.observation, file.batch.action)
     theirs = arrays["metric/log_likelihood_normalised"]
     inside = np.abs(arrays["batch/actions"]).max(axis=1) < 0.99  # the release keeps away from the edge in another way
     np.testing.assert_allclose(np.asarray(likelihoods)[inside], theirs[inside], rtol=2e-5)
     arrays |= {f"params{name[5:]}": arrays[name] for name in arrays if name.startswith("after/")}
     network = fill_of(algorithm, file, {"actor": ("actor",)}).actor.network
-    modes = [misa.density(network, observation).mode() for observation in file.batch.observation]
+    modes = jax.jit(jax.vmap(lambda observation: misa.density(network, observation).mode()))(file.batch.observation)
     np.testing.assert_allclose(modes, arrays["action/greedy"], atol=2e-6)
 
 
@@ -376,12 +382,12 @@ def test_golden_quantile_critics(golden: Path) -> None:
         assert [leaf.shape for leaf in jax.tree.leaves(network)] == [leaf.shape for leaf in leaves(place)]
         return jax.tree.unflatten(jax.tree.structure(network), map(jnp.asarray, leaves(place)))
 
-    state = algorithm.init(jax.tree.map(lambda leaf: leaf[0], file.batch), jax.random.key(0))
+    state = fill_of(algorithm, file, {})
     critic = state.critic._replace(network=filled(state.critic.network, "params/critic"))
     state = state._replace(critic=critic, target_critic=filled(state.target_critic, "params/target_critic"))
     uniform = jnp.asarray(arrays["noise/tau_uniform"])
     after, metrics = jax.jit(algorithm.step)(state, file.batch, cfpi.Noise(uniform[:8], uniform[8:]))
-    np.testing.assert_allclose(jax.vmap(cfpi.spaced)(uniform[:8])[0], arrays["noise/tau_hat"], atol=1e-6)
+    np.testing.assert_allclose(jax.jit(jax.vmap(cfpi.spaced))(uniform[:8])[0], arrays["noise/tau_hat"], atol=1e-6)
     np.testing.assert_allclose(metrics["critic_loss"], arrays["metric/critic_loss"], rtol=2e-5)
     assert_close(after.critic.optimizer.gradient, leaves("grads/critic"), rtol=1e-4, atol=1e-6)
     assert_close(after.critic.network, leaves("after/critic"), atol=2e-5)

@@ -2,12 +2,14 @@
 
 import json
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tiny_data import line
+from untaught import untaught
 
 from guidedflow import cli, recipes
 from guidedflow.algorithms import ALGORITHMS
@@ -21,9 +23,11 @@ SMALL = ["--hidden", "4", "--flow-steps", "2", "--batch-size", "4", "--steps", "
 
 
 @pytest.fixture
-def data(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dataset on a line in place of every task's."""
+def data(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A dataset on a line in place of every task's, from which nothing is learned."""
     monkeypatch.setattr("guidedflow.cli.train.open_dataset", lambda origin, **options: line())
+    with untaught():
+        yield
 
 
 def told(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:

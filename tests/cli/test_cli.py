@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tiny_data import line
 from tiny_environment import Peaceful
+from untaught import begun
 
 from guidedflow.algorithms import BC, CFGRL, IQL, QGF
 from guidedflow.cli import main
@@ -21,6 +22,18 @@ from guidedflow.training.loop import train
 from guidedflow.training.plan import Plan
 
 TASK = "cube-single-noisy-singletask-task1-v0"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with runs of several kinds: a flow, an actor, a flow with a critic, and one that plans chunks."""
+    folder, plan = tmp_path_factory.mktemp("runs"), Plan(steps=2, batch_size=4, log_interval=2)
+    begun(BC(hidden=(4,), flow_steps=1), line(), plan, out=folder / "bc")
+    begun(IQL(hidden=(4,)), line(), plan, out=folder / "iql")
+    begun(QGF(hidden=(4,), flow_steps=1), line(), replace(plan, seeds=2), out=folder / "qgf")
+    chunked = replace(plan, seeds=2, horizon=3, chunk=True)
+    begun(QGF(hidden=(4,), flow_steps=1), line(), chunked, out=folder / "chunks")
+    return folder
 
 
 def refused(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -94,25 +107,17 @@ def test_a_mistake_gets_one_sentence_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_policy_or_a_checkpoint_that_does_not_exist(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    plan = Plan(steps=2, batch_size=4, log_interval=2)
-    train(BC(hidden=(4,), flow_steps=1), line(), plan, out=tmp_path / "run")
+def test_a_policy_or_a_checkpoint_that_does_not_exist(capsys: pytest.CaptureFixture[str], runs: Path) -> None:
     capsys.readouterr()
-    assert "has no policy 'actor'; it has flow" in refused(f"evaluate {tmp_path}/run --policy actor", capsys)
-    assert "has no checkpoint of step 7; it has 2" in refused(f"evaluate {tmp_path}/run --step 7", capsys)
-    assert "episodes must be at least 1" in refused(f"evaluate {tmp_path}/run --episodes 0", capsys)
-    assert "train with --eval-interval" in refused(f"evaluate {tmp_path}/run --plot --episodes 1", capsys)
+    assert "has no policy 'actor'; it has flow" in refused(f"evaluate {runs}/bc --policy actor", capsys)
+    assert "has no checkpoint of step 7; it has 2" in refused(f"evaluate {runs}/bc --step 7", capsys)
+    assert "episodes must be at least 1" in refused(f"evaluate {runs}/bc --episodes 0", capsys)
+    assert "train with --eval-interval" in refused(f"evaluate {runs}/bc --plot --episodes 1", capsys)
 
 
-def test_guidance_that_a_run_cannot_have(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    plan = Plan(steps=2, batch_size=4, log_interval=2)
-    train(BC(hidden=(4,), flow_steps=1), line(), plan, out=tmp_path / "bc")
-    train(IQL(hidden=(4,)), line(), plan, out=tmp_path / "iql")
-    train(QGF(hidden=(4,), flow_steps=1), line(), replace(plan, seeds=2), out=tmp_path / "qgf")
-    chunked = replace(plan, seeds=2, horizon=3, chunk=True)
-    train(QGF(hidden=(4,), flow_steps=1), line(), chunked, out=tmp_path / "chunks")
+def test_guidance_that_a_run_cannot_have(capsys: pytest.CaptureFixture[str], runs: Path) -> None:
     capsys.readouterr()
-    before = sorted(tmp_path.rglob("*"))
+    before = sorted(runs.rglob("*"))
     sentences = {
         "bc --guidance denoised": "need a critic, and this policy was trained without one",
         "iql --guidance denoised": "ask for refinement, or for a policy of the run that is a flow",
@@ -132,13 +137,13 @@ def test_guidance_that_a_run_cannot_have(capsys: pytest.CaptureFixture[str], tmp
         "qgf --select-episodes 3": "changes nothing without --select-weight",
         "qgf --guidance sideways": "invalid choice 'sideways'",
         "qgf --guidance denoised --weight 0 1 --select-offline": "of your own, 'line'; name its file by --dataset FILE",
-        f"qgf --guidance denoised --critic-from {tmp_path}/chunks": "and 6 numbers of action, but the policy",
-        f"qgf --guidance denoised --critic-from {tmp_path}/bc": "has no critic; it was trained by bc",
-        f"qgf --guidance denoised --critic-from {tmp_path}/nowhere": "There is no run at",
+        f"qgf --guidance denoised --critic-from {runs}/chunks": "and 6 numbers of action, but the policy",
+        f"qgf --guidance denoised --critic-from {runs}/bc": "has no critic; it was trained by bc",
+        f"qgf --guidance denoised --critic-from {runs}/nowhere": "There is no run at",
     }
     for arguments, sentence in sentences.items():
-        assert sentence in refused(f"evaluate {tmp_path}/{arguments}", capsys), arguments
-    assert sorted(tmp_path.rglob("*")) == before
+        assert sentence in refused(f"evaluate {runs}/{arguments}", capsys), arguments
+    assert sorted(runs.rglob("*")) == before
 
 
 def test_a_chunk_that_is_longer_than_every_episode(tmp_path: Path) -> None:
@@ -223,11 +228,8 @@ def test_weights_critics_and_chunks_from_the_command_line(
 
 
 def test_what_a_variant_a_schedule_and_a_delay_need_is_said_before_a_simulator_starts(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], runs: Path
 ) -> None:
-    plan = Plan(steps=2, batch_size=4, log_interval=2, horizon=3, chunk=True)
-    train(QGF(hidden=(4,), flow_steps=2), line(), plan, out=tmp_path / "qgf")
-    train(BC(hidden=(4,), flow_steps=2), line(), plan, out=tmp_path / "bc")
     capsys.readouterr()
     for flags, sentence in (
         ("--guidance distilled", "needs a learned one-step map"),
@@ -239,18 +241,16 @@ def test_what_a_variant_a_schedule_and_a_delay_need_is_said_before_a_simulator_s
         ("--delay 1", "--delay is 1, but a chunk of 3 steps that is requested anew after 3 leaves at most 0"),
         ("--replan 2 --delay 2 --realtime", "leaves at most 1 steps for the next to arrive"),
     ):
-        assert sentence in refused(f"evaluate {tmp_path}/qgf --task {TASK} {flags}", capsys)
-    assert "need a critic" in refused(f"evaluate {tmp_path}/bc --task {TASK} --value negated", capsys)
+        assert sentence in refused(f"evaluate {runs}/chunks --task {TASK} {flags}", capsys)
+    assert "need a critic" in refused(f"evaluate {runs}/bc --task {TASK} --value negated", capsys)
 
 
 def test_a_weight_is_chosen_without_a_simulator(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a task that has none, the choice is all that can be told; what needs one is refused before it is made."""
-    plan = Plan(steps=2, batch_size=4, log_interval=2)
-    train(QGF(hidden=(4,), flow_steps=2), line(), plan, out=tmp_path / "qgf")
-    before = sorted(tmp_path.rglob("*"))
-    choosing = f"evaluate {tmp_path}/qgf --guidance denoised --weight 0 0.1 --select-offline"
+    before = sorted(runs.rglob("*"))
+    choosing = f"evaluate {runs}/qgf --guidance denoised --weight 0 0.1 --select-offline"
     monkeypatch.setattr("guidedflow.cli.evaluate.by_dataset", lambda *_: pytest.fail("chosen before it was refused"))
     capsys.readouterr()
     for more in ("--select-weight", "--video 1"):
@@ -263,14 +263,14 @@ def test_a_weight_is_chosen_without_a_simulator(
     assert (told["task"], told["policy"]) == ("line", "flow")
     main(choosing.split())
     assert "chosen from the dataset alone" in capsys.readouterr().out
-    assert sorted(tmp_path.rglob("*")) == before
+    assert sorted(runs.rglob("*")) == before
 
 
 def test_the_weight_of_a_condition_is_in_the_rows(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = Plan(steps=2, batch_size=4, log_interval=2)
-    train(CFGRL(hidden=(4,), flow_steps=2, weight=7.0), line(), plan, out=tmp_path / "cfgrl")
+    begun(CFGRL(hidden=(4,), flow_steps=2, weight=7.0), line(), plan, out=tmp_path / "cfgrl")
     monkeypatch.setattr(
         "guidedflow.cli.evaluate.open_simulators", lambda *_, **__: Simulators(partial(Peaceful, 6), 2, 1)
     )

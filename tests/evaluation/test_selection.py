@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tiny_data import line
 from tiny_environment import Peaceful
+from untaught import begun
 
 from guidedflow import environments, files
 from guidedflow.algorithms import BC, QGF
@@ -22,7 +23,6 @@ from guidedflow.keys import Stream
 from guidedflow.networks import Aggregate, Critic, RawTime, VelocityField
 from guidedflow.policies.kinds import FlowPolicy
 from guidedflow.runs.trained import Trained
-from guidedflow.training.loop import train
 from guidedflow.training.plan import Plan
 
 PLAN = Plan(steps=2, seeds=2, batch_size=4, log_interval=2)
@@ -31,7 +31,7 @@ WEIGHTS = (0.0, 1.0, 10.0)
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return train(QGF(hidden=(8, 8), flow_steps=2), line(), PLAN, out=tmp_path_factory.mktemp("runs") / "qgf")
+    return begun(QGF(hidden=(8, 8), flow_steps=2), line(), PLAN, out=tmp_path_factory.mktemp("runs") / "qgf")
 
 
 def weighted(trained: Trained, weights: tuple[float, ...] = WEIGHTS) -> dict[float, FlowPolicy]:
@@ -89,6 +89,6 @@ def test_a_choice_without_a_simulator_takes_the_best_value_that_stays_near_the_f
 
 
 def test_what_is_no_guided_flow_has_no_weight_to_choose(tmp_path: Path) -> None:
-    bc = train(BC(hidden=(4,), flow_steps=1), line(), PLAN, out=tmp_path / "bc")
+    bc = begun(BC(hidden=(4,), flow_steps=1), line(), PLAN, out=tmp_path / "bc")
     with pytest.raises(InputError, match="Only the guidance of a plain flow by a critic"):
         by_dataset({0.0: bc.steered()}, jnp.zeros((2, 3)))

@@ -12,8 +12,10 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from tiny_data import line
+from untaught import begun
 
-from guidedflow import CFGRL, FQL, DenoisedGradient, GradientAscent, RolloutGradient, Sampler
+from guidedflow import BC, CFGRL, FQL, DenoisedGradient, GradientAscent, Plan, RolloutGradient, Sampler
 from guidedflow.algorithms import ALGORITHMS
 from guidedflow.algorithms.contract import Algorithm
 from guidedflow.cli import main
@@ -320,11 +322,7 @@ def test_a_mistake_at_the_command_gets_a_sentence(
 def test_a_guided_export_of_a_run_without_a_critic_gets_a_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tiny_data import line
-
-    from guidedflow import BC, Plan, train
-
-    train(BC(hidden=(4,), flow_steps=2), line(), Plan(2, batch_size=4, log_interval=2), out=tmp_path / "bc")
+    begun(BC(hidden=(4,), flow_steps=2), line(), Plan(2, batch_size=4, log_interval=2), out=tmp_path / "bc")
     with pytest.raises(SystemExit):
         main(["export", str(tmp_path / "bc"), "-o", str(tmp_path / "o"), "--guidance", "denoised"])
     assert "need a critic, and this policy was trained without one" in capsys.readouterr().err
@@ -333,8 +331,6 @@ def test_a_guided_export_of_a_run_without_a_critic_gets_a_sentence(
 def test_recorded_observations_may_come_from_a_dataset(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tiny_data import line
-
     data, columns = line(), ("observations", "actions", "rewards", "masks", "last")
     np.savez(tmp_path / "line.npz", **{name: getattr(data, name) for name in columns})
     named = " ".join(f"{name}={name}" for name in columns)

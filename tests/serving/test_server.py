@@ -19,6 +19,7 @@ import pytest
 import websockets
 from serving_helpers import Known, known, listening, waited
 from tiny_data import line
+from untaught import begun
 from websockets.sync.client import connect
 
 from guidedflow import DenoisedGradient, Sampler
@@ -35,7 +36,6 @@ from guidedflow.serving.metrics import Metrics
 from guidedflow.serving.programs import Acting, interface_of
 from guidedflow.serving.server import Limits, Server
 from guidedflow.serving.sources import ExportSource, RunSource
-from guidedflow.training.loop import train
 from guidedflow.training.plan import Plan
 
 RANDOM = np.random.default_rng(0)
@@ -487,5 +487,5 @@ def chunked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a flow with chunks of five steps."""
     out = tmp_path_factory.mktemp("chunked") / "run"
     plan = Plan(2, batch_size=8, log_interval=2, horizon=5, chunk=True)
-    train(BC(hidden=(8, 8), flow_steps=3), line(), plan, out=out)
+    begun(BC(hidden=(8, 8), flow_steps=3), line(), plan, out=out)
     return out

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tiny_data import line
 from tiny_environment import Peaceful
+from untaught import begun
 
 from guidedflow import files
 from guidedflow.algorithms import BC, CFGRL, FQL, QGF
@@ -27,7 +28,6 @@ from guidedflow.studies.methods import Methods
 from guidedflow.studies.realtime import Realtime
 from guidedflow.studies.subject import Subject, first_seed
 from guidedflow.studies.width import Width
-from guidedflow.training.loop import train
 from guidedflow.training.plan import Plan
 
 PLAN = Plan(steps=2, seeds=2, batch_size=4, log_interval=2)
@@ -36,7 +36,7 @@ PLAN = Plan(steps=2, seeds=2, batch_size=4, log_interval=2)
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     out = tmp_path_factory.mktemp("runs") / "qgf"
-    return Subject.of(train(QGF(hidden=(8, 8), flow_steps=2, robust=True), line(), PLAN, out=out), line())
+    return Subject.of(begun(QGF(hidden=(8, 8), flow_steps=2, robust=True), line(), PLAN, out=out), line())
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_dimension_that_is_constant_does_not_hide_who_is_near() -> None:
 @pytest.mark.slow
 def test_exploitation_compares_observations_as_the_policy_sees_them(tmp_path: Path) -> None:
     plan = dataclasses.replace(PLAN, frame_stack=2)
-    stacked = Subject.of(train(QGF(hidden=(8,), flow_steps=2), line(), plan, out=tmp_path / "run"), line())
+    stacked = Subject.of(begun(QGF(hidden=(8,), flow_steps=2), line(), plan, out=tmp_path / "run"), line())
     rows = Exploitation(weights=(1.0,), candidates=1, states=4, neighbours=3).measure(stacked).rows
     assert all(np.isfinite(row["value"]) for row in rows)
 
@@ -193,7 +193,7 @@ def test_methods(study: Callable[..., dict[str, Any]], subject: Subject) -> None
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of another method, with networks of twice the width."""
     out = tmp_path_factory.mktemp("runs") / "fql"
-    return train(FQL(hidden=(16, 16), flow_steps=2), line(), PLAN, out=out).run.path
+    return begun(FQL(hidden=(16, 16), flow_steps=2), line(), PLAN, out=out).run.path
 
 
 @pytest.mark.slow
@@ -226,7 +226,7 @@ def test_width(study: Callable[..., dict[str, Any]], other: Path) -> None:
 def planning(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     """A run whose actions are chunks of three steps."""
     plan, out = dataclasses.replace(PLAN, horizon=3, chunk=True), tmp_path_factory.mktemp("runs") / "chunks"
-    return Subject.of(train(QGF(hidden=(8,), flow_steps=4), line(), plan, out=out), line())
+    return Subject.of(begun(QGF(hidden=(8,), flow_steps=4), line(), plan, out=out), line())
 
 
 @pytest.mark.slow
@@ -276,7 +276,7 @@ def test_a_run_that_plans_one_step_has_no_chunks_to_compare(subject: Subject, mo
 
 def test_runs_of_other_lengths_are_not_compared_by_width(subject: Subject, tmp_path: Path) -> None:
     plan = dataclasses.replace(PLAN, steps=1, log_interval=1)
-    shorter = train(BC(hidden=(4,), flow_steps=1), line(), plan, out=tmp_path / "bc").run.path
+    shorter = begun(BC(hidden=(4,), flow_steps=1), line(), plan, out=tmp_path / "bc").run.path
     with pytest.raises(InputError, match=r"at step 1, but .* at step 2; compare runs of the same task and number of"):
         Width(beside=(str(shorter),)).measure(subject)
 
@@ -299,7 +299,7 @@ def test_methods_with_variants(subject: Subject) -> None:
 
 @pytest.mark.slow
 def test_the_condition_of_a_flow_is_a_method_of_its_own(subject: Subject, tmp_path: Path) -> None:
-    cfgrl = train(CFGRL(hidden=(8,), flow_steps=2), line(), PLAN, out=tmp_path / "cfgrl")
+    cfgrl = begun(CFGRL(hidden=(8,), flow_steps=2), line(), PLAN, out=tmp_path / "cfgrl")
     ways = Methods(conditions=(1.0, 3.0))._ways(Subject.of(cfgrl, line()))
     assert {name: list(policies) for name, policies in ways.items()} == {"condition (CFGRL)": [1.0, 3.0]}
 
@@ -316,7 +316,7 @@ def test_operations_are_those_of_every_step_of_the_flow(subject: Subject) -> Non
 
 
 def test_a_run_without_a_flow_and_a_critic_is_refused(tmp_path: Path, subject: Subject) -> None:
-    bc = train(BC(hidden=(4,), flow_steps=1), line(), PLAN, out=tmp_path / "bc")
+    bc = begun(BC(hidden=(4,), flow_steps=1), line(), PLAN, out=tmp_path / "bc")
     with pytest.raises(InputError, match="no flow with a critic beside it"):
         Subject.of(bc, line())
     with pytest.raises(InputError, match="has no policy 'actor'"):
