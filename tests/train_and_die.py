@@ -139,6 +139,8 @@ def forked(algorithm: str, out: str, steps: str, count: str) -> NoReturn:
         if last:
             before_changes(die)
         watched(algorithm, Path(out), int(steps))
+    except SystemExit as left:
+        os._exit(int(left.code or 0))
     except BaseException:
         traceback.print_exc()
         os._exit(1)
