@@ -235,8 +235,8 @@ def test_every_cut_is_detected_and_the_previous_checkpoint_is_used(size: int, tm
         checkpoint.save(tmp_path, step, tiny(step, size))
     path = tmp_path / "2" / "state.safetensors"
     whole = path.read_bytes()
-    for size in range(0, len(whole), 4096):
-        path.write_bytes(whole[:size])
+    for cut in range(0, len(whole), 4096):
+        path.write_bytes(whole[:cut])
         with pytest.warns(UserWarning, match=r"2 is damaged: state.safetensors has .* Using checkpoint 1 instead"):
             step, state = checkpoint.load(tmp_path, None, tiny(0, size))
         assert (step, int(state["count"])) == (1, 1)
