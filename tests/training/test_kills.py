@@ -124,7 +124,7 @@ def test_interrupted_at_random_moments_it_ends_with_the_same_bits(
 ) -> None:
     """Its exit status says by which signal, once training has begun; before, the signal does as it does anywhere."""
     statuses = []
-    for ended, out in struck("fql", number, 10, forks, tmp_path):
+    for ended, out in struck("fql", number, 5, forks, tmp_path):
         statuses.append(ended)
         saved = newest(out)
         resume("fql", out, STEPS)
