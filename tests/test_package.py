@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,6 +48,13 @@ def test_a_simulator_process_never_imports_jax(module: str) -> None:
     script = f"import sys, {module}; print(*sorted({{'jax', 'equinox', 'optax', 'tyro'}} & set(sys.modules)))"
     finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == ""
+
+
+def test_no_device_is_taken_before_a_command_runs() -> None:
+    """XLA reads its settings, such as those of `--deterministic`, when the first device is taken."""
+    script = "import guidedflow.cli.train, guidedflow.cli.catalogue, guidedflow.algorithms, guidedflow.studies.demo"
+    nowhere = {**os.environ, "JAX_PLATFORMS": "nowhere"}  # so that taking a device is an error
+    subprocess.run([sys.executable, "-c", script], env=nowhere, check=True)
 
 
 def forbidden(tree: ast.AST) -> Iterator[str]:

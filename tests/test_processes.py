@@ -34,6 +34,7 @@ BITS = """
 import hashlib, os, sys, tempfile
 from pathlib import Path
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[1])])
+import guidedflow.cli.train  # as a command does, before it knows its flags
 from guidedflow.processes import sum_alike
 if sys.argv[2] == "alike":
     sum_alike()

@@ -48,8 +48,8 @@ def make_state(seed: int) -> State:
     return State(Learner(network, opt_state), jnp.int32(seed), key, extra)
 
 
-def tiny(step: int) -> dict[str, np.ndarray]:
-    return {"weight": np.full((64, 64), step, np.float32), "count": np.asarray(step, np.uint32)}
+def tiny(step: int, size: int = 64) -> dict[str, np.ndarray]:
+    return {"weight": np.full((size, size), step, np.float32), "count": np.asarray(step, np.uint32)}
 
 
 def assert_same_bits(found: Any, expected: Any) -> None:
@@ -228,16 +228,52 @@ def test_a_pickle_is_refused_unread(tmp_path: Path) -> None:
 # Damage
 
 
-def test_every_cut_is_detected_and_the_previous_checkpoint_is_used(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [64, pytest.param(512, marks=pytest.mark.slow)])
+def test_every_cut_is_detected_and_the_previous_checkpoint_is_used(size: int, tmp_path: Path) -> None:
+    """Cut at every 4 KiB, of which there are 5 or 257."""
     for step in (1, 2):
-        checkpoint.save(tmp_path, step, tiny(step))
+        checkpoint.save(tmp_path, step, tiny(step, size))
     path = tmp_path / "2" / "state.safetensors"
     whole = path.read_bytes()
-    for size in range(0, len(whole), 4096):
-        path.write_bytes(whole[:size])
+    for cut in range(0, len(whole), 4096):
+        path.write_bytes(whole[:cut])
         with pytest.warns(UserWarning, match=r"2 is damaged: state.safetensors has .* Using checkpoint 1 instead"):
-            step, state = checkpoint.load(tmp_path, None, tiny(0))
+            step, state = checkpoint.load(tmp_path, None, tiny(0, size))
         assert (step, int(state["count"])) == (1, 1)
+
+
+def damaged(kind: str, data: bytes, other: bytes) -> bytes:
+    """The contents of a file after a write that went wrong; `other` is what belongs elsewhere."""
+    half, middle = len(data) // 2, slice(len(data) // 2, len(data) // 2 + 256)
+    match kind:
+        case "torn":
+            return data[:half]
+        case "lost":
+            return data[:half] + bytes(len(data[middle])) + data[middle.stop :]
+        case "misdirected":
+            return data[:half] + other[: len(data[middle])] + data[middle.stop :]
+        case _:
+            return data[:half] + bytes([data[half] ^ 1]) + data[half + 1 :]
+
+
+@pytest.mark.parametrize("name", ["state.safetensors", "manifest.json"])
+@pytest.mark.parametrize("kind", ["torn", "lost", "misdirected", "flipped"])
+def test_a_damaged_write_is_found_and_the_previous_checkpoint_is_used(kind: str, name: str, tmp_path: Path) -> None:
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, tiny(step))
+    newest, before = (tmp_path / str(step) / name for step in (2, 1))
+    newest.write_bytes(damaged(kind, newest.read_bytes(), before.read_bytes()))
+    with pytest.warns(UserWarning, match=r"2 is damaged: .* Using checkpoint 1 instead"):
+        assert checkpoint.load(tmp_path, None, tiny(0))[0] == 1
+
+
+@pytest.mark.parametrize("name", ["state.safetensors", "manifest.json"])
+def test_a_file_of_another_checkpoint_is_found(name: str, tmp_path: Path) -> None:
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, tiny(step))
+    (tmp_path / "2" / name).write_bytes((tmp_path / "1" / name).read_bytes())
+    with pytest.warns(UserWarning, match="Using checkpoint 1 instead"):
+        assert checkpoint.load(tmp_path, None, tiny(0))[0] == 1
 
 
 def test_a_thousand_flipped_bits_are_all_detected(tmp_path: Path) -> None:

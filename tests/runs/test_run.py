@@ -262,6 +262,24 @@ def test_a_configuration_is_whole_or_not_there(tmp_path: Path, monkeypatch: pyte
     create(tmp_path / "gfp", CONFIG).close()
 
 
+@pytest.mark.parametrize("call", ["ftruncate", "pwrite"])
+def test_a_disk_that_refuses_the_name_in_the_lock_leaves_the_run_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    make(tmp_path / "gfp")
+
+    def refuse(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    held = Run.claim(tmp_path / "gfp", CONFIG, resume=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuse)
+        held.close()
+        with pytest.raises(InputError, match="cannot be a run folder: No space left on device"):
+            Run.claim(tmp_path / "gfp", CONFIG, resume=True)
+    Run.claim(tmp_path / "gfp", CONFIG, resume=True).close()
+
+
 def test_a_claim_changes_nothing_before_it_begins(tmp_path: Path) -> None:
     make(tmp_path / "gfp")
     before = sorted(entry.name for entry in (tmp_path / "gfp").iterdir())

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import sys
 import types
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 
 from guidedflow import files
@@ -124,6 +126,20 @@ def test_no_cell_is_a_formula(tmp_path: Path) -> None:
     with make(tmp_path) as tracker:
         tracker.log(10, {"=HYPERLINK(1)": np.float32([-1, 2])}, 1.0)
     assert [line["'=HYPERLINK(1)"] for line in table(tmp_path)] == ["-1.0", "2.0"]
+
+
+@pytest.mark.parametrize(("owner", "call"), [(os, "mkdir"), (EventsWriter, "flush")])
+def test_a_disk_that_refuses_tensorboard_is_one_sentence(
+    owner: Any, call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with make(tmp_path) as tracker, monkeypatch.context() as patch:
+        patch.setattr(owner, call, refuse)
+        with pytest.raises(InputError, match="tensorboard could not be written: No space left on device"):
+            tracker.log(10, losses(1), 50.0)
+    assert [row["step"] for row in rows(tmp_path)] == [10]
 
 
 def test_each_seed_is_a_run_of_tensorboard(tmp_path: Path) -> None:

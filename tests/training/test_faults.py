@@ -2,21 +2,16 @@
 
 import contextlib
 import os
-import random
 import re
-import signal
 import subprocess
-import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
 import pytest
+from outcomes import outcome
 from tiny_algorithm import small
 from tiny_data import film, line
 
@@ -35,12 +30,6 @@ from guidedflow.training.plan import Plan
 TINY = FQL(hidden=(4,), flow_steps=1)
 PLAN = Plan(steps=8, batch_size=4, log_interval=4, checkpoint_interval=4)
 HERE = Path(__file__).parents[1]
-
-
-def outcome(path: Path) -> tuple[list[bytes], list[dict[str, Any]]]:
-    """The bits of the newest checkpoint, and the metrics without what a clock says."""
-    rows = [{k: v for k, v in row.items() if "second" not in k} for row in files.read_rows(path / "metrics.jsonl")]
-    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(Trained.open(path).state)], rows
 
 
 @pytest.fixture(scope="module")
@@ -180,31 +169,6 @@ def test_a_damaged_checkpoint_costs_its_interval(damage: str, whole: Path, tmp_p
     (sentence,) = [str(each.message) for each in told]
     assert sentence.endswith("Using checkpoint 4 instead.")
     assert outcome(out) == outcome(whole)
-
-
-def start(name: str, out: Path, cache: Path) -> "subprocess.Popen[bytes]":
-    told = {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    command = [sys.executable, str(HERE / "train_and_die.py"), name, str(out)]
-    return subprocess.Popen(command, env={**os.environ, **told}, cwd=HERE, stderr=subprocess.DEVNULL)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("name", ["gfp", "fql", "qgf", "rebrac", "iql"])
-def test_killed_at_twenty_random_moments_it_ends_with_the_same_bits(name: str, tmp_path: Path) -> None:
-    cache, draw, killed = tmp_path / "compiled", random.Random(name), 0
-    assert start(name, tmp_path / "first", cache).wait(timeout=300) == 0  # compiles
-    began = time.monotonic()
-    assert start(name, tmp_path / "whole", cache).wait(timeout=300) == 0
-    takes = time.monotonic() - began
-    while killed < 20:
-        process = start(name, tmp_path / f"broken-{killed}", cache)
-        time.sleep(draw.uniform(0.3, 1.0) * takes)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        killed += 1
-        assert start(name, tmp_path / f"broken-{killed - 1}", cache).wait(timeout=300) == 0
-        assert outcome(tmp_path / f"broken-{killed - 1}") == outcome(tmp_path / "whole")
 
 
 VARIANTS: dict[str, tuple[Any, dict[str, Any]]] = {

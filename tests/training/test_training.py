@@ -19,12 +19,13 @@ import numpy as np
 import pytest
 from tiny_data import line
 from tiny_environment import Peaceful
+from train_and_die import near
 from train_and_die import trained as undisturbed
 from untaught import begun
 
 from guidedflow import files
 from guidedflow.algorithms import BC, FQL, GFP, IQL
-from guidedflow.algorithms.contract import Algorithm
+from guidedflow.algorithms.contract import Algorithm, initial_state
 from guidedflow.algorithms.parts.ensemble import Ensemble
 from guidedflow.data.dataset import Dataset
 from guidedflow.environments.vector import Simulators
@@ -36,10 +37,13 @@ from guidedflow.runs.run import Run
 from guidedflow.runs.tracking import Tracker
 from guidedflow.runs.trained import Trained, load_policy
 from guidedflow.settings import hyperparameters, to_plain
-from guidedflow.training import loop, record
+from guidedflow.training import member, pieces, record
+from guidedflow.training.interruption import Interruption
 from guidedflow.training.loop import train, train_together
 from guidedflow.training.member import Order
+from guidedflow.training.pieces import Pieces
 from guidedflow.training.plan import Plan
+from guidedflow.training.updates import advance, in_rows
 
 SMALL = GFP(hidden=(8, 8), flow_steps=2)
 PLAN = Plan(steps=40, seeds=2, batch_size=8, log_interval=10)
@@ -456,6 +460,71 @@ def test_a_run_does_not_go_back_to_an_earlier_step(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "config.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["rounds", "one"])
+def test_an_interval_has_the_same_bits_in_pieces_of_any_length(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 10 updates in rounds of 5: in two pieces, and as one program."""
+    monkeypatch.setattr(pieces, "SECONDS", seconds)
+    batches, seeds, algorithms = line().cut(), jnp.arange(2, dtype=jnp.int32), in_rows([SMALL] * 2)
+    state = initial_state(SMALL, batches.example(), seeds)
+    in_pieces = Pieces(8, Interruption())
+    for step in (0, 10):
+        whole = advance(algorithms, state, batches, seeds, step, 10, 8)
+        found = in_pieces.advance(algorithms, state, batches, seeds, step, 10)
+        assert_same_bits(jax.tree.leaves(found), jax.tree.leaves(whole))
+        state = whole[0]
+
+
+@pytest.mark.parametrize(("patience", "saved"), [(0.0, 10), (1e9, 20)], ids=["dropped", "finished"])
+def test_a_signal_within_an_interval_waits_for_a_piece_and_not_for_a_long_rest(
+    patience: float, saved: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    train(SMALL, line(), small(steps=20), out=tmp_path / "whole")
+    monkeypatch.setattr(pieces, "SECONDS", 0.0)
+    monkeypatch.setattr(pieces, "PATIENCE", patience)
+    real, calls = pieces.advance_some, iter(range(1, 100))
+
+    def interrupted(*arguments: Any) -> Any:
+        if next(calls) == 3:  # the first of two pieces of the second interval
+            signal.raise_signal(signal.SIGTERM)
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pieces, "advance_some", interrupted)
+        with pytest.raises(SystemExit) as left:
+            train(SMALL, line(), small(steps=20), out=tmp_path / "run")
+    assert left.value.code == 128 + signal.SIGTERM
+    assert Trained.open(tmp_path / "run").step == saved
+    assert [row["step"] for row in rows(tmp_path / "run")] == list(range(10, saved + 1, 10))
+    told = f"saved at step {saved}{'; the interval under way was dropped' if saved == 10 else ''}; go on with --resume"
+    assert told in " ".join(capfd.readouterr().err.split())
+    train(SMALL, line(), small(steps=20), out=tmp_path / "run", resume=True)
+    assert_same_bits(leaves(tmp_path / "whole"), leaves(tmp_path / "run"))
+    assert rows(tmp_path / "whole") == rows(tmp_path / "run")
+
+
+def test_a_signal_within_an_evaluation_drops_its_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = small(steps=20, eval_interval=20, eval_episodes=1, seeds=1)
+    evaluate = member.evaluate
+
+    def interrupted(*arguments: Any, **named: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return evaluate(*arguments, **named)
+
+    with near(partial(Peaceful, 5), 2) as simulators:
+        train(SMALL, line(), plan, out=tmp_path / "whole", simulators=simulators)
+        with monkeypatch.context() as patch:
+            patch.setattr(member, "evaluate", interrupted)
+            with pytest.raises(SystemExit):
+                train(SMALL, line(), plan, out=tmp_path / "run", simulators=simulators)
+        assert Trained.open(tmp_path / "run").step == 10
+        train(SMALL, line(), plan, out=tmp_path / "run", resume=True, simulators=simulators)
+    assert_same_bits(leaves(tmp_path / "whole"), leaves(tmp_path / "run"))
+    assert files.read_rows(tmp_path / "whole" / "evaluations.jsonl") == files.read_rows(
+        tmp_path / "run" / "evaluations.jsonl"
+    )
+
+
 def test_as_many_checkpoints_stay_as_were_asked_for(tmp_path: Path) -> None:
     plan = small(checkpoint_interval=10, keep_checkpoints=2)
     train(SMALL, line(), plan, out=tmp_path / "run")
@@ -480,7 +549,7 @@ def test_a_run_that_stops_before_anything_is_learned_leaves_nothing(tmp_path: Pa
 def test_a_signal_in_the_first_interval_leaves_no_folder(
     number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "advance", lambda *_: signal.raise_signal(number))
+    monkeypatch.setattr(Pieces, "advance", lambda *_: signal.raise_signal(number))
     with pytest.raises(SystemExit) as left:
         train(SMALL, line(), PLAN, out=tmp_path / "run")
     assert left.value.code == 128 + number
@@ -494,7 +563,7 @@ def test_a_refused_or_failed_resume_changes_no_byte(trained_once: Path, monkeypa
     before = contents()
     with pytest.raises(InputError, match="cannot be resumed with other settings"):
         train(replace(SMALL, alpha=5.0), line(), small(steps=20), out=trained_once, resume=True)
-    monkeypatch.setattr(loop, "advance", lambda *_: 1 / 0)
+    monkeypatch.setattr(Pieces, "advance", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError), pytest.warns(UserWarning, match="steps 10 -> 20"):
         train(SMALL, line(), small(steps=20), out=trained_once, resume=True)
     assert contents() == before

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from guidedflow.networks.encoders import Encoder
@@ -17,10 +18,10 @@ from guidedflow.networks.observing import Observing, ObservingMLP
 from guidedflow.packing import Shape
 from guidedflow.types import Action, Observation, Scalar
 
-NOTHING: Float[Array, "0"] = jnp.zeros(0)
-"""No condition."""
+NOTHING: Float[np.ndarray, "0"] = np.zeros(0, np.float32)
+"""No condition; an array of NumPy's, since JAX would take a device when this module is imported."""
 
-Condition = Float[Array, " condition"]
+Condition = Float[Array | np.ndarray, " condition"]
 Latent = Float[Array, " latent"]
 
 

@@ -25,15 +25,19 @@ def acquire(path: Path) -> tuple[int, bytes]:
     """
     descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        error = _in_use(path, descriptor)
-        os.close(descriptor)
-        raise error from None
-    except OSError as error:  # some network file systems cannot lock
-        warnings.warn(f"{path} cannot be locked: {files.reason(error)}; start no second process on it.", stacklevel=3)
-    owner = os.pread(descriptor, 32, 0)
-    sign(descriptor, f"{os.getpid()}\n".encode())
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _in_use(path, descriptor) from None
+        except OSError as error:  # some network file systems cannot lock
+            warnings.warn(
+                f"{path} cannot be locked: {files.reason(error)}; start no second process on it.", stacklevel=3
+            )
+        owner = os.pread(descriptor, 32, 0)
+        sign(descriptor, f"{os.getpid()}\n".encode())
+    except BaseException:
+        os.close(descriptor)  # or this process would hold the lock until it ends
+        raise
     return descriptor, owner
 
 

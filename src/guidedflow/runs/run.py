@@ -148,13 +148,14 @@ class Run:
 
     def close(self) -> None:
         """Let another process write to the run; one that never began leaves its folder as it was, or none."""
-        if self._made and _contents(self.path) == []:
-            (self.path / lock.LOCK).unlink(missing_ok=True)
-            for folder in self._made:
-                with contextlib.suppress(OSError):  # of one that others have put something into
-                    folder.rmdir()
-        elif not self._begun and self._lock is not None:
-            lock.sign(self._lock, self._owner)
+        with contextlib.suppress(OSError):  # of a disk that refuses; what is left is free all the same
+            if self._made and _contents(self.path) == []:
+                (self.path / lock.LOCK).unlink(missing_ok=True)
+                for folder in self._made:
+                    with contextlib.suppress(OSError):  # of one that others have put something into
+                        folder.rmdir()
+            elif not self._begun and self._lock is not None:
+                lock.sign(self._lock, self._owner)
         lock.release(self._lock)
         self._lock = None
 

@@ -1,13 +1,17 @@
 """Where numbers go besides the run's folder: TensorBoard and W&B."""
 
+import contextlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
+from guidedflow import files
 from guidedflow.errors import InputError
 
 Numbers = Mapping[str, float]
@@ -23,24 +27,49 @@ class Adapter(Protocol):
 
 
 class TensorBoard:
-    """One TensorBoard run a seed, so that seeds are curves of their own."""
+    """One TensorBoard run a seed, so that seeds are curves of their own.
+
+    Events are written here and not by tensorboardX's thread: where the disk refuses, that thread ends in silence, and
+    whoever publishes further points waits for it without end. Raises `InputError` where the disk refuses.
+    """
 
     def __init__(self, folder: Path, seeds: Sequence[int], purge: int | None) -> None:
         # A suffix, because two writers that start within one second would take the same file, and empty it.
-        suffix = f".{time.time_ns()}"
-        self._writers = {
-            seed: SummaryWriter(str(folder / f"seed-{seed}"), purge_step=purge, flush_secs=10, filename_suffix=suffix)
-            for seed in seeds
-        }
+        self._folder, suffix = folder, f".{time.time_ns()}"
+        self._writers: dict[int, EventsWriter] = {}
+        with self._told():
+            for seed in seeds:
+                place = folder / f"seed-{seed}"
+                place.mkdir(parents=True, exist_ok=True)
+                self._writers[seed] = EventsWriter(str(place / "events"), suffix)
+                if purge is not None:
+                    self._write(seed, purge, file_version="brain.Event:2")
+                    self._write(seed, purge, session_log=SessionLog(status=SessionLog.START))
 
     def publish(self, step: int, seed: int, numbers: Numbers) -> None:
-        for name, number in numbers.items():
-            if math.isfinite(number):  # for others the writer prints a line that names no metric
-                self._writers[seed].add_scalar(name, number, step)
+        with self._told():
+            for name, number in numbers.items():
+                if math.isfinite(number):
+                    self._write(seed, step, summary=scalar(name, number))
+            self._writers[seed].flush()
 
     def close(self) -> None:
         for writer in self._writers.values():
-            writer.close()
+            with contextlib.suppress(OSError):  # of a disk that has refused before
+                writer.close()
+
+    def _write(self, seed: int, step: int, **content: Any) -> None:
+        self._writers[seed].write_event(Event(wall_time=time.time(), step=step, **content))
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Raise the refusals of the disk as `InputError`."""
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f"{self._folder} could not be written: {files.reason(error)}; its earlier points are unharmed."
+            ) from error
 
 
 class WandB:

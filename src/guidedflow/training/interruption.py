@@ -1,4 +1,4 @@
-"""Interruptions: a signal lets the interval under way end and be saved, or stops a run that has nothing to lose."""
+"""Interruptions: a signal lets an interval that is about to end be saved, drops a longer one, or ends the program."""
 
 import os
 import signal
@@ -25,6 +25,10 @@ class Interrupted(SystemExit):
         self.saved = saved
 
 
+class Dropped(Exception):
+    """A signal was heard long before the end of an interval, which is dropped; the one before is saved."""
+
+
 class Interruption:
     """The first signal that arrives: `number` is None until then.
 
@@ -40,6 +44,11 @@ class Interruption:
     def leave(self, saved: int | None = None) -> NoReturn:
         """End the program with the status that says by which signal."""
         raise Interrupted(128 + (self.number or 0), saved)
+
+    def drop(self) -> None:
+        """Raise `Dropped` after a signal."""
+        if self.number is not None:
+            raise Dropped
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """Train algorithms on a dataset: compiled intervals of updates, and what happens between them.
 
-    interval    `log_interval` updates of every seed of every run in one compiled call: sampling, gradients, Adam
+    interval    `log_interval` updates of every seed of every run as one compiled program: sampling, gradients, Adam;
+                it is called for about a second at a time, so that a signal is heard
     between     curriculum, metrics, evaluation, checkpoint, in this order, so that a resumed run writes the same;
                 the checkpoint is written while the next interval is computed
 
@@ -14,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +35,7 @@ from guidedflow.runs.trained import Trained
 from guidedflow.training.diagnosing import Doctor
 from guidedflow.training.faults import Examiner, examine
 from guidedflow.training.imitation import Course, Imitation
-from guidedflow.training.interruption import interruption
+from guidedflow.training.interruption import Dropped, Interruption, interruption
 from guidedflow.training.member import (
     Member,
     Order,
@@ -44,8 +45,9 @@ from guidedflow.training.member import (
     discounted,
     several,
 )
+from guidedflow.training.pieces import Pieces
 from guidedflow.training.plan import Plan
-from guidedflow.training.updates import advance, compiling, in_rows
+from guidedflow.training.updates import compiling, in_rows
 
 
 def train(
@@ -159,55 +161,74 @@ def train_together(
         caught.at_once = step == 0
         ended = course is not None and course.ended
         saving = stack.enter_context(Saving())
-        while step < plan.steps and not ended and any(member.error is None for member in members):
-            end = plan.end_of_interval(step)
-            with compiling() as clock:
-                start = time.perf_counter()
-                batches, before = feed.at(step) if course is None else course.drawn, state
-                state, metrics = advance(algorithms, state, batches, seeds, step, end - step, plan.batch_size)
-                numbers = {name: np.asarray(value) for name, value in metrics.items()}
-                alive = examiner.alive(state, numbers)
-                figures = doctor.of_runs(algorithms, state, _rows_of(members))
-                seconds = time.perf_counter() - start - clock.seconds
-            speed = (end - step) / max(seconds, 1e-9)
-            caught.at_once = False
-            if course is not None:
-                numbers |= {name: np.asarray([number]) for name, number in course.metrics.items()}
-                if first_unfinite(numbers) is None:
-                    course.move(jax.tree.map(lambda leaf: leaf[0], state), end)
-                ended = course.ended
-            for member, rows, figure in zip(members, _rows_of(members), figures, strict=True):
-                if member.error is not None:
-                    continue
-                died = [rows.start + row for row in member.dying(alive[rows])]
-                found = [examine(algorithms, before, batches, seeds, row, (step, end), plan.batch_size) for row in died]
-                if member.bury(found, step, end):
-                    continue
-                member.begin(step)
-                mine, seen = member.of_healthy(numbers, rows), member.of_healthy(figure, slice(None))
-                member.tracker.log(end, mine | seen | member.warn(end, seen), speed)
-                member.tracker.advance(end, mine, speed)
-                if member.dead:
-                    state = _kept(state, before, [rows.start + row for row in member.dead_rows])
-                own = jax.tree.map(lambda leaf, rows=rows: leaf[rows], state)
-                if (plan.evaluates_at(end) or ended) and simulators is not None:
-                    member.evaluate(own, end, simulators)
-                if plan.saves_at(end) or ended or caught.number is not None:
-                    beside = None if course is None else course.progress
-                    saving.save(member.run.checkpoints, end, own, plan.kept, beside)
-            step = end
-            saving.check()
-            if ended:
-                members[0].tracker.note(f"every episode was cloned: the curriculum ended at step {step:,}")
-            if caught.number is not None:
-                saving.wait()
-                members[0].tracker.note(f"interrupted: saved at step {step:,}; go on with --resume")
-                caught.leave(step)
+        pieces = Pieces(plan.batch_size, caught)
+        try:
+            while step < plan.steps and not ended and any(member.error is None for member in members):
+                end = plan.end_of_interval(step)
+                progress = course and course.progress
+                with compiling() as clock:
+                    start = time.perf_counter()
+                    batches, before = feed.at(step) if course is None else course.drawn, state
+                    state, metrics = pieces.advance(algorithms, state, batches, seeds, step, end - step)
+                    numbers = {name: np.asarray(value) for name, value in metrics.items()}
+                    alive = examiner.alive(state, numbers)
+                    figures = doctor.of_runs(algorithms, state, _rows_of(members))
+                    seconds = time.perf_counter() - start - clock.seconds
+                speed = (end - step) / max(seconds, 1e-9)
+                caught.at_once = False
+                if course is not None:
+                    numbers |= {name: np.asarray([number]) for name, number in course.metrics.items()}
+                    if first_unfinite(numbers) is None:
+                        course.move(jax.tree.map(lambda leaf: leaf[0], state), end)
+                    ended = course.ended
+                for member, rows, figure in zip(members, _rows_of(members), figures, strict=True):
+                    if member.error is not None:
+                        continue
+                    died = [rows.start + row for row in member.dying(alive[rows])]
+                    found = [
+                        examine(algorithms, before, batches, seeds, row, (step, end), plan.batch_size) for row in died
+                    ]
+                    if member.bury(found, step, end):
+                        continue
+                    member.begin(step)
+                    mine, seen = member.of_healthy(numbers, rows), member.of_healthy(figure, slice(None))
+                    member.tracker.log(end, mine | seen | member.warn(end, seen), speed)
+                    member.tracker.advance(end, mine, speed)
+                    if member.dead:
+                        state = _kept(state, before, [rows.start + row for row in member.dead_rows])
+                    own = jax.tree.map(lambda leaf, rows=rows: leaf[rows], state)
+                    if (plan.evaluates_at(end) or ended) and simulators is not None:
+                        member.evaluate(own, end, simulators, caught.drop)
+                    if plan.saves_at(end) or ended:
+                        saving.save(member.run.checkpoints, end, own, plan.kept, course and course.progress)
+                step = end
+                saving.check()
+                if ended:
+                    members[0].tracker.note(f"every episode was cloned: the curriculum ended at step {step:,}")
+                if caught.number is not None:
+                    _leave(caught, saving, members, state, step, course and course.progress)
+        except Dropped:
+            if step == 0:
+                caught.leave()
+            _leave(caught, saving, members, before, step, progress, "; the interval under way was dropped")
         saving.wait()
         return [
             member.error or member.trained(jax.tree.map(lambda leaf, rows=rows: leaf[rows], state), step)
             for member, rows in zip(members, _rows_of(members), strict=True)
         ]
+
+
+def _leave(
+    caught: Interruption, saving: Saving, members: Sequence[Member], state: Any, step: int, beside: Any, more: str = ""
+) -> NoReturn:
+    """Save every run at the end of an interval, and end the program as the signal asks."""
+    for member, rows in zip(members, _rows_of(members), strict=True):
+        if member.error is None:
+            own = jax.tree.map(lambda leaf, rows=rows: leaf[rows], state)
+            saving.save(member.run.checkpoints, step, own, member.plan.kept, beside)
+    saving.wait()
+    members[0].tracker.note(f"interrupted: saved at step {step:,}{more}; go on with --resume")
+    caught.leave(step)
 
 
 def _rows_of(members: Sequence[Member]) -> list[slice]:

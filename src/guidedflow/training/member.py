@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -189,14 +189,15 @@ class Member:
                 "the task that the data are of."
             )
 
-    def evaluate(self, state: Any, step: int, simulators: Simulators) -> None:
-        """Roll out every policy, on episodes that only training sees, and write the rows."""
+    def evaluate(self, state: Any, step: int, simulators: Simulators, watch: Callable[[], None] | None = None) -> None:
+        """Roll out every policy, on episodes that only training sees, and write the rows; `watch` may end it."""
         seeds, state = deaths.survivors(self.seeds, state, self.dead)
         for name, policy in self.algorithm.policies(state).items():
             acting = self.configuration.in_units(policy)
             found = evaluate(
                 acting, simulators, task=self._task, seeds=seeds, episodes=self.plan.eval_episodes,
                 seed=self.plan.seed, stream=Stream.TRAINING_EPISODES, task_ids=environments.task_ids(self._task),
+                watch=watch,
             )  # fmt: skip
             self.tracker.episodes(found.labelled(policy=name, step=step).rows)
 

@@ -4,7 +4,7 @@ The key of an update is a function of seed and step, so there is no random state
 but for its batches, and does not know what happens between two such programs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,9 @@ from guidedflow.keys import Stream, stream_key
 from guidedflow.results.intervals import TAKEN
 from guidedflow.runs import pytrees as leaves
 from guidedflow.types import Metrics
+
+_ROUND = 8
+"""Updates of a round, at most."""
 
 
 @dataclass
@@ -82,34 +85,117 @@ def advance(
     Rows are spread over the devices where their number is a multiple of them. Raises `InputError` for an update that
     breaks the contract of `Algorithm`.
     """
+    none = no_metrics(algorithms, state, batches, seeds, count, batch_size)
+    state, metrics = advance_some(algorithms, state, none, batches, seeds, step, 0, count, count, batch_size)
+    return state, means(metrics)
 
-    def one_row(row: tuple[Algorithm[Any], Any, Int[Array, ""], Int[Array, ""] | None]) -> tuple[Any, Metrics]:
-        algorithm, state, seed, place = row
+
+def no_metrics(
+    algorithms: Algorithm[Any],
+    state: Any,
+    batches: Transitions,
+    seeds: Int[Array, " rows"],
+    count: int,
+    batch_size: int,
+) -> Metrics:
+    """Room for every metric of `count` updates of every row, for `advance_some` to fill."""
+
+    def first_row(algorithms: Algorithm[Any], state: Any, batches: Transitions, seeds: Int[Array, " rows"]) -> Metrics:
+        algorithm, own, seed = jax.tree.map(lambda leaf: leaf[0], (algorithms, state, seeds))
+        return _round(algorithm, own, batches.of_row(0), seed, jnp.int32(0), round_of(count), batch_size)[1]
+
+    shapes = jax.eval_shape(first_row, algorithms, state, batches, seeds)
+    return jax.tree.map(lambda metric: jnp.zeros((len(seeds), count), metric.dtype), shapes)
+
+
+def round_of(count: int) -> int:
+    """Updates of an interval of `count` between two looks at where a piece ends; each look may wait for the device."""
+    return max(size for size in range(1, _ROUND + 1) if count % size == 0)
+
+
+@partial(jax.jit, static_argnames=("count", "batch_size"))
+def advance_some(
+    algorithms: Algorithm[Any],
+    state: Any,
+    metrics: Metrics,
+    batches: Transitions,
+    seeds: Int[Array, " rows"],
+    step: int | Int[Array, ""],
+    begin: int | Int[Array, ""],
+    end: int | Int[Array, ""],
+    count: int,
+    batch_size: int,
+) -> tuple[Any, Metrics]:
+    """Updates `begin` to `end` of an interval of `count` from `step` on; returns the state and the metrics so far.
+
+    One program serves every piece of an interval, since both ends are arguments; they must be multiples of
+    `round_of(count)`. `metrics` have one number an update, of which those before `begin` are kept.
+    """
+
+    def one_row(row: tuple[Algorithm[Any], Any, Metrics, Int[Array, ""], Int[Array, ""] | None]) -> tuple[Any, Metrics]:
+        algorithm, state, metrics, seed, place = row
         mine = batches if place is None else batches.of_row(place)
+        size = round_of(count)
 
-        def update(state: Any, step: Int[Array, ""]) -> tuple[Any, Metrics]:
-            batch = mine.sample(stream_key(seed, Stream.DATA, step), batch_size)
-            updated, metrics = algorithm.update(state, batch, stream_key(seed, Stream.UPDATE, step))
-            _check(type(algorithm).__name__, state, updated, metrics)
-            return updated, metrics
+        def go(carry: tuple[Any, Metrics, Int[Array, ""]]) -> tuple[Any, Metrics, Int[Array, ""]]:
+            state, metrics, done = carry
+            state, found = _round(algorithm, state, mine, seed, step + done, size, batch_size)
+            write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=done, axis=0)
+            return state, jax.tree.map(write, metrics, found), done + size
 
-        state, metrics = jax.lax.scan(update, state, step + jnp.arange(count))
-        return state, jax.tree.map(jnp.mean, metrics)
+        start = state, metrics, jnp.asarray(begin, jnp.int32)
+        state, metrics, _ = jax.lax.while_loop(lambda carry: carry[2] < end, go, start)
+        return state, metrics
 
-    # One program either way. A CPU has nothing to gain from wider products: there the mapped update is a fifth slower
-    # than the plain one, so rows take turns, and together they compute the very bits that each would alone.
-    def all_rows(rows: tuple[Algorithm[Any], Any, Int[Array, " rows"], Any]) -> tuple[Any, Metrics]:
-        return jax.lax.map(one_row, rows) if jax.default_backend() == "cpu" else jax.vmap(one_row)(rows)
-
-    rows = algorithms, state, seeds, None if batches.shares is None else jnp.arange(len(seeds))
+    rows = algorithms, state, metrics, seeds, None if batches.shares is None else jnp.arange(len(seeds))
     devices = jax.devices()
     if len(devices) == 1 or len(seeds) % len(devices):
-        return all_rows(rows)
+        return _every_row(one_row, rows)
     mesh = jax.make_mesh((len(devices),), ("rows",), axis_types=(AxisType.Auto,))
     spread = jax.shard_map(
-        all_rows, mesh=mesh, in_specs=PartitionSpec("rows"), out_specs=PartitionSpec("rows"), check_vma=False
+        partial(_every_row, one_row),
+        mesh=mesh,
+        in_specs=PartitionSpec("rows"),
+        out_specs=PartitionSpec("rows"),
+        check_vma=False,
     )
     return spread(rows)
+
+
+@jax.jit
+def means(metrics: Metrics) -> Metrics:
+    """The mean of each metric over the updates of an interval, one number a row."""
+    return _every_row(partial(jax.tree.map, jnp.mean), metrics) if metrics else metrics
+
+
+def _every_row(one_row: Callable[[Any], Any], rows: Any) -> Any:
+    """A function of one row, of all of them.
+
+    A CPU has nothing to gain from wider products: there the mapped update is a fifth slower than the plain one, so rows
+    take turns, and together they compute the very bits that each would alone.
+    """
+    return jax.lax.map(one_row, rows) if jax.default_backend() == "cpu" else jax.vmap(one_row)(rows)
+
+
+@partial(jax.jit, static_argnames=("count", "batch_size"))
+def _round(
+    algorithm: Algorithm[Any],
+    state: Any,
+    batches: Transitions,
+    seed: Int[Array, ""],
+    step: Int[Array, ""],
+    count: int,
+    batch_size: int,
+) -> tuple[Any, Metrics]:
+    """`count` updates of one row; each metric has one number an update."""
+
+    def update(state: Any, step: Int[Array, ""]) -> tuple[Any, Metrics]:
+        batch = batches.sample(stream_key(seed, Stream.DATA, step), batch_size)
+        updated, metrics = algorithm.update(state, batch, stream_key(seed, Stream.UPDATE, step))
+        _check(type(algorithm).__name__, state, updated, metrics)
+        return updated, metrics
+
+    return jax.lax.scan(update, state, step + jnp.arange(count))
 
 
 def _check(name: str, state: Any, updated: Any, metrics: Any) -> None:
