@@ -83,13 +83,12 @@ class SingleTask(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         super().__init__(env)
-        self._arm: Any = env.unwrapped
+        arm: Any = env.unwrapped
         # What MetaWorld's own multi-task benchmarks set by `set_task`, which needs a pickled task.
-        self._arm._set_task_called = True
-        self._arm._partially_observable = False
-        vars(self._arm).pop("sawyer_observation_space", None)  # It is kept, and says that a hidden goal is 0.
-        self._arm._freeze_rand_vec = False
-        self._arm.seeded_rand_vec = True
+        arm._set_task_called, arm._partially_observable = True, False
+        vars(arm).pop("sawyer_observation_space", None)  # It is kept, and says that a hidden goal is 0.
+        arm._freeze_rand_vec, arm.seeded_rand_vec = False, True
+        self._arm = arm
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

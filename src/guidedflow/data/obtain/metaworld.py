@@ -94,7 +94,10 @@ class ScriptedPolicy(Collector):
         resets, disturbances = seed.spawn(2)
         noise, random_rows, random_actions = disturbed(self._recipe, np.random.default_rng(disturbances))
         observation, _ = self.env.reset(seed=int(resets.generate_state(1)[0]))
-        observations, actions, rewards, over, solved = [observation], [], [], False, False
+        observations: list[NDArray[Any]] = [observation]
+        actions: list[NDArray[Any]] = []
+        rewards: list[float] = []
+        over = solved = False
         with quiet():  # The policies warn of actions outside the box, to which they are clipped here.
             while not over:
                 row = len(actions)
@@ -105,7 +108,7 @@ class ScriptedPolicy(Collector):
                 observation, reward, solved, truncated, _ = self.env.step(action)
                 observations.append(observation)
                 actions.append(action)
-                rewards.append(reward)
+                rewards.append(float(reward))
                 over = solved or truncated
         return _columns(observations, actions, rewards, solved)
 
