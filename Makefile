@@ -1,8 +1,8 @@
-# make setup | demo | test | test-slow | check | format | docs | dist | dist-fresh | bench | clean
+# make setup | metaworld | demo | test | test-slow | check | format | docs | dist | dist-fresh | bench | clean
 # PYTHON=/path/to/python chooses the interpreter for the virtual environment; WORKERS=N the test processes.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format docs dist dist-fresh bench clean
+.PHONY: help setup metaworld demo test test-slow check format docs dist dist-fresh bench clean
 
 # A command by that name may exist and still not run (version managers), or come without venv, so each is tried.
 RUNS := import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
@@ -23,6 +23,13 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -c '$(RUNS)' 2>/dev/null || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
+
+metaworld:  ## make .venv-metaworld, which has MetaWorld and OGBench with the MuJoCo 3.3.0 that MetaWorld requires
+	@test -n "$(PYTHON)" && $(PYTHON) -c '$(RUNS)' 2>/dev/null || { echo "$(UNSUPPORTED)" >&2; exit 1; }
+	mkdir -p build && grep -vE '^(mujoco|mujoco-core|mujoco-studio|dm_control)==' constraints.txt > build/constraints-metaworld.txt
+	$(PYTHON) -m venv .venv-metaworld
+	.venv-metaworld/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint build/constraints-metaworld.txt --editable '.[metaworld,ogbench]' pytest pytest-timeout hypothesis beartype h5py
 
 demo: $(READY)  ## collect, train, evaluate: the table and the picture of the README
 	$(BIN)/guidedflow demo
@@ -63,5 +70,5 @@ bench: $(READY)  ## every speed claim, beside the floor that it is measured agai
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 clean:  ## remove what the other commands made, but no run and no dataset
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .venv-metaworld .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
 	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -68,7 +68,7 @@ class Many:
     tasks: tuple[str, ...] = ()
     """Tasks, for example cube-single-noisy-singletask-task1-v0."""
     suite: str | None = None
-    """All tasks of a suite: ogbench, ogbench-noisy, d4rl, minari, all-144 or laptop."""
+    """All tasks of a suite: ogbench, ogbench-noisy, d4rl, minari, all-144, metaworld or laptop."""
     algorithms: tuple[str, ...] = ("gfp",)
     """Algorithms, for example gfp fql iql rebrac."""
     hidden: tuple[int, ...] = ()

@@ -9,6 +9,7 @@
     minari     a folder of Minari's, or the name of one            formats.minari
     ogbench    a task of OGBench's, or a folder of its shards      formats.ogbench
     d4rl       a task of D4RL's, or an HDF5 file in its layout     formats.d4rl
+    metaworld  a task of MetaWorld's                               formats.metaworld
 
 Named columns mean own data: own, or a layout with such columns. Otherwise the first source counts that knows what lies
 at the path by a mark of its own, then the first that claims the task's name, then the first whose columns the file has.
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from guidedflow import environments
 from guidedflow.data.dataset import Dataset
-from guidedflow.data.formats import columns, d4rl, episode_files, lerobot, minari, ogbench, own, zarr_folder
+from guidedflow.data.formats import columns, d4rl, episode_files, lerobot, metaworld, minari, ogbench, own, zarr_folder
 from guidedflow.data.formats.arrays import Arrays
 from guidedflow.data.formats.columns import Columns, Roles, UnnamedColumns
 from guidedflow.data.formats.opening import SUFFIXES, open_arrays, open_file
@@ -243,7 +244,9 @@ def _source(task: str, place: Path | None, given: Columns | None, own: bool = Fa
 
 def _check_task(task: str, recorded: str | None, place: Path) -> None:
     """Raises `InputError` where what lies at `place` is recorded as another task's, since rewards are a task's."""
-    if recorded not in (None, task) and environments.known(task) and environments.known(str(recorded)):
+    if recorded in (None, task) or environments.alike(str(recorded), task):
+        return
+    if environments.known(task) and environments.known(str(recorded)):
         raise InputError(
             f"{place} was converted for {recorded}, whose rewards are not those of {task}; convert again with "
             f"--task {task}, or train on --task {recorded}"
@@ -314,6 +317,14 @@ SOURCES = {
             claims=d4rl.claims,
             resembles=d4rl.resembles,
             home=d4rl.home,
+        ),
+        Source(
+            "metaworld",
+            open=open_arrays,
+            roles=metaworld.roles,
+            claims=_of_suite("metaworld"),
+            home=metaworld.home,
+            missing=metaworld.missing,
         ),
     )
 }

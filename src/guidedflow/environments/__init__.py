@@ -4,6 +4,7 @@
     adroit      the 24 hand tasks of D4RL and Minari, simulated by gymnasium-robotics
     antmaze     D4RL's six, simulated by gymnasium-robotics
     mujoco      Minari's hopper, halfcheetah and walker2d, simulated by Gymnasium
+    metaworld   MetaWorld's 50 manipulation tasks, each with four kinds of data
 
 A suite is imported when one of its environments is made, and not before. Data without a simulator may have any other
 name. This module does not know what is in a dataset, what acts, or how many environments run at once.
@@ -15,7 +16,7 @@ from typing import Any
 
 import gymnasium
 
-from guidedflow.environments import adroit, antmaze, mujoco, ogbench
+from guidedflow.environments import adroit, antmaze, metaworld, mujoco, ogbench
 from guidedflow.environments.goals import GoalObserved
 from guidedflow.environments.ogbench import ENVIRONMENTS, SUCCESS_TIMING, SuccessTiming, datasets, tasks
 from guidedflow.environments.tasks import Task
@@ -28,6 +29,7 @@ __all__ = [
     "Repeatable",
     "SuccessTiming",
     "Task",
+    "alike",
     "datasets",
     "describe",
     "drawing_as",
@@ -40,7 +42,7 @@ __all__ = [
     "tasks",
 ]
 
-_SUITES = (ogbench, adroit, antmaze, mujoco)
+_SUITES = (ogbench, adroit, antmaze, mujoco, metaworld)
 
 
 def known(name: str) -> bool:
@@ -71,6 +73,12 @@ def simulated(name: str) -> None:
             "--env MODULE:FUNCTION, estimate returns by evaluate --off-policy, or act by guidedflow.load_policy(RUN), "
             "whose policy(observation, key) is an action"
         )
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether two names stand for the same task of MetaWorld's, whose kinds of data share simulator and rewards."""
+    found = [metaworld.find(name) for name in (one, other)]
+    return None not in found and len({task.environment for task in found if task is not None}) == 1
 
 
 def task_ids(name: str) -> tuple[int, ...]:

@@ -3,10 +3,21 @@
 from guidedflow.errors import InputError, did_you_mean
 from guidedflow.recipes.tasks import tasks
 
+METAWORLD = (
+    "metaworld-reach-v3-dithered",
+    "metaworld-drawer-open-v3-mixed",
+    "metaworld-button-press-topdown-v3-dithered",
+    "metaworld-door-open-v3-dithered",
+    "metaworld-basketball-v3-mixed",
+    "metaworld-assembly-v3-mixed",
+)
+"""Six of MetaWorld's 200 tasks, the easy ones first; they need an installation of its own."""
+
 LAPTOP = (
     *(f"cube-single-noisy-singletask-task{number}-v0" for number in range(1, 6)),
     *(f"cube-single-play-singletask-task{number}-v0" for number in range(1, 6)),
     *(f"pointmaze-medium-navigate-singletask-task{number}-v0" for number in range(1, 6)),
+    *METAWORLD,
 )
 """Tasks whose data `guidedflow data collect` makes in minutes."""
 
@@ -20,6 +31,7 @@ def suites() -> dict[str, list[str]]:
         "d4rl": [task.name for task in tasks("d4rl")],
         "minari": [task.name for task in tasks("minari")],
         "all-144": every,
+        "metaworld": list(METAWORLD),
         "laptop": list(LAPTOP),
     }
 

@@ -1,4 +1,4 @@
-"""Make an OGBench dataset without a download: a recipe's episodes, from several processes, in OGBench's file format.
+"""Make a dataset without a download: a recipe's episodes, from several processes, in the format of their suite.
 
 An episode is a function of the seed, its index and which of the two files it belongs to. So the files do not depend on
 the number of processes, a longer collection begins with a shorter one, and validation never repeats training. This
@@ -22,25 +22,35 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from guidedflow.data.formats import making
-from guidedflow.data.obtain.oracles import RECIPES, Episode, Recipe, collector, recipe
+from guidedflow.data.obtain import metaworld, oracles
+from guidedflow.data.obtain.oracles import FOLDER, Collector, Episode, Recipe
 from guidedflow.errors import InputError
 from guidedflow.files import reason, replacing
 from guidedflow.processes import available_cores, launching
 from guidedflow.results.counts import plural
 
-FOLDER = Path("~/.ogbench/data")
-"""Where OGBench itself looks for datasets."""
+__all__ = ["FOLDER", "collect", "collectable", "collector", "published_episodes", "recipe"]
 
 Job = tuple[int, int]  # which file (0 training, 1 validation), and the episode's index in it
 
 
 def collectable() -> list[str]:
     """Names of the datasets that can be made without a download."""
-    return list(RECIPES)
+    return [*oracles.RECIPES, *metaworld.RECIPES]
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of a dataset. Raises `InputError` for an unknown name, and for data that no scripted oracle makes."""
+    return metaworld.recipe(name) if name.startswith("metaworld-") else oracles.recipe(name)
+
+
+def collector(made: Recipe) -> Collector:
+    """Start the simulator of a recipe; the result makes the episode of a seed, whatever was made before."""
+    return metaworld.ScriptedPolicy(made) if isinstance(made, metaworld.Scripted) else oracles.collector(made)
 
 
 def published_episodes(name: str) -> int:
-    """How many training episodes the published dataset has; its validation file has a tenth of that."""
+    """How many training episodes a dataset has by default: as many as published, where it was; see `collect`."""
     return recipe(name).episodes
 
 
@@ -57,11 +67,11 @@ def collect(
 ) -> tuple[Path, Path]:
     """Make the training file of a dataset and its validation file of a tenth as many episodes, and return their paths.
 
-    `episodes` defaults to the published number and `workers` to one for each processor. `out` is the training file
-    (`*.npz`) or a folder for both, by default OGBench's own. `random_actions`, a probability, and `noise`, a deviation,
-    change the quality of the data; by default they are as published. The files appear complete or not at all, and
-    record how they were made. Raises `InputError` for a name that cannot be collected, a number out of range, and files
-    that exist, unless `overwrite`.
+    `episodes` defaults to `published_episodes` and `workers` to one for each processor. `out` is the training file
+    (`*.npz`) or a folder for both, by default the suite's own. `random_actions`, a probability, and `noise`, a
+    deviation, change the quality of the data; by default they are the recipe's. The files appear complete or not at
+    all, and record how they were made. Raises `InputError` for a name that cannot be collected, a number out of
+    range, a suite that is not installed, and files that exist, unless `overwrite`.
     """
     made = recipe(name).dialled(random_actions, noise)
     episodes = made.episodes if episodes is None else episodes
@@ -69,18 +79,22 @@ def collect(
     for word, number, least in (("episodes", episodes, 1), ("workers", workers, 1), ("seed", seed, 0)):
         if number < least:
             raise InputError(f"{word} must be at least {least}, not {number}")
-    paths = _paths(name, out, overwrite)
+    paths = _paths(name, made.folder if out is None else out, overwrite)
     jobs = [(0, index) for index in range(episodes)] + [(1, index) for index in range(max(1, episodes // 10))]
-    columns = _gather(made, seed, jobs, min(workers, len(jobs)), progress)
-    rows = episodes * made.rows
-    parts = {paths[0]: {k: v[:rows] for k, v in columns.items()}, paths[1]: {k: v[rows:] for k, v in columns.items()}}
-    _write(parts, {**made.record(), "seed": seed})
+    columns, rows = _gather(made, seed, jobs, min(workers, len(jobs)), progress)
+    training = sum(rows[:episodes])
+    parts = [{k: v[:training] for k, v in columns.items()}, {k: v[training:] for k, v in columns.items()}]
+    records = [{**made.record(), "seed": seed, **made.outcome(part)} for part in parts]
+    _write(paths, parts, records)
+    if progress and "success_rate" in records[0]:
+        told = f"{records[0]['success_rate']:.1%} of {plural(episodes, 'episode')} were solved"
+        Console(stderr=True).print(f"{name}: {told}", highlight=False, soft_wrap=True)
     return paths
 
 
-def _paths(name: str, out: Path | None, overwrite: bool) -> tuple[Path, Path]:
+def _paths(name: str, out: Path, overwrite: bool) -> tuple[Path, Path]:
     """The two files, in a folder that exists and can be written."""
-    train = Path(FOLDER if out is None else out).expanduser()
+    train = Path(out).expanduser()
     train = train if train.suffix == ".npz" else train / f"{name}.npz"
     validation = train.with_name(f"{train.stem}-val.npz")
     for path in (train, validation):
@@ -95,9 +109,12 @@ def _paths(name: str, out: Path | None, overwrite: bool) -> tuple[Path, Path]:
     return train, validation
 
 
-def _gather(made: Recipe, seed: int, jobs: list[Job], workers: int, progress: bool) -> dict[str, NDArray[Any]]:
-    """All episodes end to end in the order of the jobs, each column allocated once."""
+def _gather(
+    made: Recipe, seed: int, jobs: list[Job], workers: int, progress: bool
+) -> tuple[dict[str, NDArray[Any]], list[int]]:
+    """All episodes end to end in the order of the jobs, each column allocated once; and the rows of each."""
     columns: dict[str, NDArray[Any]] = {}
+    lengths: dict[Job, int] = {}
     place = {job: slice(i * made.rows, (i + 1) * made.rows) for i, job in enumerate(jobs)}
     shown = [TextColumn("collecting {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("episodes"),
              TextColumn("{task.fields[rate]} steps/s"), TimeRemainingColumn()]  # fmt: skip
@@ -108,12 +125,27 @@ def _gather(made: Recipe, seed: int, jobs: list[Job], workers: int, progress: bo
             for key, rows in episode.items():
                 if key not in columns:
                     columns[key] = np.empty((len(jobs) * made.rows, *rows.shape[1:]), rows.dtype)
-                columns[key][place[job]] = rows
+                columns[key][place[job]][: len(rows)] = rows
+            lengths[job] = len(episode["actions"])
             speed = bar.tasks[task].speed
-            bar.update(task, advance=1, rate=f"{speed * made.rows:,.0f}" if speed else "-")
+            mean = sum(lengths.values()) / done
+            bar.update(task, advance=1, rate=f"{speed * mean:,.0f}" if speed else "-")
             if progress and not console.is_terminal and done * 10 // len(jobs) > (done - 1) * 10 // len(jobs):
                 console.print(f"collecting {made.name}: {done} of {plural(len(jobs), 'episode')}", soft_wrap=True)
-    return columns
+    return _closed_up(columns, made.rows, [lengths[job] for job in jobs])
+
+
+def _closed_up(
+    columns: dict[str, NDArray[Any]], most: int, rows: list[int]
+) -> tuple[dict[str, NDArray[Any]], list[int]]:
+    """Columns with room for `most` rows an episode, moved together in place where episodes are shorter."""
+    ends = np.cumsum(rows)
+    if len(rows) * most == ends[-1]:
+        return columns, rows
+    for column in columns.values():
+        for number, (end, length) in enumerate(zip(ends, rows, strict=True)):
+            column[end - length : end] = column[number * most : number * most + length]
+    return {key: column[: ends[-1]] for key, column in columns.items()}, rows
 
 
 def _simulate(made: Recipe, seed: int, jobs: list[Job], workers: int) -> Iterator[tuple[Job, Episode]]:
@@ -182,10 +214,10 @@ def _serve(connection: Connection, made: Recipe, seed: int) -> None:
         connection.send(((split, index), episode(np.random.SeedSequence(seed, spawn_key=(split, index)))))
 
 
-def _write(files: dict[Path, dict[str, NDArray[Any]]], record: dict[str, Any]) -> None:
+def _write(paths: tuple[Path, Path], parts: list[dict[str, NDArray[Any]]], records: list[dict[str, Any]]) -> None:
     """Store all files or none. Not compressed, since noisy floats hardly shrink."""
     with ExitStack() as stack:
-        for path, columns in files.items():
+        for path, columns, record in zip(paths, parts, records, strict=True):
             part = stack.enter_context(replacing(path))
             with part.open("wb") as file:
                 np.savez(file, allow_pickle=False, **columns)

@@ -111,6 +111,8 @@ def find(name: str, out: Path | None = None) -> Source | None:
             return Source("ogbench", place or FOLDER.expanduser(), tuple((n, n) for n in names), made)
         if parsed.suite == "d4rl":
             return _of_d4rl(name, place)
+        if parsed.suite == "metaworld":
+            raise InputError(f"{name!r} is not published; make it by `guidedflow data collect {name}`")
         return None
     if "/" in name and _MINARI.fullmatch(name) and ".." not in name:
         return None

@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from guidedflow.data.formats import d4rl, minari
+from guidedflow.data.formats import d4rl, metaworld, minari
 from guidedflow.data.obtain.collect import FOLDER, collectable, published_episodes
 from guidedflow.data.obtain.download import find, published
+from guidedflow.data.obtain.metaworld import FOLDER as METAWORLD
+from guidedflow.data.obtain.metaworld import RECIPES
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ def inventory() -> list[Entry]:
         for name in names:
             episodes = published_episodes(name) if name in made else None
             entries.append(Entry(name, suite, episodes, True, *_held(name)))
+    entries += [Entry(name, "metaworld", made.episodes, False, *_collected(name)) for name, made in RECIPES.items()]
     listed = {entry.path for entry in entries}
     entries += [entry for entry in _others() if entry.path not in listed]
     return entries
@@ -55,7 +58,12 @@ def inventory() -> list[Entry]:
 
 def folders() -> dict[str, Path]:
     """Where the suites look for their datasets."""
-    return {"ogbench": FOLDER.expanduser(), "d4rl": d4rl.folder(), "minari": minari.folder()}
+    return {
+        "ogbench": FOLDER.expanduser(),
+        "d4rl": d4rl.folder(),
+        "minari": minari.folder(),
+        "metaworld": METAWORLD.expanduser(),
+    }
 
 
 def _held(name: str) -> tuple[str | None, int | None, bool]:
@@ -74,11 +82,20 @@ def _held(name: str) -> tuple[str | None, int | None, bool]:
     return str(path), sum(each.stat().st_size for each in held), len(held) == len(paths)
 
 
+def _collected(name: str) -> tuple[str | None, int | None, bool]:
+    """The same of a dataset of MetaWorld's, which nobody publishes."""
+    train = metaworld.home(name)
+    files = [path for path in (train, train.with_name(f"{train.stem}-val.npz")) if path.is_file()]
+    if train not in files:
+        return None, None, False
+    return str(train), sum(path.stat().st_size for path in files), len(files) == 2
+
+
 def _others() -> list[Entry]:
     """Datasets of the suites' folders whose names are not known here."""
     found = []
     places = folders()
-    for suite, pattern in (("ogbench", "*.npz"), ("d4rl", "*.hdf5")):
+    for suite, pattern in (("ogbench", "*.npz"), ("d4rl", "*.hdf5"), ("metaworld", "*.npz")):
         for path in sorted(places[suite].glob(pattern)):
             if path.is_file() and not path.stem.endswith("-val"):
                 found.append(Entry(path.stem, suite, None, False, str(path), path.stat().st_size, True))

@@ -11,6 +11,7 @@ This module does not know how many episodes are wanted, in which process it runs
 import abc
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import gymnasium
@@ -22,6 +23,9 @@ from guidedflow.errors import InputError, did_you_mean
 
 Episode = dict[str, NDArray[Any]]
 """Columns of one episode as OGBench stores them: L actions make L + 1 rows, and the last row's action means nothing."""
+
+FOLDER = Path("~/.ogbench/data")
+"""Where OGBench itself looks for datasets."""
 
 Cell = tuple[int, int]
 
@@ -86,6 +90,15 @@ class Recipe:
             "noise": self.disturbance,
             "stacking": list(self.stacking),
         }
+
+    @property
+    def folder(self) -> Path:
+        """Where its suite looks for datasets."""
+        return FOLDER
+
+    def outcome(self, columns: Episode) -> dict[str, Any]:
+        """What the record says of the episodes that were made, end to end; of OGBench's nothing."""
+        return {}
 
     @property
     def family(self) -> str:
