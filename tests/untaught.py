@@ -17,13 +17,14 @@ from guidedflow.algorithms.contract import shown
 from guidedflow.runs.trained import Trained
 from guidedflow.training import loop
 from guidedflow.training.diagnosing import Doctor
+from guidedflow.training.pieces import Pieces
 
 
 @contextmanager
 def untaught() -> Iterator[None]:
     """Within it, training computes no update."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "advance", moved)
+        patch.setattr(Pieces, "advance", moved)
         patch.setattr(Doctor, "figures", lambda *_, **__: {})
         yield
 
@@ -34,8 +35,8 @@ def begun(*arguments: Any, **more: Any) -> Trained:
         return loop.train(*arguments, **more)
 
 
-def moved(algorithms: Any, state: Any, batches: Any, seeds: Any, step: int, count: int, batch_size: int) -> Any:
-    """In the place of `advance`: the floats of a state grow by a thousandth an update, and every metric is 0."""
+def moved(_: Pieces, algorithms: Any, state: Any, batches: Any, seeds: Any, step: int, count: int) -> Any:
+    """In the place of `Pieces.advance`: the floats of a state grow by a thousandth an update, and every metric is 0."""
 
     def move(leaf: jax.Array) -> jax.Array:
         values = np.asarray(leaf)
