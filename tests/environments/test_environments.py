@@ -62,7 +62,7 @@ def test_an_unknown_task_is_one_sentence_with_a_proposal(wrong, right):
     [
         ("cube-single-noisy-singletask-v0", 28),
         ("scene-play-singletask-task4-v0", 40),
-        ("puzzle-3x3-play-singletask-v0", 55),
+        pytest.param("puzzle-3x3-play-singletask-v0", 55, marks=pytest.mark.slow),
         ("pointmaze-medium-navigate-singletask-v0", 2),
         ("antmaze-medium-navigate-singletask-v0", 29),
         ("antsoccer-arena-navigate-singletask-v0", 42),

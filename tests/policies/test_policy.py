@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from golden_file import Golden
+from tiny_algorithm import shapes_of
 
 from guidedflow.algorithms import GFP, QGF
 from guidedflow.algorithms.parts import distillation
@@ -52,7 +53,14 @@ def name(sampler: Sampler) -> str:
     return f"{type(sampler.guidance).__name__}-{sampler.refinement is not None}-{sampler.candidates}"
 
 
-@pytest.mark.parametrize("sampler", [*GUIDED, *UNGUIDED, FULL], ids=name)
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        pytest.param(sampler, marks=pytest.mark.slow if sampler in UNGUIDED[1:3] else ())
+        for sampler in (*GUIDED, *UNGUIDED, FULL)
+    ],
+    ids=name,
+)
 def test_one_observation_equals_its_row_in_a_batch(sampler: Sampler) -> None:
     policies = [FLOW, ACTOR] if sampler in UNGUIDED else [FLOW]
     keys = jax.random.split(KEY, len(OBSERVATIONS))
@@ -263,7 +271,7 @@ def test_golden_gfp_actions(case: str, golden: Path) -> None:
     """Both policies of GFP act as published, given the noise that was drawn there."""
     file = Golden(golden / f"gfp-{case}.npz")
     batch, noise = file.batch, file.noise(distillation.Noise).action
-    state = GFP(hidden=file.hidden).init(jax.tree.map(lambda leaf: leaf[0], batch), KEY)
+    state = shapes_of(GFP(hidden=file.hidden), jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[0]), batch))
     flow = file.fill(state.flow.network, "modules_vabc/mlp")
     actor = file.fill(state.actor.network, "modules_actor/mlp")
     sampler = Sampler(file.config["flow_steps"])
@@ -298,7 +306,7 @@ def test_golden_qgf_actions(case: str, golden: Path) -> None:
     """Guidance, refinement and best-of-4 act as published, at every weight, under the min of the target critics."""
     file = Golden(golden / f"{case}.npz")
     batch = file.batch
-    state = QGF(hidden=file.hidden).init(jax.tree.map(lambda leaf: leaf[0], batch), KEY)
+    state = shapes_of(QGF(hidden=file.hidden), jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[0]), batch))
     flow = file.fill(state.flow.network, "policy/MLP_0", "policy/Dense_0")
     critic = file.fill(state.values.target_critic, "target_critic/value_net")
     published = {key.removeprefix("action/"): actions for key, actions in file.arrays.items() if "action/" in key}

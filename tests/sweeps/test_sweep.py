@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import pytest
 from tiny_data import line
+from untaught import begun, untaught
 
 from guidedflow import Trained
 from guidedflow.cli import main
@@ -70,17 +71,18 @@ def state(run: Planned) -> list[np.ndarray]:
 @pytest.mark.filterwarnings("ignore:.*is resumed with changes. steps")
 def test_what_is_done_is_not_repeated_and_what_was_interrupted_goes_on(tmp_path: Path, data: Path) -> None:
     runs = planned(tmp_path / "sweep", data)
-    train(runs[0].algorithm, line(), replace(runs[0].plan, steps=2), out=runs[0].out)  # as if it had been interrupted
-    train(runs[1].algorithm, line(), runs[1].plan, out=runs[1].out)
+    begun(runs[0].algorithm, line(), replace(runs[0].plan, steps=2), out=runs[0].out)  # as if it had been interrupted
+    begun(runs[1].algorithm, line(), runs[1].plan, out=runs[1].out)
     before = (runs[1].out / "metrics.jsonl").read_bytes()
     assert [each.kind for each in left(runs, JUDGING)] == ["train", "nothing", *["train"] * 6]
     backend = InProcess()
-    ended = sweep(runs, JUDGING, backend)
+    with untaught():
+        ended = sweep(runs, JUDGING, backend)
     assert (ended.runs, ended.done, ended.already, ended.failed) == (8, 8, 1, {})
     assert (runs[1].out / "metrics.jsonl").read_bytes() == before
     shapes = [{(run.name, run.out.name) for run in pack.runs} for pack in backend.packs]
     assert len(shapes) == 1 + 2 + 2  # the interrupted run, gfp's others and fql's, each for two workers
-    alone = train(runs[0].algorithm, line(), runs[0].plan, out=tmp_path / "alone")
+    alone = begun(runs[0].algorithm, line(), runs[0].plan, out=tmp_path / "alone")
     for mine, other in zip(state(runs[0]), jax.tree.leaves(alone.state), strict=True):
         np.testing.assert_array_equal(mine, other)
     again = InProcess()
@@ -145,7 +147,8 @@ def test_a_pack_that_memory_does_not_hold_is_halved(
         return original(orders, *rest, **more)
 
     monkeypatch.setattr(packs, "train_together", scarce)
-    outcomes = list(packs.carry_out(Pack(tuple(runs), JUDGING), together=True))
+    with untaught():
+        outcomes = list(packs.carry_out(Pack(tuple(runs), JUDGING), together=True))
     assert sizes == [4, 2, 1, 1, 2, 1, 1]
     assert [outcome.error for outcome in outcomes] == [None] * 4
 
@@ -166,13 +169,13 @@ def test_a_pack_that_is_carried_out_again_does_what_is_left(
     monkeypatch.setattr(packs, "open_simulators", lambda *_: SimpleNamespace(close=lambda: None))
     monkeypatch.setattr("guidedflow.sweeps.left.environments", SimpleNamespace(known=lambda name: True))
     pack = Pack(tuple(runs[:3]), JUDGING)
-    carrying = packs.carry_out(pack, together=False)
-    assert next(carrying) == Outcome(str(runs[0].out))
-    carrying.close()  # its worker is lost
-    train(runs[1].algorithm, line(), runs[1].plan, out=runs[1].out)
-    assert {outcome.out: outcome.error for outcome in packs.carry_out(pack, together=False)} == {
-        str(run.out): None for run in pack.runs
-    }
+    with untaught():
+        carrying = packs.carry_out(pack, together=False)
+        assert next(carrying) == Outcome(str(runs[0].out))
+        carrying.close()  # its worker is lost
+        train(runs[1].algorithm, line(), runs[1].plan, out=runs[1].out)
+        ended = {outcome.out: outcome.error for outcome in packs.carry_out(pack, together=False)}
+    assert ended == {str(run.out): None for run in pack.runs}
     assert sorted(judged) == sorted(run.out for run in pack.runs)
 
 
@@ -190,7 +193,9 @@ def test_a_run_that_another_process_holds_is_waited_for(
             lock.release(held)
 
     monkeypatch.setattr(packs, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=wait))
-    assert [outcome.error for outcome in packs.carry_out(Pack(tuple(runs), Judging(0)), together=False)] == [None]
+    with untaught():
+        outcomes = list(packs.carry_out(Pack(tuple(runs), Judging(0)), together=False))
+    assert [outcome.error for outcome in outcomes] == [None]
     assert len(waited) == 2
 
 
@@ -214,7 +219,7 @@ def test_a_pack_is_the_same_after_its_way_to_a_worker(tmp_path: Path, data: Path
 def test_a_run_is_evaluated_once_its_training_is_done(tmp_path: Path) -> None:
     task = "cube-single-noisy-singletask-task1-v0"
     (run, *_) = grid.expand([task], ("bc",), {}, replace(PLAN, seeds=1), tmp_path, fixed=SMALL)
-    train(run.algorithm, replace(line(), name=task), run.plan, out=run.out)
+    begun(run.algorithm, replace(line(), name=task), run.plan, out=run.out)
     assert [each.kind for each in left([run], JUDGING)] == ["evaluate"]
     shared: dict[str, Any] = {"task": task, "policy": "flow", "step": 4, "seed": 0, "length": 1, "return": 0.0}
     found = [episode(**shared, episode=i, episode_seed=i, source="evaluate") for i in range(2)]
@@ -287,7 +292,7 @@ def test_runs_that_are_done_need_no_data(tmp_path: Path) -> None:
     gone = replace(run, source=grid.Source(str(tmp_path / "gone.npz")))
     with pytest.raises(InputError, match=r"gone\.npz"):
         check_data([gone], JUDGING)
-    train(run.algorithm, line(), run.plan, out=run.out)
+    begun(run.algorithm, line(), run.plan, out=run.out)
     check_data([gone], JUDGING)
 
 

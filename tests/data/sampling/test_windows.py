@@ -48,7 +48,7 @@ def streamed(data, size, horizon=1, chunk=False, frame_stack=1, **settings):
     return Windows(data, Window(size * 4, updates=10, blocks=4), cutting, seed=0, **settings)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(lengths, st.integers(1, 4), st.booleans(), st.integers(1, 3), st.integers(1, 20), st.integers(0, 2**31))
 def test_all_blocks_together_are_the_dataset(on_disk, lengths, horizon, chunk, frames, size, seed):
     """Bit for bit, in the same order, for any layout of episodes and any size of blocks."""
@@ -159,7 +159,12 @@ LAYOUT = [5, 9, 2, 14, 3, 7, 8, 1, 30, 4, 6, 6]
 
 
 @pytest.mark.parametrize(
-    "rule", [pytest.param(None, marks=pytest.mark.slow), Rebalance("return", 0.1), Rebalance("weights")]
+    "rule",
+    [
+        pytest.param(None, marks=pytest.mark.slow),
+        pytest.param(Rebalance("return", 0.1), marks=pytest.mark.slow),
+        Rebalance("weights"),
+    ],
 )
 def test_draws_over_many_windows_have_the_right_shares(on_disk, rule):
     """Pearson's chi-squared, whose mean is the degrees of freedom, five deviations above at most."""
