@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
-from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.record_writer import RecordWriter
 
 from guidedflow import files
 from guidedflow.errors import InputError
@@ -128,7 +128,7 @@ def test_no_cell_is_a_formula(tmp_path: Path) -> None:
     assert [line["'=HYPERLINK(1)"] for line in table(tmp_path)] == ["-1.0", "2.0"]
 
 
-@pytest.mark.parametrize(("owner", "call"), [(os, "mkdir"), (EventsWriter, "flush")])
+@pytest.mark.parametrize(("owner", "call"), [(os, "mkdir"), (RecordWriter, "flush")])
 def test_a_disk_that_refuses_tensorboard_is_one_sentence(
     owner: Any, call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,19 +2,23 @@
 
 import contextlib
 import math
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.record_writer import RecordWriter
 from tensorboardX.summary import scalar
 
 from guidedflow import files
 from guidedflow.errors import InputError
 
 Numbers = Mapping[str, float]
+
+_FLUSH_SECONDS = 10.0
+"""Seconds between two moments at which TensorBoard's points are on the disk."""
 
 
 @runtime_checkable
@@ -35,13 +39,15 @@ class TensorBoard:
 
     def __init__(self, folder: Path, seeds: Sequence[int], purge: int | None) -> None:
         # A suffix, because two writers that start within one second would take the same file, and empty it.
-        self._folder, suffix = folder, f".{time.time_ns()}"
-        self._writers: dict[int, EventsWriter] = {}
+        self._folder, self._flushed = folder, -math.inf
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{time.time_ns()}"
+        self._writers: dict[int, RecordWriter] = {}
         with self._told():
             for seed in seeds:
                 place = folder / f"seed-{seed}"
                 place.mkdir(parents=True, exist_ok=True)
-                self._writers[seed] = EventsWriter(str(place / "events"), suffix)
+                self._writers[seed] = RecordWriter(str(place / name))
+                self._write(seed, 0, file_version="brain.Event:2")
                 if purge is not None:
                     self._write(seed, purge, file_version="brain.Event:2")
                     self._write(seed, purge, session_log=SessionLog(status=SessionLog.START))
@@ -51,7 +57,10 @@ class TensorBoard:
             for name, number in numbers.items():
                 if math.isfinite(number):
                     self._write(seed, step, summary=scalar(name, number))
-            self._writers[seed].flush()
+            if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+                self._flushed = time.monotonic()
+                for writer in self._writers.values():
+                    writer.flush()
 
     def close(self) -> None:
         for writer in self._writers.values():
@@ -59,7 +68,7 @@ class TensorBoard:
                 writer.close()
 
     def _write(self, seed: int, step: int, **content: Any) -> None:
-        self._writers[seed].write_event(Event(wall_time=time.time(), step=step, **content))
+        self._writers[seed].write(Event(wall_time=time.time(), step=step, **content).SerializeToString())
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
