@@ -42,15 +42,19 @@ class TensorBoard:
         self._folder, self._flushed = folder, -math.inf
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{time.time_ns()}"
         self._writers: dict[int, RecordWriter] = {}
-        with self._told():
-            for seed in seeds:
-                place = folder / f"seed-{seed}"
-                place.mkdir(parents=True, exist_ok=True)
-                self._writers[seed] = RecordWriter(str(place / name))
-                self._write(seed, 0, file_version="brain.Event:2")
-                if purge is not None:
-                    self._write(seed, purge, file_version="brain.Event:2")
-                    self._write(seed, purge, session_log=SessionLog(status=SessionLog.START))
+        try:
+            with self._told():
+                for seed in seeds:
+                    place = folder / f"seed-{seed}"
+                    place.mkdir(parents=True, exist_ok=True)
+                    self._writers[seed] = RecordWriter(str(place / name))
+                    self._write(seed, 0, file_version="brain.Event:2")
+                    if purge is not None:
+                        self._write(seed, purge, file_version="brain.Event:2")
+                        self._write(seed, purge, session_log=SessionLog(status=SessionLog.START))
+        except InputError:
+            self.close()
+            raise
 
     def publish(self, step: int, seed: int, numbers: Numbers) -> None:
         with self._told():
