@@ -5,6 +5,7 @@
 
 import sys
 import types
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -21,8 +22,8 @@ class Arm(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
     action_space = gymnasium.spaces.Box(-1.0, 1.0, (4,), np.float32)
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (39,), np.float64)
 
-    def __init__(self, max_path_length: int = 500) -> None:
-        self.max_path_length = max_path_length
+    def __init__(self, max_path_length: int = 500, camera_name: str | None = None, **picture: Any) -> None:
+        self.max_path_length, self.camera_name = max_path_length, camera_name
         self._set_task_called, self._partially_observable = False, True
         self._freeze_rand_vec, self.seeded_rand_vec = True, False
         self.sawyer_observation_space = "with the goal hidden"
@@ -50,6 +51,9 @@ class Arm(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
         info = {"success": float(distance <= 0.05), "near_object": 1.0}
         return self._seen(before), 10 * max(0.0, 1 - distance), False, self.steps == self.max_path_length, info
 
+    def render(self) -> NDArray[np.uint8]:  # type: ignore[override]
+        return np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+
     def _seen(self, before: NDArray[np.float64]) -> NDArray[np.float64]:
         goal = np.zeros(3) if self._partially_observable else self.goal
         return np.concatenate([self.hand, np.zeros(15), before, np.zeros(15), goal])
@@ -65,7 +69,7 @@ class Script:
 def installed(patch: pytest.MonkeyPatch, **settings: Any) -> None:
     """Put the tiny suite in the place of the package, with its one task, reach-v3."""
     package, environments, policies = (types.ModuleType(name) for name in ("metaworld", "env_dict", "policies"))
-    environments.ALL_V3_ENVIRONMENTS = {"reach-v3": lambda: Arm(**settings)}  # type: ignore[attr-defined]
+    environments.ALL_V3_ENVIRONMENTS = {"reach-v3": partial(Arm, **settings)}  # type: ignore[attr-defined]
     policies.ENV_POLICY_MAP = {"reach-v3": Script}  # type: ignore[attr-defined]
     patch.setitem(sys.modules, "metaworld", package)
     patch.setitem(sys.modules, "metaworld.env_dict", environments)

@@ -84,6 +84,15 @@ def test_an_episode_without_success_is_cut_off(tiny):
     assert ends == [(False, False)] * 29 + [(False, True)]
 
 
+def test_a_picture_is_turned_the_right_way_up(tiny, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    picture = environments.make(REACH, render=True).render()
+    assert picture.flags.c_contiguous
+    np.testing.assert_array_equal(picture, np.arange(12).reshape(4, 3)[::-1].reshape(2, 2, 3))
+    other = environments.make(REACH, render=True, camera_name="corner").render()
+    np.testing.assert_array_equal(other, np.arange(12).reshape(2, 2, 3))
+
+
 @pytest.fixture(scope="module")
 def suite():
     """The package itself, in whose installation these tests run."""

@@ -39,12 +39,12 @@ else:  # one a row of the table of sources
 
 @dataclass(frozen=True)
 class Collect:
-    """Make an OGBench dataset of the published recipe with the suite's scripted oracles, without a download."""
+    """Make a dataset of OGBench's, by its published recipe, or of MetaWorld's, with the suite's scripted oracles."""
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
-    """Dataset, for example cube-single-noisy-v0."""
+    """Dataset, for example cube-single-noisy-v0 or metaworld-assembly-v3-mixed."""
     episodes: int | None = None
-    """Training episodes; by default as published. A tenth as many go into the validation file."""
+    """Training episodes; by default as published, MetaWorld's 200. A tenth as many go into the validation file."""
     workers: int | None = None
     """Processes; by default one a core."""
     seed: int = 0
@@ -54,7 +54,7 @@ class Collect:
     overwrite: bool = False
     """Replace existing files."""
     random_actions: float | None = None
-    """Probability that an action is drawn at random, 0 to 1: how bad the data are; by default as published."""
+    """Probability that an action is drawn at random, 0 to 1: how bad the data are; by default the recipe's."""
     noise: float | None = None
     """Deviation of the noise on the oracle's actions, 0 to 1; of noisy data the largest of an episode."""
 

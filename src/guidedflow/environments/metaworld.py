@@ -15,6 +15,7 @@ The package `metaworld` is imported by `make` alone. This module does not know w
 from typing import Any
 
 import gymnasium
+import numpy as np
 from numpy.typing import NDArray
 
 from guidedflow.environments.tasks import Task
@@ -41,6 +42,9 @@ STEPS = 500
 
 LARGEST_REWARD = 10.0
 
+CAMERA = "corner2"
+"""Sees hand, table and objects, but stands upside down in version 3."""
+
 _TASKS = {
     task.name: task
     for environment in ENVIRONMENTS
@@ -62,7 +66,7 @@ def find(name: str) -> Task | None:
 def make(task: Task, render: bool, **settings: Any) -> gymnasium.Env[Any, Any]:
     """The environment of a task; `info["success"]` tells whether it is solved. Further `settings` go to MetaWorld's."""
     if render:
-        settings = {"render_mode": "rgb_array", "camera_name": "corner2", "width": 480, "height": 480} | settings
+        settings = {"render_mode": "rgb_array", "camera_name": CAMERA, "width": 480, "height": 480} | settings
     with installed(task.name, "metaworld"):
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
@@ -105,3 +109,9 @@ class SingleTask(gymnasium.Wrapper[Any, Any, Any, Any]):
         success = bool(info["success"])
         told = {**info, "success": success, "dense_reward": float(reward)}
         return observation, float(reward) / LARGEST_REWARD - 1, success, truncated and not success, told
+
+    def render(self) -> Any:
+        """A picture, turned the right way up."""
+        picture = self.env.render()
+        turned = isinstance(picture, np.ndarray) and self._arm.camera_name == CAMERA
+        return np.ascontiguousarray(picture[::-1, ::-1]) if turned else picture

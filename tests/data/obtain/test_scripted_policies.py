@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tiny_metaworld
 
+from guidedflow.data.convert import convert_mixture
 from guidedflow.data.formats import making
 from guidedflow.data.load import load_dataset, read_dataset
 from guidedflow.data.obtain import collect, download, inventory, metaworld
@@ -129,6 +130,15 @@ def test_a_task_takes_the_other_data_of_its_environment_alone(tiny, tmp_path):
     sentence = "was collected as metaworld-reach-v3-noisy, in another environment than that of metaworld-push-v3-noisy"
     with pytest.raises(InputError, match=sentence):
         read_dataset("metaworld-push-v3-noisy", train)
+
+
+def test_a_mixture_of_two_kinds_serves_each_kind_of_its_environment_alone(tiny, tmp_path):
+    sources = [gather(tmp_path / data, f"metaworld-reach-v3-{data}", episodes=4)[0] for data in ("expert", "mixed")]
+    mixture = convert_mixture([locate(source) for source in sources], (0.5, 0.5), tmp_path / "half.npz", episodes=4)
+    assert read_dataset("metaworld-reach-v3-mixed", mixture).last.sum() == 4
+    assert [part["made"]["dataset"] for part in making.read(mixture)["parts"]] == [path.stem for path in sources]
+    with pytest.raises(InputError, match="whose rewards are not those of metaworld-push-v3-mixed"):
+        read_dataset("metaworld-push-v3-mixed", mixture)
 
 
 def test_a_missing_file_names_the_command_that_makes_it(tmp_path):
