@@ -113,5 +113,6 @@ class SingleTask(gymnasium.Wrapper[Any, Any, Any, Any]):
     def render(self) -> Any:
         """A picture, turned the right way up."""
         picture = self.env.render()
-        turned = isinstance(picture, np.ndarray) and self._arm.camera_name == CAMERA
-        return np.ascontiguousarray(picture[::-1, ::-1]) if turned else picture
+        if isinstance(picture, np.ndarray) and self._arm.camera_name == CAMERA:
+            return np.ascontiguousarray(picture[::-1, ::-1])
+        return picture
