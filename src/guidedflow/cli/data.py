@@ -108,7 +108,7 @@ class List:
         rows = [(entry.name, entry.suite, *entry.words()) for entry in entries]
         headers = ("dataset", "suite", "to collect: episodes", "to download", "on this disk")
         shown = tables.table(headers, rows, "guidedflow data collect NAME, guidedflow data download NAME")
-        Console(width=max(Console().width, 120)).print(shown)  # a name that is cut off is of no use
+        Console(width=max(Console().width, 124)).print(shown)  # a name that is cut off is of no use
 
 
 @dataclass(frozen=True)
