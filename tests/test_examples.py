@@ -23,6 +23,7 @@ def python(*arguments: str | Path, folder: Path, timeout: float = 240) -> str:
     return finished.stdout
 
 
+@pytest.mark.slow
 def test_steering_two_modes_leads_to_the_better_one(tmp_path: Path) -> None:
     printed = python(EXAMPLES / "steer_two_modes.py", "--out", "modes.png", folder=tmp_path)
     right = {line.split("  ")[0]: float(re.search(r"right +([\d.]+)%", line)[1]) for line in printed.splitlines()}
@@ -88,6 +89,7 @@ def check_acted(printed: str, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "checkpoints" / "2" / "state.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_the_strip_of_the_readme(tmp_path: Path) -> None:
     """Steering moves most of the samples into the better mode, and the picture is drawn."""
     printed = python(EXAMPLES / "steering_strip.py", "--samples", "200", "--out", "strip.png", folder=tmp_path)

@@ -59,6 +59,19 @@ def each(request: pytest.FixtureRequest) -> Algorithm[Any]:
     return small(ALGORITHMS[request.param])
 
 
+UPDATED = ("bc", "dsrl", "fql", "gfp", "iql", "qgf")
+"""The quick tests of the others' updates are the golden ones; DSRL has none."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=() if name in UPDATED else pytest.mark.slow) for name in ALGORITHMS],
+)
+def updated(request: pytest.FixtureRequest) -> Algorithm[Any]:
+    """As `every`, for what compiles an update."""
+    return small(ALGORITHMS[request.param])
+
+
 @pytest.fixture(scope="module", params=list(ALGORITHMS))
 def every(request: pytest.FixtureRequest) -> Algorithm[Any]:
     return small(ALGORITHMS[request.param])
@@ -92,9 +105,9 @@ def assert_equal(a: Any, b: Any, **tolerance: float) -> None:
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
 
 
-def test_state_is_arrays_and_keeps_its_structure(every: Algorithm[Any], transitions: Transitions) -> None:
-    before = initial_state(every, transitions.example(), jnp.arange(1))
-    after, metrics = remembered(every, 0)
+def test_state_is_arrays_and_keeps_its_structure(updated: Algorithm[Any], transitions: Transitions) -> None:
+    before = initial_state(updated, transitions.example(), jnp.arange(1))
+    after, metrics = remembered(updated, 0)
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(before))
     assert jax.tree.structure(before) == jax.tree.structure(after)
     assert [(x.shape, x.dtype) for x in jax.tree.leaves(before)] == [(x.shape, x.dtype) for x in jax.tree.leaves(after)]
@@ -317,12 +330,12 @@ def test_a_learner_that_steps_every_third_update_rests_or_coasts_between(coastin
     assert np.mean(losses) == 5
 
 
-def test_an_algorithm_chooses_what_the_progress_bar_shows(every: Algorithm[Any]) -> None:
-    _, metrics = remembered(every, 0)
-    assert set(shown(every)) & metrics.keys()
-    assert "shown" not in vars(every)  # it is no setting
-    if not isinstance(every, BC):
-        assert set(shown(every)) <= metrics.keys()
+def test_an_algorithm_chooses_what_the_progress_bar_shows(updated: Algorithm[Any]) -> None:
+    _, metrics = remembered(updated, 0)
+    assert set(shown(updated)) & metrics.keys()
+    assert "shown" not in vars(updated)  # it is no setting
+    if not isinstance(updated, BC):
+        assert set(shown(updated)) <= metrics.keys()
 
 
 def test_gradients_clipped_together_keep_their_ratio() -> None:

@@ -93,6 +93,7 @@ def test_an_algorithm_of_the_users_own_is_trained_resumed_and_evaluated(capsys: 
     assert json.loads(capsys.readouterr().out)["environment"] == "tiny_environment.Peaceful"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default:.*is resumed with changes")
 def test_an_environment_of_the_users_own(capsys: pytest.CaptureFixture[str]) -> None:
     evaluated = "--eval-interval 10 --eval-episodes 2 --workers 1 --env tiny_code:make"

@@ -122,6 +122,7 @@ def _never(*_: Any) -> None:
 _never.workers = 1  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_temperature_zero_clones_everything_and_shares_fall_with_delta(setup: Setup) -> None:
     finding = conduct(Temperature(temperatures=(0.0, 0.1), deltas=(0.01, 0.5, 0.99)), setup)
     all_of_it, some = finding.rows
@@ -185,6 +186,7 @@ def test_thinned_rewards_are_those_of_every_third_step_of_an_episode() -> None:
     assert np.count_nonzero(kept) == 4
 
 
+@pytest.mark.slow
 def test_shift_has_a_row_for_each_checkpoint_and_part(setup: Setup, played: None) -> None:
     finding = conduct(Shift(points=2, neighbours=3), setup)
     assert [(row["step"], row["part"]) for row in finding.rows] == [(s, p) for s in (1, 2) for p in (1, 2, 3)]

@@ -79,6 +79,7 @@ def test_golden_odpr_advantage(case: str, golden: Path) -> None:
         np.testing.assert_allclose(weights, file[f"{place}/weight"], atol=2e-3)
 
 
+@pytest.mark.slow
 def test_better_actions_weigh_more_and_more_so_after_more_rounds() -> None:
     """Half the actions of one state are paid."""
     random = np.random.default_rng(0)

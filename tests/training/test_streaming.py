@@ -107,6 +107,7 @@ def test_rebalanced_draws_change_a_run_and_uniform_ones_do_not(tmp_path: Path) -
         assert not np.array_equal(leaves(tmp_path / name)[0], leaves(tmp_path / "uniform")[0])
 
 
+@pytest.mark.slow
 def test_from_a_log_of_your_own_to_a_rebalanced_streamed_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

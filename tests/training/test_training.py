@@ -503,6 +503,7 @@ def test_a_signal_within_an_interval_waits_for_a_piece_and_not_for_a_long_rest(
     assert rows(tmp_path / "whole") == rows(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_signal_within_an_evaluation_drops_its_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = small(steps=20, eval_interval=20, eval_episodes=1, seeds=1)
     evaluate = member.evaluate
