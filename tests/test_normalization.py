@@ -199,6 +199,7 @@ def stretched() -> Dataset:
     return dataclasses.replace(data, observations=data.observations * np.float32(100) + np.float32(300))
 
 
+@pytest.mark.slow
 def test_a_run_on_normalised_observations_is_the_run_on_the_same_data_in_other_units(tmp_path: Path) -> None:
     """And its policies take observations in the units of the data."""
     raw = train(QGF(**SMALL), line(), PLAN, out=tmp_path / "raw", normalize_observations=False)

@@ -136,15 +136,15 @@ def test_seeds_together_equal_seeds_alone(each: Algorithm[Any], transitions: Tra
     assert_equal(together, stacked, rtol=2e-4, atol=2e-6)
 
 
-def test_settings_together_equal_settings_alone(algorithm: Algorithm[Any], transitions: Transitions) -> None:
+def test_settings_together_equal_settings_alone(each: Algorithm[Any], transitions: Transitions) -> None:
     """Float settings are traced, so that one compiled program maps over them."""
-    names = floats(algorithm)
+    names = floats(each)
     factors = (0.5, 1.0)
     variants = [
-        dataclasses.replace(algorithm, **{name: getattr(algorithm, name) * factor for name in names})  # type: ignore[type-var]
+        dataclasses.replace(each, **{name: getattr(each, name) * factor for name in names})  # type: ignore[type-var]
         for factor in factors
     ]
-    state = started(algorithm)
+    state = started(each)
     batch = sampled(transitions, jax.random.key(1), batch_size=BATCH)
 
     @jax.jit

@@ -266,6 +266,7 @@ def test_a_weight_is_chosen_without_a_simulator(
     assert sorted(runs.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_the_weight_of_a_condition_is_in_the_rows(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

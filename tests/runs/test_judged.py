@@ -69,6 +69,7 @@ def test_transitions_are_drawn_once_and_every_episode_keeps_its_beginning() -> N
     assert chunks.actions.shape == (3 + 2 + 4, 2)
 
 
+@pytest.mark.slow
 def test_a_run_is_judged_under_each_weight_beside_the_simulator(qgf: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     times = opened(monkeypatch, HELD_OUT)
     panel = Panel(QUICK)

@@ -153,6 +153,7 @@ def test_a_run_is_judged_on_a_window_of_its_dataset(
     assert json.loads(capsys.readouterr().out)["study"] == "exploitation"
 
 
+@pytest.mark.slow
 def test_the_first_episodes_say_nothing_about_the_lengths_of_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
