@@ -6,16 +6,7 @@ from dataclasses import replace
 from guidedflow.errors import InputError, did_you_mean
 from guidedflow.recipes import laptop
 from guidedflow.recipes.facts import rows
-from guidedflow.recipes.recipe import (
-    QUICK_PLAN,
-    QUICK_SETTINGS,
-    Recipe,
-    awr,
-    methods,
-    online,
-    published,
-    quick,
-)
+from guidedflow.recipes.recipe import QUICK_PLAN, QUICK_SETTINGS, Recipe, awr, methods, online, published, quick
 from guidedflow.recipes.tasks import Task, tasks
 
 PUBLISHED: Mapping[str, Callable[[str, str | Task], Recipe]] = {
@@ -35,9 +26,7 @@ def names(algorithm: str) -> list[str]:
     only = {"awr": ["gfp"], "online": [row["method"] for row in rows("online")]}
     owners = {name: only.get(name, list(methods())) for name in PUBLISHED}
     owners |= {name: laptop.algorithms(name) for name in MEASURED}
-    return [
-        name for name, known in owners.items() if algorithm in known and (algorithm in methods() or name in MEASURED)
-    ]
+    return [name for name, known in owners.items() if algorithm in known]
 
 
 def named(name: str, algorithm: str, task: str | Task) -> Recipe:
